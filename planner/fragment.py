@@ -1,0 +1,159 @@
+"""What one pod is asked to run: a closed, versioned union of fragments, never free SQL.
+
+Every SQL part is a text field that must parse as one expression (or, for ``source``, as one
+``FROM … [WHERE …]`` tree) in DuckDB's dialect. Literals that the analyst chose stand in
+``literals`` and appear in the text as ``$1``, ``$2``, …; inputs of earlier stages are named Arrow
+relations with a declared schema. ``_pod`` in a text means the answering pod's own name.
+Rule to keep: a new kind of fragment is an addition with a tag of its own, never a change of one.
+"""
+
+from typing import Literal as OneOf
+
+import msgspec
+
+Disclosure = OneOf["additive", "moments", "extreme", "sketch", "distinct", "rows"]
+"""What a partial gives away, lowest first."""
+
+
+class Literal(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One analyst-chosen literal.
+
+    ``kind`` is ``number`` (text is a DuckDB numeric literal, unsigned), ``string`` (text is the
+    value itself, unquoted).
+    """
+
+    kind: OneOf["number", "string"]
+    text: str
+
+
+class Field(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A column of a relation: name and DuckDB type name."""
+
+    name: str
+    type: str
+
+
+class Column(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An output of a fragment: ``sql`` is one expression, ``type`` the DuckDB type it must have.
+
+    What travels is ``type``'s wire form (``planner/wire_types.py``); both ends derive it.
+    """
+
+    name: str
+    sql: str
+    type: str
+    disclosure: Disclosure = "rows"
+
+
+class Ordering(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One ORDER BY term of a Rows fragment; ``column`` is an index into ``columns``."""
+
+    column: int
+    descending: bool
+    nulls_first: bool
+
+
+class Relation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A released result of an earlier stage that travels down (data beside it, as Arrow IPC)."""
+
+    name: str
+    fields: tuple[Field, ...]
+
+
+class Aggregate(
+    msgspec.Struct,
+    frozen=True,
+    array_like=True,
+    forbid_unknown_fields=True,
+    tag="aggregate/1",
+):
+    """Partial aggregates per group of ``keys``.
+
+    ``grouping_sets`` holds indices into ``keys`` (None: one set of all keys). With sets, the
+    output gets one more BIGINT column ``grouping_id`` = GROUPING(keys…), the first key being the
+    highest bit. Output columns: keys, then aggregates, then grouping_id.
+    """
+
+    source: str
+    keys: tuple[Column, ...]
+    aggregates: tuple[Column, ...]
+    grouping_sets: tuple[tuple[int, ...], ...] | None = None
+    literals: tuple[Literal, ...] = ()
+    inputs: tuple[Relation, ...] = ()
+    masked: bool = False
+
+
+class Rows(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="rows/1"
+):
+    """Rows of ``columns``; with ``order`` and ``limit`` only the pod's own first ``limit`` rows."""
+
+    source: str
+    columns: tuple[Column, ...]
+    order: tuple[Ordering, ...] = ()
+    limit: int | None = None
+    literals: tuple[Literal, ...] = ()
+    inputs: tuple[Relation, ...] = ()
+
+
+class Bins(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="bins/1"
+):
+    """One counting round of an exact quantile: bins of ``column`` below ``path`` at ``level``."""
+
+    source: str
+    column: Column
+    level: int
+    path: tuple[int, ...]
+    literals: tuple[Literal, ...] = ()
+
+
+class ModelStep(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="model/1"
+):
+    """One round of an exact model: the pod builds the SQL from family, features and state."""
+
+    family: str
+    source: str
+    features: tuple[Column, ...]
+    target: Column | None
+    state: tuple[float, ...]
+    literals: tuple[Literal, ...] = ()
+    masked: bool = False
+
+
+class TorchStep(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="torch/1"
+):
+    """One round of a gradient model: a module the pod knows by hash, weights by hash."""
+
+    module: str
+    source: str
+    state: bytes
+    literals: tuple[Literal, ...] = ()
+
+
+class Psi(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="psi/1"):
+    """One step of private set intersection over ``key``."""
+
+    step: str
+    source: str
+    key: Column
+    peer: bytes
+    literals: tuple[Literal, ...] = ()
+
+
+Fragment = Aggregate | Rows | Bins | ModelStep | TorchStep | Psi
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER: msgspec.msgpack.Decoder[Fragment] = msgspec.msgpack.Decoder(Fragment)
+
+
+def encode_fragment(fragment: Fragment) -> bytes:
+    """The fragment's bytes on the wire (and under the analyst's signature)."""
+    return _ENCODER.encode(fragment)
+
+
+def decode_fragment(data: bytes) -> Fragment:
+    """Read a fragment; msgspec.ValidationError on anything that is not exactly one."""
+    return _DECODER.decode(data)

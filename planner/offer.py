@@ -1,0 +1,51 @@
+"""What a pod offers one analyst for one purpose: the catalog data of the planner.
+
+An offer is computed per analyst and purpose, signed by the pod (context ``podsql/offer/1``) and
+cached by ``version``. Without a grant it is empty, as of a pod without tables.
+"""
+
+from typing import Literal as OneOf
+
+import msgspec
+
+from podsql.planner.fragment import Disclosure
+
+
+class ColumnOffer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A column the analyst may use: DuckDB type and the roles policy gives it."""
+
+    name: str
+    type: str
+    nullable: bool = True
+    roles: tuple[str, ...] = ()
+    """Of ``entity_key, join_key, dimension, filter, measure``; empty: every role."""
+
+
+class TableOffer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A table the analyst may use, as this pod has it. ``name`` is ``schema.table``."""
+
+    name: str
+    kind: OneOf["federated", "reference"]
+    columns: tuple[ColumnOffer, ...]
+    local_keys: tuple[str, ...] = ()
+    privacy_unit: str | None = None
+    release: OneOf["sdc_local", "sdc_merged", "dp", "rows"] = "sdc_local"
+    disclosures: tuple[Disclosure, ...] = ("additive", "moments")
+    """Classes of partials that the policy lets leave the pod."""
+    content_hash: str = ""
+    """Of a reference table: equal in every pod, or the catalog is refused."""
+    data_version: str = ""
+    policy_hash: str = ""
+    min_units: int = 0
+    """Cells with fewer privacy units are withheld (0: none are)."""
+
+
+class Offer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Everything ``pod`` offers; ``version`` is a hash of the rest, named in every request."""
+
+    pod: str
+    version: str
+    tables: tuple[TableOffer, ...]
+    issued: int
+    """Milliseconds since the epoch."""
+    expires: int

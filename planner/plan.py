@@ -1,0 +1,53 @@
+"""A plan: frozen data from statement to rows. No I/O, no clock, no ids: ``explain`` is stable text."""
+
+from dataclasses import dataclass, field
+
+from podsql.planner.fragment import Field, Fragment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One fragment for a set of pods. Its gathered partials become the relation ``name``.
+
+    ``fields`` are the fragment's output columns (declared types, before wire form). The gathered
+    relation has ``_pod VARCHAR`` first, then ``fields``; the pods come in canonical (name) order.
+    """
+
+    name: str
+    pods: tuple[str, ...]
+    fragment: Fragment
+    fields: tuple[Field, ...]
+    merge: str = ""
+    """SELECT over the gathered relation that yields the stage's result, for ``explain``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The closing ``WITH (name = value, …)`` of a statement."""
+
+    allow_partial: int | None = None
+    withheld: str | None = None
+    """``omit``: compute over the released groups only, when a later operator crosses groups."""
+    pods: tuple[str, ...] | None = None
+    timeout: float | None = None
+    purpose: str | None = None
+    deterministic: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Stages, then ``final``: the SQL the analyst's own DuckDB runs over the stages' relations."""
+
+    statement: str
+    stages: tuple[Stage, ...]
+    final: str
+    columns: tuple[Field, ...]
+    """Names and DuckDB types of the answer: those of one pooled database."""
+    tables: tuple[str, ...]
+    options: Options = field(default_factory=Options)
+    streams: bool = False
+    """A pure row plan: ``final`` is the identity, so rows may stream past the merge."""
+    group_keys: tuple[str, ...] = ()
+    """Of an aggregate plan: key columns of the first stage, by which withheld cells are decided."""
+    crosses_groups: bool = False
+    """``final`` combines several groups (window, LIMIT, outer aggregate, set operation)."""

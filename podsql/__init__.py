@@ -1,0 +1,67 @@
+"""podsql: exact SQL over tables whose rows never leave their custodians.
+
+``podsql.connect("federation.toml")`` opens a DB-API 2.0 connection; ``podsql.local(...)`` starts a
+whole federation in this process. Rule to keep: importing this module loads no duckdb, pyarrow,
+zmq, torch or pandas; the front doors are resolved on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from podsql.errors import (
+    DatabaseError,
+    DataError,
+    Error,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    NotSupportedError,
+    OperationalError,
+    PolicyError,
+    ProgrammingError,
+    Warning,
+)
+
+if TYPE_CHECKING:
+    from podsql.driver import Connection, Cursor, connect
+    from podsql.local import local
+
+__version__: Final = "0.1.0"
+apilevel: Final = "2.0"
+threadsafety: Final = 2
+paramstyle: Final = "qmark"
+
+_LAZY: Final = {
+    "connect": "podsql.driver",
+    "Connection": "podsql.driver",
+    "Cursor": "podsql.driver",
+    "local": "podsql.local",
+}
+
+__all__ = [
+    "Connection",
+    "Cursor",
+    "DataError",
+    "DatabaseError",
+    "Error",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "NotSupportedError",
+    "OperationalError",
+    "PolicyError",
+    "ProgrammingError",
+    "Warning",
+    "__version__",
+    "apilevel",
+    "connect",
+    "local",
+    "paramstyle",
+    "threadsafety",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'podsql' has no attribute {name!r}")

@@ -1,0 +1,321 @@
+"""One statement from text to answer: bind, plan, ask the pods, decide withheld cells, merge.
+
+The invariant: the answer is the one of a single DuckDB over all pods' rows, or an error that says
+why; a cell that any pod may have withheld is withheld whole, and counted.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import pyarrow as pa
+from msgspec.structs import replace as structs_replace
+
+from podsql.analyst.exchange import Exchange
+from podsql.analyst.federation import Bound, Federation
+from podsql.analyst.withholding import settle_withheld
+from podsql.engine.merge import Merger, expected_schema
+from podsql.errors import Error, error
+from podsql.messages import QueryPayload, QueryRequest, RequestHead, encode, payload_hash
+from podsql.planner.fragment import Aggregate, encode_fragment
+from podsql.planner.offer import Offer
+from podsql.planner.plan import Plan, Stage
+from podsql.planner.planning import plan as make_plan
+from podsql.relay.signing import sign
+
+MAX_GROUPS = 50_000_000
+MAX_ROWS = 1 << 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a pod contributed: for the analyst's own records."""
+
+    pod: str
+    request_id: bytes
+    data_version: str
+    policy_hash: str
+    rows: int
+    bytes: int
+    executed: int
+    micros: int
+    release: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """How a statement ended. ``pods`` answered; ``withheld`` cells are known to be missing."""
+
+    release: str = "exact"
+    withheld: int = 0
+    pods: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
+
+
+@dataclass(kw_only=True)
+class Statement:
+    """A statement on its way. ``statement_id`` is 16 bytes and names it for re-attachment."""
+
+    federation: Federation
+    sql: str
+    parameters: Sequence[object] = ()
+    purpose: str = ""
+    project: str = ""
+    timeout: float = 60.0
+    statement_id: bytes = field(default_factory=lambda: os.urandom(16))
+    outcome: Outcome = field(default_factory=Outcome)
+    plan: Plan | None = None
+    _prepared: tuple[Plan, Bound] | None = None
+    _deadline: float = 0.0
+    _exchanges: list[Exchange] = field(default_factory=list)
+    _cancelled: bool = False
+
+    def prepare(self) -> Plan:
+        """Bind and plan; asks pods only for offers. Later steps use the same plan."""
+        return self.bound()[0]
+
+    def bound(self) -> tuple[Plan, Bound]:
+        """The plan and the offers it was made from."""
+        if self._prepared is None:
+            self._deadline = time.monotonic() + self.timeout
+            self._prepared = self._bind()
+        return self._prepared
+
+    def _rebind(self) -> None:
+        """A pod has moved on: fetch the offers again, once."""
+        self.federation.forget(self.purpose, self.project)
+        self._prepared = self._bind()
+
+    def _bind(self) -> tuple[Plan, Bound]:
+        bound = self.federation.bind(self.purpose, self.project, deadline=self._deadline)
+        plan = make_plan(self.sql, bound.catalog, self.parameters)
+        options = plan.options
+        if options.purpose is not None and options.purpose != self.purpose:
+            self.purpose = options.purpose
+            bound = self.federation.bind(self.purpose, self.project, deadline=self._deadline)
+            plan = make_plan(self.sql, bound.catalog, self.parameters)
+        if options.timeout is not None:
+            self._deadline = min(self._deadline, time.monotonic() + options.timeout)
+        self._require_pods(plan, bound)
+        self.plan = plan
+        return plan, bound
+
+    def _require_pods(self, plan: Plan, bound: Bound) -> None:
+        """Every pod that may hold rows of the statement must have made an offer."""
+        if not bound.missing or not plan.stages:
+            return
+        asked = set(plan.options.pods or ())
+        missing = {n: e for n, e in bound.missing.items() if not asked or n in asked}
+        narrowed = not asked and all(_narrowed(stage, plan, bound) for stage in plan.stages)
+        if not missing or narrowed:
+            return
+        allowed = plan.options.allow_partial
+        if allowed is not None and len(bound.offers) >= allowed:
+            self.outcome.missing = tuple(sorted(missing))
+            return
+        raise _missing(missing)
+
+    def rows(self, merger: Merger) -> pa.Table:
+        """The whole answer."""
+        try:
+            return self._answer(*self.bound(), merger)
+        except Error as fault:
+            if fault.code != "STALE_OFFER":
+                raise
+        self._rebind()
+        return self._answer(*self.bound(), merger)
+
+    def _answer(self, plan: Plan, bound: Bound, merger: Merger) -> pa.Table:
+        gathered: dict[str, Mapping[str, pa.Table]] = {}
+        withheld: dict[str, int] = {}
+        for stage in plan.stages:
+            tables = self._gather(stage, plan, bound, merger)
+            gathered[stage.name] = tables
+            for exchange in self._exchanges:
+                if exchange.evidence and exchange.evidence.withheld:
+                    withheld[exchange.card.name] = exchange.evidence.withheld
+        if withheld:
+            gathered, self.outcome.withheld = settle_withheld(plan, gathered, withheld)
+        return merger.run(plan, gathered)
+
+    def batches(self, merger: Merger) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """A pure row plan's answer, batch by batch, pod after pod in canonical order."""
+        try:
+            exchanges = self._begin(merger)
+        except Error as fault:
+            if fault.code != "STALE_OFFER":
+                raise
+            self._rebind()
+            exchanges = self._begin(merger)
+        return merger.stream(self.bound()[0], self._flow(exchanges))
+
+    def _begin(self, merger: Merger) -> list[Exchange]:
+        """Every pod has accepted, or none is left running."""
+        plan, bound = self.bound()
+        (stage,) = plan.stages
+        exchanges = self._start(stage, plan, bound, merger)
+        try:
+            for exchange in exchanges:
+                exchange.answer()
+        except Error:
+            self.cancel_pods()
+            raise
+        return exchanges
+
+    def _flow(self, exchanges: list[Exchange]) -> Iterator[pa.RecordBatch]:
+        try:
+            for exchange in exchanges:
+                yield from exchange.batches()
+                self._note(exchange)
+        except BaseException:
+            self.cancel_pods()
+            raise
+
+    def _gather(
+        self, stage: Stage, plan: Plan, bound: Bound, merger: Merger
+    ) -> Mapping[str, pa.Table]:
+        exchanges = self._start(stage, plan, bound, merger)
+        tables: dict[str, pa.Table] = {}
+        lost: dict[str, Error] = {}
+        for exchange in exchanges:
+            try:
+                tables[exchange.card.name] = exchange.table()
+                self._note(exchange)
+            except Error as fault:
+                if fault.code not in _ABSENT or plan.options.allow_partial is None:
+                    self.cancel_pods()
+                    raise
+                lost[exchange.card.name] = fault
+        if lost:
+            allowed = plan.options.allow_partial or 0
+            if len(tables) < allowed:
+                raise _missing(lost)
+            self.outcome.missing = tuple(sorted({*self.outcome.missing, *lost}))
+        return tables
+
+    def _start(self, stage: Stage, plan: Plan, bound: Bound, merger: Merger) -> list[Exchange]:
+        schema = expected_schema(merger, stage.fields)
+        payload = encode(
+            QueryPayload(fragment=encode_fragment(stage.fragment), statement=self.sql)
+        )
+        exchanges = [
+            self._exchange(name, stage, plan, bound, payload, schema) for name in stage.pods
+        ]
+        self._exchanges = exchanges
+        for exchange in exchanges:
+            exchange.start()
+        if self._cancelled:
+            self.cancel_pods()
+        return exchanges
+
+    def _exchange(
+        self,
+        name: str,
+        stage: Stage,
+        plan: Plan,
+        bound: Bound,
+        payload: bytes,
+        schema: pa.Schema,
+    ) -> Exchange:
+        card = bound.cards[name]
+        offer: Offer = bound.offers[name]
+        now = time.time_ns() // 1_000_000
+        left = max(0.0, self._deadline - time.monotonic())
+        keys = self.federation.membership.keys
+        head = RequestHead(
+            request_id=request_id(self.statement_id, stage.name, card.identity),
+            statement_id=self.statement_id,
+            pod=card.identity,
+            analyst=keys.identity_public,
+            handshake=b"",
+            payload_hash=payload_hash(payload),
+            tables=plan.tables,
+            purpose=self.purpose,
+            project=self.project,
+            pods=stage.pods,
+            offer=offer.version,
+            created=now,
+            deadline=now + int(left * 1000),
+        )
+        aggregate = isinstance(stage.fragment, Aggregate)
+        return Exchange(
+            endpoint=self.federation.endpoint,
+            card=card,
+            head=head,
+            body=lambda handshake, head=head: _signed(head, handshake, payload, keys.identity),
+            schema=schema,
+            max_rows=MAX_GROUPS if aggregate else MAX_ROWS,
+            deadline=self._deadline,
+        )
+
+    def _note(self, exchange: Exchange) -> None:
+        evidence = exchange.evidence
+        assert evidence is not None
+        if evidence.release not in ("exact", self.outcome.release):
+            self.outcome.release = evidence.release
+        self.outcome.pods = tuple(sorted({*self.outcome.pods, exchange.card.name}))
+        self.outcome.receipts = (
+            *self.outcome.receipts,
+            Receipt(
+                pod=exchange.card.name,
+                request_id=evidence.request_id,
+                data_version=evidence.data_version,
+                policy_hash=evidence.policy_hash,
+                rows=evidence.rows,
+                bytes=evidence.bytes,
+                executed=evidence.executed,
+                micros=evidence.micros,
+                release=evidence.release,
+            ),
+        )
+
+    def cancel(self) -> None:
+        """Stop the statement; from any thread."""
+        self._cancelled = True
+        self.cancel_pods()
+
+    def cancel_pods(self) -> None:
+        """Tell every pod asked to stop."""
+        for exchange in self._exchanges:
+            if exchange.evidence is None:
+                exchange.cancel()
+
+
+_ABSENT = frozenset({"POD_LOST", "TIMEOUT", "PODS_MISSING", "POD_FAILED", "UNKNOWN_PEER", "PAUSED"})
+"""Codes after which ``allow_partial`` may go on without the pod."""
+
+
+def request_id(statement_id: bytes, stage: str, pod: bytes) -> bytes:
+    """The same statement, stage and pod give the same id, so that asking again attaches."""
+    return blake2b(
+        stage.encode() + b"\x00" + pod, digest_size=16, key=statement_id, person=b"ps-request"
+    ).digest()
+
+
+def _signed(head: RequestHead, handshake: bytes, payload: bytes, seed: bytes) -> bytes:
+    """The request as it travels in the session of ``handshake``."""
+    body = encode(structs_replace(head, handshake=handshake))
+    return encode(QueryRequest(head=sign("request", body, seed), payload=payload))
+
+
+def _missing(missing: Mapping[str, Error]) -> Error:
+    names = ", ".join(repr(name) for name in sorted(missing))
+    first = missing[min(missing)]
+    return error(
+        "PODS_MISSING",
+        f"no answer from {names} ({first.code}: {first.message})",
+        hint="wait for them, or end the statement with WITH (allow_partial = k)",
+    )
+
+
+def _narrowed(stage: Stage, plan: Plan, bound: Bound) -> bool:
+    """True when the stage names its pods itself, so that absent ones cannot hold its rows."""
+    holders = {
+        name
+        for name, offer in bound.offers.items()
+        if any(t.name in plan.tables and t.kind == "federated" for t in offer.tables)
+    }
+    return bool(holders) and set(stage.pods) < holders

@@ -1,0 +1,80 @@
+"""``podsql pod init|check|serve|status|pause|resume``: what a custodian does."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from podsql.cli.join import Allowed, LocalKeys, References, Tables, Units
+from podsql.cli.options import AsJson
+from podsql.cli.reports import put_findings
+from podsql.cli.terminal import put_pairs, say
+
+app = typer.Typer(no_args_is_help=True, help="Run a pod beside the data (the custodian).")
+PodFile = Annotated[Path, typer.Option("--config", help="The pod's configuration.")]
+HERE = Path("pod.toml")
+
+
+@app.command()
+def init(
+    directory: Annotated[
+        Path, typer.Option("--dir", help="Where federation.toml of `podsql join` lies.")
+    ] = Path(),
+    table: Tables = None,
+    reference: References = None,
+    privacy_unit: Units = None,
+    local_key: LocalKeys = None,
+    allow: Allowed = None,
+    preset: Annotated[str, typer.Option(help="open, standard, strict or dp.")] = "standard",
+    as_json: AsJson = False,
+) -> None:
+    """Write pod.toml and policy.toml for a pod that has joined."""
+    from podsql.cli.pod_files import PodChoice, check_choice, write_pod
+
+    choice = PodChoice.of(
+        tables=table, references=reference, units=privacy_unit, local_keys=local_key, allow=allow
+    )
+    check_choice(choice, serving=True)
+    path = write_pod(choice, directory, preset)
+    put_pairs({"pod": str(path), "policy": str(directory / "policy.toml")}, as_json=as_json)
+    say(f"next: podsql pod check --config {path}")
+
+
+@app.command()
+def check(config: PodFile = HERE, as_json: AsJson = False) -> None:
+    """Validate configuration, policy and data without the network."""
+    from podsql.pod.checking import check_pod
+
+    raise typer.Exit(put_findings(check_pod(config), as_json=as_json))
+
+
+@app.command()
+def serve(config: PodFile = HERE) -> None:
+    """Run the pod until SIGTERM."""
+    from podsql.pod.daemon import run_pod
+
+    raise typer.Exit(run_pod(config))
+
+
+@app.command()
+def status(config: PodFile = HERE, as_json: AsJson = False) -> None:
+    """What the running pod does now."""
+    from podsql.pod.control import send
+
+    put_pairs(send(config, "status"), as_json=as_json)
+
+
+@app.command()
+def pause(config: PodFile = HERE, as_json: AsJson = False) -> None:
+    """Refuse new statements; running ones finish."""
+    from podsql.pod.control import send
+
+    put_pairs(send(config, "pause"), as_json=as_json)
+
+
+@app.command()
+def resume(config: PodFile = HERE, as_json: AsJson = False) -> None:
+    """Take statements again."""
+    from podsql.pod.control import send
+
+    put_pairs(send(config, "resume"), as_json=as_json)

@@ -1,0 +1,442 @@
+"""DB-API 2.0 (PEP 249) driver: qmark parameters, Arrow first.
+
+Transactions do not exist over a federation: ``commit`` and ``rollback`` do nothing. A connection
+may be shared by threads, a cursor may not; ``cancel`` may be called from any thread.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from podsql import errors
+from podsql.analyst.federation import Federation
+from podsql.analyst.statement import Outcome, Statement
+from podsql.engine.merge import Merger
+from podsql.errors import error
+from podsql.membership import Membership, load_membership
+from podsql.planner.fragment import Field
+from podsql.planner.plan import Plan
+from podsql.planner.planning import explain
+from podsql.planner.statements import Explain, classify
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow as pa
+
+DEFAULT_TIMEOUT = 60.0
+
+
+def connect(
+    federation: "str | Path | Membership | None" = None,
+    *,
+    project: str = "",
+    purpose: str = "",
+    timeout: float = DEFAULT_TIMEOUT,
+    passphrase: str | None = None,
+) -> "Connection":
+    """Open a connection to a federation.
+
+    ``federation`` is the path of a ``federation.toml`` (default: $PODSQL_FEDERATION, the working
+    directory, the user's configuration). ``project`` and ``purpose`` stand in every request and in
+    the custodians' audit; ``timeout`` is seconds per statement.
+    Raises OperationalError (relay unreachable), IntegrityError (wrong keys, manifest, not admitted).
+    """
+    if not isinstance(federation, Membership):
+        federation = load_membership(federation, passphrase=passphrase)
+    session = Federation(federation)
+    session.open()
+    return Connection(session, project=project, purpose=purpose, timeout=timeout)
+
+
+class Connection:
+    """One analyst's connection; ``threadsafety`` 2."""
+
+    Warning = errors.Warning
+    Error = errors.Error
+    InterfaceError = errors.InterfaceError
+    DatabaseError = errors.DatabaseError
+    DataError = errors.DataError
+    OperationalError = errors.OperationalError
+    IntegrityError = errors.IntegrityError
+    InternalError = errors.InternalError
+    ProgrammingError = errors.ProgrammingError
+    NotSupportedError = errors.NotSupportedError
+
+    def __init__(
+        self,
+        federation: Federation,
+        *,
+        project: str = "",
+        purpose: str = "",
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        self.project = project
+        self.purpose = purpose
+        self.timeout = timeout
+        self._federation: Federation | None = federation
+        self._mergers: SimpleQueue[Merger] = SimpleQueue()
+        self._lock = threading.Lock()
+
+    @property
+    def federation(self) -> Federation:
+        """The open federation; InterfaceError CLOSED after ``close``."""
+        if self._federation is None:
+            raise error("CLOSED", "the connection is closed")
+        return self._federation
+
+    def cursor(self) -> "Cursor":
+        """A new cursor."""
+        _ = self.federation
+        return Cursor(self)
+
+    def execute(
+        self,
+        sql: str,
+        parameters: Sequence[object] = (),
+        *,
+        timeout: float | None = None,
+        statement_id: bytes | None = None,
+    ) -> "Cursor":
+        """``cursor().execute(...)`` in one call."""
+        return self.cursor().execute(sql, parameters, timeout=timeout, statement_id=statement_id)
+
+    def attach(
+        self, statement_id: bytes, sql: str, parameters: Sequence[object] = ()
+    ) -> "Cursor":
+        """Re-attach to a statement that was sent before under ``statement_id``.
+
+        Pods that still run it, or still hold its result, answer from there; none runs it twice.
+        """
+        return self.cursor().execute(sql, parameters, statement_id=statement_id)
+
+    def explain(self, sql: str, parameters: Sequence[object] = ()) -> str:
+        """The plan of ``sql`` as stable text; nothing runs."""
+        return self.cursor().explain(sql, parameters)
+
+    def pods(self) -> tuple[str, ...]:
+        """Names of the federation's pods."""
+        return tuple(card.name for card in self.federation.pods())
+
+    def commit(self) -> None:
+        """Nothing to commit."""
+        _ = self.federation
+
+    def rollback(self) -> None:
+        """Nothing to roll back."""
+        _ = self.federation
+
+    def close(self) -> None:
+        """Close; idempotent."""
+        with self._lock:
+            federation, self._federation = self._federation, None
+        if federation is not None:
+            federation.close()
+
+    def borrow_merger(self) -> Merger:
+        """A kept merge connection; give it back with ``return_merger``."""
+        try:
+            return self._mergers.get_nowait()
+        except Empty:
+            return Merger()
+
+    def return_merger(self, merger: Merger) -> None:
+        """Keep ``merger`` for the next statement."""
+        self._mergers.put(merger)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Cursor:
+    """A statement and its rows. After ``execute``: ``pods``, ``release``, ``withheld``, ``receipt``."""
+
+    arraysize = 1
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._closed = False
+        self._statement: Statement | None = None
+        self._early_cancel = threading.Event()
+        self._reset()
+
+    def _reset(self) -> None:
+        self.description: list[tuple[Any, ...]] | None = None
+        self.rowcount = -1
+        self._batches: Iterator[pa.RecordBatch] | None = None
+        self._schema: pa.Schema | None = None
+        self._rows: list[tuple[Any, ...]] = []
+        self._at = 0
+
+    # -- running -------------------------------------------------------------------------------
+
+    def execute(
+        self,
+        sql: str,
+        parameters: Sequence[object] = (),
+        *,
+        timeout: float | None = None,
+        statement_id: bytes | None = None,
+    ) -> Self:
+        """Run ``sql`` over the federation. ``parameters`` fill ``?``; ``timeout`` is in seconds."""
+        self._open()
+        self._reset()
+        statement = self._new_statement(sql, parameters, timeout, statement_id)
+        self._statement = statement
+        command = classify(sql)
+        if isinstance(command, Explain):
+            statement.sql = command.sql
+            text = self._explained(statement)
+            self._deliver(_text_table("explain", text))
+            return self
+        merger = self.connection.borrow_merger()
+        try:
+            self._run(statement, merger)
+        except KeyboardInterrupt:
+            statement.cancel()
+            raise
+        return self
+
+    def _run(self, statement: Statement, merger: Merger) -> None:
+        plan = statement.prepare()
+        if self._early_cancel.is_set():
+            self._early_cancel.clear()
+            raise error("CANCELLED", "the statement was cancelled")
+        if plan.streams:
+            schema, batches = statement.batches(merger)
+            self._schema, self._batches = schema, self._give_back(batches, merger)
+        else:
+            self._deliver(statement.rows(merger))
+            self.connection.return_merger(merger)
+        self.description = [_describe(field) for field in plan.columns]
+
+    def _give_back(
+        self, batches: "Iterator[pa.RecordBatch]", merger: Merger
+    ) -> "Iterator[pa.RecordBatch]":
+        yield from batches
+        self.connection.return_merger(merger)
+
+    def _new_statement(
+        self,
+        sql: str,
+        parameters: Sequence[object],
+        timeout: float | None,
+        statement_id: bytes | None,
+    ) -> Statement:
+        statement = Statement(
+            federation=self.connection.federation,
+            sql=sql,
+            parameters=tuple(parameters),
+            purpose=self.connection.purpose,
+            project=self.connection.project,
+            timeout=self.connection.timeout if timeout is None else timeout,
+        )
+        if statement_id is not None:
+            if len(statement_id) != 16:
+                raise error("ARGUMENT", "a statement id has 16 bytes")
+            statement.statement_id = statement_id
+        return statement
+
+    def _deliver(self, table: "pa.Table") -> None:
+        self._schema = table.schema
+        self._batches = iter(table.to_batches())
+        self.rowcount = table.num_rows
+        self.description = [(f.name, str(f.type), None, None, None, None, None) for f in table.schema]
+
+    def executemany(self, sql: str, parameters: Sequence[Sequence[object]]) -> Self:
+        """Run ``sql`` once per row of ``parameters``; the last answer stays."""
+        for row in parameters:
+            self.execute(sql, row)
+        return self
+
+    def cancel(self) -> None:
+        """Stop the statement at the pods; from any thread. Its thread gets CANCELLED."""
+        statement = self._statement
+        if statement is None or statement.plan is None:
+            self._early_cancel.set()
+        if statement is not None:
+            statement.cancel()
+
+    def explain(self, sql: str, parameters: Sequence[object] = ()) -> str:
+        """What the statement would do and what would leave each pod; nothing runs."""
+        self._open()
+        return self._explained(self._new_statement(sql, parameters, None, None))
+
+    def _explained(self, statement: Statement) -> str:
+        plan, bound = statement.bound()
+        return explain(plan, bound.catalog)
+
+    # -- what the statement says of itself -------------------------------------------------------
+
+    @property
+    def statement_id(self) -> bytes | None:
+        """16 bytes that name the running or last statement (``Connection.attach``)."""
+        return self._statement.statement_id if self._statement else None
+
+    @property
+    def plan(self) -> Plan | None:
+        """The last statement's plan."""
+        return self._statement.plan if self._statement else None
+
+    @property
+    def outcome(self) -> Outcome:
+        """Release, withheld cells, pods and receipts of the last statement."""
+        return self._statement.outcome if self._statement else Outcome()
+
+    @property
+    def pods(self) -> tuple[str, ...]:
+        """Pods whose data is in the answer."""
+        return self.outcome.pods
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Pods that ``allow_partial`` went on without."""
+        return self.outcome.missing
+
+    @property
+    def release(self) -> str:
+        """``exact``, ``bounded``, ``rounded`` or ``noised``."""
+        return self.outcome.release
+
+    @property
+    def withheld(self) -> int:
+        """Groups known to be withheld by a disclosure rule: at least this many."""
+        return self.outcome.withheld
+
+    @property
+    def receipt(self) -> tuple[Any, ...]:
+        """Per pod: request id, data version, policy hash, rows, bytes."""
+        return self.outcome.receipts
+
+    # -- fetching ------------------------------------------------------------------------------
+
+    def _source(self) -> "Iterator[pa.RecordBatch]":
+        self._open()
+        if self._batches is None:
+            raise errors.ProgrammingError("no result to fetch", code="ARGUMENT")
+        return self._batches
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """The next row, or None."""
+        source = self._source()
+        while self._at >= len(self._rows):
+            batch = next(source, None)
+            if batch is None:
+                return None
+            self._rows = _tuples(batch)
+            self._at = 0
+        row = self._rows[self._at]
+        self._at += 1
+        return row
+
+    def fetchmany(self, size: int | None = None) -> list[tuple[Any, ...]]:
+        """The next ``size`` rows (default ``arraysize``)."""
+        rows: list[tuple[Any, ...]] = []
+        for _ in range(self.arraysize if size is None else size):
+            row = self.fetchone()
+            if row is None:
+                break
+            rows.append(row)
+        return rows
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """All remaining rows."""
+        source = self._source()
+        rows = self._rows[self._at :]
+        self._rows, self._at = [], 0
+        for batch in source:
+            rows.extend(_tuples(batch))
+        return rows
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        while (row := self.fetchone()) is not None:
+            yield row
+
+    def fetch_record_batch(self) -> "pa.RecordBatchReader":
+        """The remaining rows as a reader with bounded memory."""
+        import pyarrow as pa
+
+        return pa.RecordBatchReader.from_batches(self._schema, self._source())
+
+    def fetch_arrow_table(self) -> "pa.Table":
+        """The remaining rows as one Arrow table."""
+        import pyarrow as pa
+
+        return pa.Table.from_batches(list(self._source()), schema=self._schema)
+
+    def arrow(self) -> "pa.Table":
+        """``fetch_arrow_table``."""
+        return self.fetch_arrow_table()
+
+    def df(self) -> "pandas.DataFrame":
+        """The remaining rows as a pandas frame."""
+        return self.fetch_arrow_table().to_pandas()
+
+    def pl(self) -> "polars.DataFrame":
+        """The remaining rows as a polars frame."""
+        import polars
+
+        frame = polars.from_arrow(self.fetch_arrow_table())
+        assert isinstance(frame, polars.DataFrame)
+        return frame
+
+    # -- the rest of PEP 249 ---------------------------------------------------------------------
+
+    def setinputsizes(self, sizes: Sequence[object]) -> None:
+        """Does nothing (PEP 249 allows it)."""
+
+    def setoutputsize(self, size: int, column: int | None = None) -> None:
+        """Does nothing (PEP 249 allows it)."""
+
+    def close(self) -> None:
+        """Close; a statement still running at the pods is cancelled."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._batches is not None and hasattr(self._batches, "close"):
+            self._batches.close()
+        self._batches = None
+
+    def _open(self) -> None:
+        if self._closed:
+            raise error("CLOSED", "the cursor is closed")
+        _ = self.connection.federation
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _tuples(batch: "pa.RecordBatch") -> list[tuple[Any, ...]]:
+    columns = [column.to_pylist() for column in batch.columns]
+    if not columns:
+        return [()] * batch.num_rows
+    return list(zip(*columns, strict=True))
+
+
+def _describe(column: Field) -> tuple[Any, ...]:
+    return (column.name, column.type, None, None, None, None, None)
+
+
+def _text_table(name: str, text: str) -> "pa.Table":
+    import pyarrow as pa
+
+    return pa.table({name: text.splitlines()})

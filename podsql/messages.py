@@ -1,0 +1,300 @@
+"""Typed control messages between analyst, pod, policy service and convener (inside sessions).
+
+msgspec msgpack, ``array_like``, unknown fields refused. What is signed is signed as *bytes*
+(``Signed.body``) and never re-encoded. Statement text and literals travel only inside
+``QueryPayload``; ``RequestHead`` holds hashes, so a policy service can verify a request that it
+cannot read. Rule to keep: a new message is a new tag; a changed one is a new version of its tag.
+"""
+
+from hashlib import blake2b
+from typing import Literal, TypeVar
+
+import msgspec
+
+from podsql.errors import error
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Base of every control message."""
+
+
+class Signed(Message, frozen=True, array_like=True, tag="signed/1"):
+    """``signature`` is Ed25519 over ``podsql/<kind>/1 ‖ 0x00 ‖ body`` by ``signer`` (32 bytes)."""
+
+    kind: str
+    body: bytes
+    signer: bytes
+    signature: bytes
+
+
+# -- analyst and pod ---------------------------------------------------------------------------
+
+
+class OfferRequest(Message, frozen=True, array_like=True, tag="offer?/1"):
+    """Analyst asks a pod what it may use."""
+
+    purpose: str
+    project: str
+
+
+class OfferReply(Message, frozen=True, array_like=True, tag="offer/1"):
+    """``offer`` is signed by the pod (kind ``offer``); its body is a planner ``Offer``."""
+
+    offer: Signed
+
+
+class RequestHead(Message, frozen=True, array_like=True, tag="head/1"):
+    """What the analyst signs (kind ``request``). Times are ms since the epoch; keys 32 bytes."""
+
+    request_id: bytes
+    """16 random bytes; one per statement and pod; idempotent."""
+    statement_id: bytes
+    pod: bytes
+    """Identity key of the pod it is meant for."""
+    analyst: bytes
+    """Identity key of the signer."""
+    handshake: bytes
+    """Hash of the session it travels in (channel binding)."""
+    payload_hash: bytes
+    """BLAKE2b-256 of the payload's bytes."""
+    tables: tuple[str, ...]
+    purpose: str
+    project: str
+    pods: tuple[str, ...]
+    """Names of every pod the statement is sent to."""
+    offer: str
+    created: int
+    deadline: int
+
+
+class QueryPayload(Message, frozen=True, array_like=True, tag="payload/1"):
+    """``fragment`` is an encoded planner Fragment; ``statement`` is audit text, never run."""
+
+    fragment: bytes
+    statement: str
+    inputs: tuple[bytes, ...] = ()
+    """Arrow IPC streams, one per ``fragment.inputs``."""
+
+
+class QueryRequest(Message, frozen=True, array_like=True, tag="query/1"):
+    """One signed request: ``head`` signed by the analyst, ``payload`` bound by its hash."""
+
+    head: Signed
+    payload: bytes
+
+
+class StreamTicket(Message, frozen=True, array_like=True, tag="ticket/1"):
+    """How to open a bulk result: stream id, AEAD key."""
+
+    stream: bytes
+    key: bytes
+
+
+class Evidence(Message, frozen=True, array_like=True, tag="end/1"):
+    """End of a result, signed by the pod (kind ``result``): what left, under which versions."""
+
+    request_id: bytes
+    query_hash: bytes
+    rows: int
+    withheld: int
+    """Number of groups withheld by a disclosure rule."""
+    bytes: int
+    chunks: int
+    sha256: bytes
+    """Of the Arrow IPC stream before sealing."""
+    data_version: str
+    policy_hash: str
+    release: str
+    executed: int
+    """Times the pod's engine ran this request id: 1, also after replays."""
+    micros: int
+    """Time the pod spent from request to end of result."""
+
+
+class Result(Message, frozen=True, array_like=True, tag="result/1"):
+    """Small result inline: Arrow IPC stream and its signed Evidence."""
+
+    request_id: bytes
+    arrow: bytes
+    evidence: Signed
+
+
+class Accepted(Message, frozen=True, array_like=True, tag="accepted/1"):
+    """Large result: read the stream; it ends with the signed Evidence (asked by ``EvidenceAsk``)."""
+
+    request_id: bytes
+    ticket: StreamTicket
+    attached: bool
+    """True when this request id was already running or cached."""
+
+
+class EvidenceAsk(Message, frozen=True, array_like=True, tag="evidence?/1"):
+    """Analyst asks for the signed end of a streamed result; the pod answers when it is there."""
+
+    request_id: bytes
+
+
+class EvidenceReply(Message, frozen=True, array_like=True, tag="evidence/1"):
+    """The signed Evidence of a streamed result."""
+
+    evidence: Signed
+
+
+class Cancel(Message, frozen=True, array_like=True, tag="cancel/1"):
+    """Stop a request; best effort."""
+
+    request_id: bytes
+
+
+class Release(Message, frozen=True, array_like=True, tag="release/1"):
+    """Analyst has the whole result: the pod may drop its cached chunks."""
+
+    request_id: bytes
+
+
+class Done(Message, frozen=True, array_like=True, tag="done/1"):
+    """Plain acknowledgement."""
+
+
+class Failed(Message, frozen=True, array_like=True, tag="failed/1"):
+    """A refusal or failure: a code of ``podsql.errors``, text without values, a hint."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+# -- policy service ----------------------------------------------------------------------------
+
+
+class GrantsRequest(Message, frozen=True, array_like=True, tag="grants?/1"):
+    """Pod asks the service which of its tables ``analyst`` may use for ``purpose``."""
+
+    analyst: bytes
+    purpose: str
+    project: str
+    nonce: bytes
+
+
+class Grant(Message, frozen=True, array_like=True, tag="grant/1"):
+    """Holder-of-key right (kind ``grant``): ``analyst`` may use ``tables`` of ``pod``.
+
+    ``tables`` are names or ``*``; ``until`` and ``since`` are ms since the epoch.
+    """
+
+    grant_id: str
+    analyst: bytes
+    pod: str
+    tables: tuple[str, ...]
+    purpose: str
+    project: str
+    release: Literal["sdc_local", "sdc_merged", "dp", "rows"]
+    since: int
+    until: int
+
+
+class GrantsReply(Message, frozen=True, array_like=True, tag="grants/1"):
+    """Signed grants in force now."""
+
+    grants: tuple[Signed, ...]
+    nonce: bytes
+
+
+class DecisionRequest(Message, frozen=True, array_like=True, tag="decide?/1"):
+    """Pod asks for a decision on one signed request; ``head`` is the analyst's, untouched."""
+
+    head: Signed
+    nonce: bytes
+
+
+class Decision(Message, frozen=True, array_like=True, tag="decision/1"):
+    """Signed by the service (kind ``decision``), bound to query hash and the pod's nonce."""
+
+    query_hash: bytes
+    nonce: bytes
+    pod: bytes
+    allow: bool
+    reason: str
+    """For the custodian's audit; never shown to the analyst."""
+    release: Literal["sdc_local", "sdc_merged", "dp", "rows"]
+    expires: int
+
+
+class DecisionReply(Message, frozen=True, array_like=True, tag="decide/1"):
+    """The signed Decision."""
+
+    decision: Signed
+
+
+# -- convener ----------------------------------------------------------------------------------
+
+
+class JoinRequest(Message, frozen=True, array_like=True, tag="join?/1"):
+    """An invitee presents its card (signed by itself) and the hash of its one-time secret."""
+
+    card: Signed
+    secret_hash: bytes
+
+
+class JoinReply(Message, frozen=True, array_like=True, tag="join/1"):
+    """The new signed manifest, with the invitee in it, and what people call the federation."""
+
+    manifest: bytes
+    federation: str = ""
+
+
+AnyMessage = (
+    OfferRequest
+    | OfferReply
+    | QueryRequest
+    | Result
+    | Accepted
+    | EvidenceAsk
+    | EvidenceReply
+    | Cancel
+    | Release
+    | Done
+    | Failed
+    | GrantsRequest
+    | GrantsReply
+    | DecisionRequest
+    | DecisionReply
+    | JoinRequest
+    | JoinReply
+)
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
+M = TypeVar("M", bound=Message)
+
+
+def encode(message: Message) -> bytes:
+    """Bytes of a message."""
+    return _ENCODER.encode(message)
+
+
+def decode(data: bytes) -> AnyMessage:
+    """Read any message; BAD_MESSAGE on unknown tags, fields, types or trailing bytes."""
+    try:
+        return _DECODER.decode(data)
+    except msgspec.MsgspecError:
+        raise error("BAD_MESSAGE", "message does not decode") from None
+
+
+def decode_as(kind: type[M], data: bytes) -> M:
+    """Read a message that must be of ``kind`` (bodies of ``Signed``)."""
+    try:
+        return msgspec.msgpack.decode(data, type=kind)
+    except msgspec.MsgspecError:
+        raise error("BAD_MESSAGE", f"not a {kind.__name__} message") from None
+
+
+def payload_hash(payload: bytes) -> bytes:
+    """BLAKE2b-256 of a payload's bytes."""
+    return blake2b(payload, digest_size=32, person=b"ps-payload").digest()
+
+
+def query_hash(head: RequestHead) -> bytes:
+    """What makes two requests the same query: everything but ids, session, times and offer."""
+    same = (head.pod, head.analyst, head.payload_hash, head.tables, head.purpose, head.project, head.pods)
+    return blake2b(_ENCODER.encode(same), digest_size=32, person=b"ps-query").digest()

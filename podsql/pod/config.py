@@ -1,0 +1,152 @@
+"""``pod.toml``: what a custodian writes to run a pod. Read once, strictly; paths are relative to the file.
+
+    [pod]
+    federation = "federation.toml"        # membership written by `podsql join`
+    state = "state"                       # snapshots, ledger of request ids, audit: back this up
+
+    [policy]
+    file = "policy.toml"                  # or: preset = "standard"
+    services = ["ps1…"]                   # fingerprints of policy services that must agree
+
+    [tables."clinic.visits"]
+    path = "visits.parquet"
+    privacy_unit = "patient_id"
+    local_keys = ["visit_id"]
+    columns = { age = "INTEGER" }         # frozen types; absent: as the file has them
+
+    [views."clinic.adults"]
+    sql = "SELECT * FROM clinic.visits WHERE age >= 18"
+    privacy_unit = "patient_id"
+"""
+
+import difflib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import tomli
+
+from podsql.errors import Error, error
+
+CONFIG_BYTES = 64 * 1024
+"""A larger file is refused before it is parsed."""
+
+
+class PodSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[pod]``."""
+
+    federation: str = "federation.toml"
+    state: str = "state"
+    isolation: Literal["process", "thread"] = "process"
+
+
+class PolicySection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[policy]``: one file or preset, and the services that must agree with it."""
+
+    file: str | None = None
+    preset: str | None = None
+    services: tuple[str, ...] = ()
+
+
+class TableSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[tables."schema.name"]``."""
+
+    path: str
+    format: str | None = None
+    kind: Literal["federated", "reference"] = "federated"
+    mode: Literal["snapshot", "in_place"] = "snapshot"
+    privacy_unit: str | None = None
+    local_keys: tuple[str, ...] = ()
+    columns: dict[str, str] = {}
+    null_values: dict[str, str] = {}
+    """Column -> the text or number that stands for NULL in the source (``-9``)."""
+    source_table: str | None = None
+    """Table inside a DuckDB file."""
+
+
+class ViewSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[views."schema.name"]``: a dataset of its own, computed when the snapshot is built."""
+
+    sql: str
+    kind: Literal["federated", "reference"] = "federated"
+    privacy_unit: str | None = None
+    local_keys: tuple[str, ...] = ()
+
+
+class LimitsSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[limits]`` of one statement at this pod, and of the pod."""
+
+    seconds: float = 60.0
+    memory_mb: int = 2048
+    threads: int = 2
+    workers: int = 4
+    rows: int = 1_000_000_000
+    result_mb: int = 65536
+    spool_mb: int = 8192
+
+
+class PodConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    pod: PodSection = PodSection()
+    policy: PolicySection = PolicySection()
+    tables: dict[str, TableSection] = {}
+    views: dict[str, ViewSection] = {}
+    limits: LimitsSection = LimitsSection()
+
+
+def load_pod_config(path: Path) -> PodConfig:
+    """Read ``pod.toml``; CONFIG names the key and the nearest known one."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        raise error("CONFIG", f"cannot read {path.name!r}", hint="podsql join … --table name=path writes one") from None
+    return parse_pod_config(data, path.name)
+
+
+def parse_pod_config(data: bytes, name: str = "pod.toml") -> PodConfig:
+    """Parse the bytes of a ``pod.toml``."""
+    if len(data) > CONFIG_BYTES:
+        raise error("CONFIG", f"{name!r} is larger than {CONFIG_BYTES} bytes")
+    try:
+        tree = tomli.loads(data.decode())
+    except (tomli.TOMLDecodeError, UnicodeDecodeError, RecursionError):
+        raise error("CONFIG", f"{name!r} is not valid TOML") from None
+    try:
+        config = msgspec.convert(tree, PodConfig)
+    except msgspec.ValidationError as fault:
+        raise error("CONFIG", f"{name!r}: {str(fault).lower()}", hint=_nearest(str(fault))) from None
+    _check(config, name)
+    return config
+
+
+def _nearest(fault: str) -> str:
+    known = [
+        *(f for kind in (PodConfig, PodSection, PolicySection, TableSection, ViewSection, LimitsSection) for f in kind.__struct_fields__)
+    ]
+    words = fault.replace("`", "'").split("'")
+    wrong = words[1] if len(words) > 1 else ""
+    close = difflib.get_close_matches(wrong, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _check(config: PodConfig, name: str) -> None:
+    if config.policy.file and config.policy.preset:
+        raise _wrong(name, "policy has both a file and a preset", "keep one of them")
+    if not config.tables:
+        raise _wrong(name, "no tables", 'add [tables."main.visits"] with path = "…"')
+    both = set(map(qualified, config.tables)) & set(map(qualified, config.views))
+    if both:
+        raise _wrong(name, f"{sorted(both)[0]!r} is both a table and a view", "rename one")
+
+
+def _wrong(name: str, text: str, hint: str) -> Error:
+    return error("CONFIG", f"{name!r}: {text}", hint=hint)
+
+
+def qualified(name: str) -> str:
+    """``schema.name`` of a table name, ``main`` by default; CONFIG if it is not a plain name."""
+    parts = name.split(".")
+    if len(parts) > 2 or not all(p.isidentifier() and p.isascii() for p in parts):
+        raise error("CONFIG", f"table name {name!r} is not schema.name")
+    return name if len(parts) == 2 else f"main.{name}"

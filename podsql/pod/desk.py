@@ -1,0 +1,517 @@
+"""What the pod does with a request, step by step, on its I/O thread.
+
+    verify -> known id? attach -> offer current? -> gate -> services -> record -> run -> release -> audit
+
+Invariant: every request ends in exactly one reply (result, acceptance or coded refusal), its id is
+recorded before it runs, and no id runs twice. Steps before ``run`` read no data. The reason of a
+denial goes to the audit; the analyst gets a code.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+
+import msgspec
+
+from podsql.engine.job import Chunk, Event, Finished, Job, Pool, Started
+from podsql.engine.job import Failed as JobFailed
+from podsql.errors import CODES, Error, error
+from podsql.messages import (
+    Cancel,
+    Done,
+    Evidence,
+    EvidenceAsk,
+    EvidenceReply,
+    Failed,
+    Message,
+    OfferReply,
+    OfferRequest,
+    QueryPayload,
+    QueryRequest,
+    Release,
+    decode,
+    decode_as,
+    encode,
+    payload_hash,
+    query_hash,
+)
+from podsql.planner.fragment import Fragment, decode_fragment
+from podsql.pod.config import LimitsSection
+from podsql.pod.holding import Holding
+from podsql.pod.offers import OfferBook
+from podsql.pod.requests import Held, Ticket
+from podsql.pod.results import Output
+from podsql.policy.audit import Audit, Entry
+from podsql.policy.decisions import Consultation, read_head, require_agreement
+from podsql.policy.denial import Denial
+from podsql.policy.document import Release as ReleaseMode
+from podsql.policy.gate import Verdict
+from podsql.policy.person import Person
+from podsql.policy.requests import RequestBook
+from podsql.relay.cards import Card
+from podsql.relay.keys import PeerKeys
+from podsql.relay.signing import sign
+from podsql.relay.sockets.endpoint import Endpoint, Request
+
+log = logging.getLogger("podsql.pod")
+
+LIVE_PER_ANALYST = 64
+SWEEP_SECONDS = 15.0
+ASKERS = ("analyst", "modeller")
+
+
+class Desk:
+    """Serves analysts. Everything runs on the endpoint's I/O thread, slow gate checks aside."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        keys: PeerKeys,
+        endpoint: Endpoint,
+        holding: Holding,
+        pool: Pool,
+        book: RequestBook,
+        audit: Audit,
+        gatekeepers: Executor,
+        services: tuple[str, ...],
+        spool: Path,
+        limits: LimitsSection,
+    ) -> None:
+        self.holding = holding
+        self.paused = False
+        self._keys = keys
+        self._endpoint = endpoint
+        self._pool = pool
+        self._book = book
+        self._audit = audit
+        self._gatekeepers = gatekeepers
+        self._services = services
+        self._spool = spool
+        self._limits = limits
+        self._offers = OfferBook(pod=name, seed=keys.identity, endpoint=endpoint)
+        self._held = Held(limit_bytes=limits.spool_mb << 20)
+        self._seen: set[tuple[bytes, bytes, str]] = set()
+        self.answered = self.refused = 0
+
+    # -- entry ---------------------------------------------------------------------------------
+
+    def serve(self, request: Request) -> None:
+        """Take one call or note of a peer."""
+        try:
+            if request.peer.role not in ASKERS:
+                raise error("ROLE", "a pod serves analysts")
+            message = decode(request.body)
+            match message:
+                case OfferRequest():
+                    self._offer(request, message)
+                case QueryRequest():
+                    self._query(request, message)
+                case EvidenceAsk():
+                    self._evidence(request, message)
+                case Cancel():
+                    self._cancel(request.peer, message.request_id)
+                    request.reply(encode(Done()))
+                case Release():
+                    self._held.release(message.request_id, request.peer.identity)
+                    request.reply(encode(Done()))
+                case _:
+                    raise error("BAD_MESSAGE", "a pod takes no such message")
+        except Error as fault:
+            _refuse(request, fault)
+
+    def replace(self, holding: Holding) -> None:
+        """Serve new data or a new policy from the next statement on."""
+        self.holding = holding
+        self._seen.clear()
+        self._offers.clear()
+        self._pool.warm(holding.database, holding.datasets)
+
+    def sweep(self) -> None:
+        """Drop results past their time; runs again and again."""
+        self._held.expire(time.monotonic())
+        self._book.forget(_now())
+        self._gatekeepers.submit(self._audit.sync)
+        self._endpoint.later(SWEEP_SECONDS, self.sweep)
+
+    # -- offers --------------------------------------------------------------------------------
+
+    def _offer(self, request: Request, message: OfferRequest) -> None:
+        person = _person(request.peer)
+
+        def answer(offer: OfferReply | Error) -> None:
+            if isinstance(offer, Error):
+                _refuse(request, offer)
+            else:
+                request.reply(encode(offer))
+
+        self._offers.ask(message, person, self.holding, self._service_cards(), _now(), answer)
+
+    def _service_cards(self) -> tuple[Card | None, ...]:
+        """Cards of the pinned services; None for one the manifest does not list."""
+        manifest = self._endpoint.store.current
+        listed = {
+            card.fingerprint: card
+            for card in (manifest.members() if manifest else ())
+            if card.role == "service"
+        }
+        return tuple(listed.get(mark) for mark in self._services)
+
+    # -- queries -------------------------------------------------------------------------------
+
+    def _query(self, request: Request, message: QueryRequest) -> None:
+        began = time.perf_counter_ns()
+        now = _now()
+        head = read_head(
+            message.head,
+            analyst=request.peer.identity,
+            pod=self._keys.identity_public,
+            handshake=request.handshake,
+            now=now,
+        )
+        if payload_hash(message.payload) != head.payload_hash:
+            raise error("SIGNATURE", "the request's payload is not the one that was signed")
+        found = query_hash(head)
+        held = self._held.get(head.request_id)
+        if held is not None:
+            self._attach(request, held, found)
+            return
+        if self.paused:
+            raise error("PAUSED", "the custodian has paused this pod", hint="try again later")
+        person = _person(request.peer)
+        payload = decode_as(QueryPayload, message.payload)
+        ticket = Ticket(
+            head=head,
+            document=message.head,
+            query_hash=found,
+            person=person,
+            peer=request.peer,
+            statement=payload.statement,
+            holding=self.holding,
+            began=began,
+            deadline=time.monotonic() + min(self._limits.seconds, (head.deadline - now) / 1000),
+        )
+        if self._held.live(person.identity) >= LIVE_PER_ANALYST:
+            raise error("BUSY", "too many statements of this analyst at once", hint="wait")
+        ticket.waiting.append(request)
+        self._held.add(ticket)
+        try:
+            if self._offers.current(person, head.purpose, head.project, now) != head.offer:
+                raise error("STALE_OFFER", "the pod offers something else by now")
+            fragment = _fragment(payload)
+            self._judge(ticket, fragment, payload.fragment)
+        except Error as fault:
+            self._fail(ticket, fault)
+
+    def _attach(self, request: Request, ticket: Ticket, found: bytes) -> None:
+        """The same id again: the same query gets the same result, another is a conflict."""
+        if ticket.query_hash != found or ticket.person.identity != request.peer.identity:
+            raise error("CONFLICT", "this request id stands for another query", hint="send a new id")
+        ticket.peer = request.peer
+        reply = ticket.output.reply(attached=True) if ticket.output else None
+        if reply is None:
+            ticket.waiting.append(request)
+            return
+        if ticket.output is not None and ticket.output.source is not None:
+            self._endpoint.send_stream(request.peer, ticket.output.source)
+        request.reply(encode(reply))
+
+    def _judge(self, ticket: Ticket, fragment: Fragment, encoded: bytes) -> None:
+        """The gate: at once if this fragment was judged before, else on a gatekeeper's thread."""
+        key = (encoded, ticket.person.identity, ticket.holding.gate.policy_hash)
+        if key in self._seen:
+            self._judged(ticket, fragment, self._check(ticket, fragment, None))
+            return
+
+        def work() -> None:
+            outcome: Verdict | Error
+            try:
+                outcome = self._check(ticket, fragment, None)
+            except Error as fault:
+                outcome = fault
+            self._endpoint.post(lambda: done(outcome))
+
+        def done(outcome: Verdict | Error) -> None:
+            if isinstance(outcome, Error):
+                self._fail(ticket, outcome)
+                return
+            if len(self._seen) > 4096:
+                self._seen.clear()
+            self._seen.add(key)
+            self._guarded(ticket, lambda: self._judged(ticket, fragment, outcome))
+
+        self._gatekeepers.submit(work)
+
+    def _check(self, ticket: Ticket, fragment: Fragment, release: ReleaseMode | None) -> Verdict:
+        head = ticket.head
+        return ticket.holding.gate.check(
+            fragment,
+            person=ticket.person,
+            purpose=head.purpose,
+            project=head.project,
+            now=_now(),
+            release=release,
+            granted=head.tables,
+        )
+
+    def _judged(self, ticket: Ticket, fragment: Fragment, verdict: Verdict) -> None:
+        ticket.verdict = verdict
+        if not self._services:
+            self._begin(ticket)
+            return
+        cards = self._service_cards()
+        found = {card.identity: card for card in cards if card is not None}
+        if len(found) < len(cards):
+            raise error("POLICY_UNAVAILABLE", "a policy service is not in the manifest")
+        consultation = Consultation(
+            document=ticket.document,
+            head=ticket.head,
+            services=tuple(found),
+            random=os.urandom,
+        )
+        self._consult(ticket, fragment, consultation, found)
+
+    def _consult(
+        self,
+        ticket: Ticket,
+        fragment: Fragment,
+        consultation: Consultation,
+        cards: dict[bytes, Card],
+    ) -> None:
+        """Send what is due, and look again when something was heard or time has passed."""
+
+        def heard(service: bytes, reply: bytes | Error) -> None:
+            if isinstance(reply, Error):
+                consultation.failed(service, time.monotonic())
+            else:
+                consultation.answered(service, reply, _now())
+            step()
+
+        def step() -> None:
+            if ticket.over or ticket.agreed:
+                return
+            for service, body in consultation.tick(time.monotonic()).items():
+                self._endpoint.call(
+                    cards[service],
+                    body,
+                    timeout=2.0,
+                    on_reply=lambda reply, service=service: heard(service, reply),  # type: ignore[misc]
+                )
+            outcome = consultation.outcome()
+            if outcome == "waiting":
+                return
+            ticket.agreed = True
+            self._guarded(ticket, lambda: agreed(require_agreement(outcome)))
+
+        def agreed(release: ReleaseMode) -> None:
+            ticket.verdict = self._check(ticket, fragment, release)
+            self._begin(ticket)
+
+        step()
+
+    def _begin(self, ticket: Ticket) -> None:
+        """Record the id, then run: never the other way round."""
+        verdict, head = ticket.verdict, ticket.head
+        assert verdict is not None
+        known = self._book.begin(head.request_id, ticket.query_hash, _now())
+        if not known.new:
+            raise error(
+                "EXPIRED_RESULT",
+                f"this request id was already used here ({known.state}); its result is gone",
+                hint="send the statement again under a new id",
+            )
+        ticket.recorded = True
+        ticket.executed = known.executed
+        ticket.output = Output(
+            request_id=head.request_id,
+            spool=self._spool,
+            on_stream=lambda: self._accept(ticket),
+        )
+        rows = min(self._limits.rows, verdict.max_rows or self._limits.rows)
+        job = Job(
+            sql=verdict.sql,
+            database=ticket.holding.database,
+            datasets=ticket.holding.datasets,
+            owner=f"{ticket.person.fingerprint}/{ticket.holding.gate.policy_hash}",
+            deadline=ticket.deadline,
+            guard=verdict.guard,
+            max_rows=rows,
+            max_bytes=self._limits.result_mb << 20,
+        )
+        ticket.job = self._pool.run(job, lambda event: self._event(ticket, event))
+
+    def _event(self, ticket: Ticket, event: Event) -> None:
+        if ticket.over:
+            return
+        assert ticket.output is not None
+
+        def take() -> None:
+            assert ticket.output is not None
+            match event:
+                case Started():
+                    pass
+                case Chunk():
+                    ticket.output.add(event.data)
+                case Finished():
+                    self._finish(ticket, event.rows, event.withheld)
+                case JobFailed():
+                    raise error(event.code, event.message)
+
+        self._guarded(ticket, take)
+
+    def _accept(self, ticket: Ticket) -> None:
+        """The result turned out to be large: it travels as a stream."""
+        assert ticket.output is not None and ticket.output.source is not None
+        self._endpoint.send_stream(ticket.peer, ticket.output.source)
+        reply = ticket.output.reply(attached=False)
+        assert reply is not None
+        self._answer(ticket, reply)
+
+    def _finish(self, ticket: Ticket, rows: int, withheld: int) -> None:
+        output, verdict = ticket.output, ticket.verdict
+        assert output is not None and verdict is not None
+        output.finish()
+        evidence = Evidence(
+            request_id=ticket.head.request_id,
+            query_hash=ticket.query_hash,
+            rows=rows,
+            withheld=withheld,
+            bytes=output.total,
+            chunks=output.chunks,
+            sha256=output.sha256,
+            data_version=ticket.holding.data_version,
+            policy_hash=ticket.holding.gate.policy_hash,
+            release="exact",
+            executed=ticket.executed,
+            micros=(time.perf_counter_ns() - ticket.began) // 1000,
+        )
+        # The audit line stands before the result leaves; without it nothing may leave.
+        self._write(ticket, "allow", "", evidence)
+        self._book.finish(ticket.head.request_id, "done", evidence.sha256)
+        output.evidence = sign("result", encode(evidence), self._keys.identity)
+        ticket.over = True
+        self.answered += 1
+        self._held.finished(ticket, time.monotonic())
+        if output.source is None:
+            reply = output.reply(attached=False)
+            assert reply is not None
+            self._answer(ticket, reply)
+        for request in ticket.evidence_waiting:
+            request.reply(encode(EvidenceReply(evidence=output.evidence)))
+        ticket.evidence_waiting.clear()
+
+    # -- endings -------------------------------------------------------------------------------
+
+    def _guarded(self, ticket: Ticket, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Error as fault:
+            self._fail(ticket, fault)
+
+    def _fail(self, ticket: Ticket, fault: Error) -> None:
+        if ticket.over:
+            return
+        ticket.over = True
+        self.refused += 1
+        if ticket.job is not None:
+            ticket.job.cancel()
+        reason = fault.reason if isinstance(fault, Denial) else fault.code
+        try:
+            self._write(ticket, "deny" if not ticket.recorded else "none", reason, None)
+        except Error as failure:
+            log.error("the audit log cannot be written: %s", failure.code)
+        if ticket.recorded:
+            self._book.finish(ticket.head.request_id, "failed", b"")
+        for request in (*ticket.waiting, *ticket.evidence_waiting):
+            _refuse(request, fault)
+        ticket.waiting.clear()
+        ticket.evidence_waiting.clear()
+        if ticket.output is not None and ticket.output.source is not None:
+            ticket.output.source.fail(_public(fault))
+        self._held.drop(ticket)
+
+    def _answer(self, ticket: Ticket, reply: Message) -> None:
+        body = encode(reply)
+        for request in ticket.waiting:
+            request.reply(body)
+        ticket.waiting.clear()
+
+    def _evidence(self, request: Request, message: EvidenceAsk) -> None:
+        ticket = self._held.get(message.request_id)
+        if ticket is None or ticket.person.identity != request.peer.identity:
+            raise error("EXPIRED_RESULT", "no such result is kept here")
+        if ticket.output is not None and ticket.output.evidence is not None:
+            request.reply(encode(EvidenceReply(evidence=ticket.output.evidence)))
+        else:
+            ticket.evidence_waiting.append(request)
+
+    def _cancel(self, peer: Card, request_id: bytes) -> None:
+        ticket = self._held.get(request_id)
+        if ticket is None or ticket.person.identity != peer.identity:
+            return
+        if ticket.over:
+            self._held.release(request_id, peer.identity)
+        else:
+            self._fail(ticket, error("CANCELLED", "the statement was cancelled"))
+
+    def _write(
+        self, ticket: Ticket, decision: str, reason: str, evidence: Evidence | None
+    ) -> None:
+        head, verdict = ticket.head, ticket.verdict
+        self._audit.append(
+            Entry(
+                time=_now(),
+                event="query",
+                decision=decision,  # type: ignore[arg-type]
+                reason=reason,
+                analyst=ticket.person.name,
+                fingerprint=ticket.person.fingerprint,
+                statement=ticket.statement,
+                request_id=head.request_id.hex(),
+                statement_id=head.statement_id.hex(),
+                head_hash=ticket.query_hash.hex(),
+                purpose=head.purpose,
+                project=head.project,
+                tables=verdict.tables if verdict else head.tables,
+                release=verdict.release if verdict else "",
+                data_version=ticket.holding.data_version,
+                policy_hash=ticket.holding.gate.policy_hash,
+                rows=evidence.rows if evidence else 0,
+                withheld=evidence.withheld if evidence else 0,
+                bytes=evidence.bytes if evidence else 0,
+                micros=evidence.micros if evidence else 0,
+                result_hash=evidence.sha256.hex() if evidence else "",
+            )
+        )
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _person(card: Card) -> Person:
+    return Person(
+        name=card.name, identity=card.identity, fingerprint=card.fingerprint, role=card.role
+    )
+
+
+def _fragment(payload: QueryPayload) -> Fragment:
+    try:
+        return decode_fragment(payload.fragment)
+    except msgspec.MsgspecError:
+        raise error("BAD_MESSAGE", "the fragment does not decode") from None
+
+
+def _public(fault: Error) -> Error:
+    """What an analyst may read of a failure; a fault of ours says nothing of its insides."""
+    if fault.code == "INTERNAL" or fault.code not in CODES:
+        return error("POD_FAILED", "the pod failed; its custodian's log says why")
+    return error(fault.code, fault.message, hint=fault.hint)
+
+
+def _refuse(request: Request, fault: Error) -> None:
+    public = _public(fault)
+    request.reply(encode(Failed(code=public.code, message=public.message, hint=public.hint)))

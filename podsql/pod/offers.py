@@ -1,0 +1,147 @@
+"""Offers a pod has made: signed, per analyst, purpose and project, kept until they expire.
+
+With policy services an offer is the intersection of the pod's file and every service's grants,
+fetched now; a service that does not answer makes the offer unavailable, never wider.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+
+import msgspec
+
+from podsql.errors import Error
+from podsql.messages import (
+    Grant,
+    GrantsReply,
+    GrantsRequest,
+    OfferReply,
+    OfferRequest,
+    Signed,
+    decode,
+    encode,
+)
+from podsql.planner.offer import Offer
+from podsql.pod.holding import Holding
+from podsql.policy.decisions import grants_of, unavailable
+from podsql.policy.person import Person
+from podsql.relay.cards import Card
+from podsql.relay.signing import sign
+from podsql.relay.sockets.endpoint import Endpoint
+
+OFFER_MS = 5 * 60 * 1000
+KEPT = 4096
+SERVICE_SECONDS = 4.0
+
+Key = tuple[bytes, str, str]
+Answer = Callable[[OfferReply | Error], None]
+
+
+class OfferBook:
+    """Makes offers and remembers which version each analyst holds. I/O thread only."""
+
+    def __init__(self, *, pod: str, seed: bytes, endpoint: Endpoint) -> None:
+        self._pod = pod
+        self._seed = seed
+        self._endpoint = endpoint
+        self._kept: OrderedDict[Key, tuple[str, int, Signed]] = OrderedDict()
+
+    def clear(self) -> None:
+        """Data or policy changed: every analyst must bind again."""
+        self._kept.clear()
+
+    def current(self, person: Person, purpose: str, project: str, now: int) -> str | None:
+        """Version of the offer ``person`` holds, None if there is none in force."""
+        kept = self._kept.get((person.identity, purpose, project))
+        return kept[0] if kept and kept[1] > now else None
+
+    def ask(
+        self,
+        request: OfferRequest,
+        person: Person,
+        holding: Holding,
+        services: tuple[Card | None, ...],
+        now: int,
+        answer: Answer,
+    ) -> None:
+        """Answer with an offer, at once or when every service has sent its grants."""
+        key = (person.identity, request.purpose, request.project)
+        kept = self._kept.get(key)
+        if kept and kept[1] - OFFER_MS // 2 > now:
+            answer(OfferReply(offer=kept[2]))
+        elif not services:
+            answer(self._make(key, person, holding, (), now))
+        elif None in services:
+            answer(unavailable())
+        else:
+            cards = tuple(card for card in services if card is not None)
+            self._consult(key, person, holding, cards, now, answer)
+
+    def _consult(
+        self,
+        key: Key,
+        person: Person,
+        holding: Holding,
+        services: tuple[Card, ...],
+        now: int,
+        answer: Answer,
+    ) -> None:
+        nonces = {card.identity: os.urandom(16) for card in services}
+        replies: dict[bytes, GrantsReply] = {}
+        waiting = set(nonces)
+
+        def replied(service: bytes, reply: bytes | Error) -> None:
+            waiting.discard(service)
+            try:
+                message = decode(reply) if isinstance(reply, bytes) else None
+                if isinstance(message, GrantsReply):
+                    replies[service] = message
+                if waiting:
+                    return
+                grants = grants_of(
+                    replies,
+                    services=tuple(nonces),
+                    nonces=nonces,
+                    analyst=person.identity,
+                    now=now,
+                )
+                answer(self._make(key, person, holding, grants, now))
+            except Error as fault:
+                answer(fault)
+
+        for card in services:
+            ask = GrantsRequest(
+                analyst=person.identity,
+                purpose=key[1],
+                project=key[2],
+                nonce=nonces[card.identity],
+            )
+            self._endpoint.call(
+                card,
+                encode(ask),
+                timeout=SERVICE_SECONDS,
+                on_reply=lambda reply, service=card.identity: replied(service, reply),  # type: ignore[misc]
+            )
+
+    def _make(
+        self,
+        key: Key,
+        person: Person,
+        holding: Holding,
+        grants: tuple[tuple[Grant, ...], ...],
+        now: int,
+    ) -> OfferReply:
+        _, purpose, project = key
+        tables = holding.gate.offer_tables(person, purpose, project, now, grants)
+        content = msgspec.msgpack.encode((self._pod, purpose, project, tables))
+        version = blake2b(content, digest_size=16, person=b"ps-offer").hexdigest()
+        ends = [grant.until for service in grants for grant in service]
+        expires = min([now + OFFER_MS, *ends])
+        offer = Offer(pod=self._pod, version=version, tables=tables, issued=now, expires=expires)
+        signed = sign("offer", msgspec.msgpack.encode(offer), self._seed)
+        self._kept[key] = (version, expires, signed)
+        self._kept.move_to_end(key)
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return OfferReply(offer=signed)

@@ -1,0 +1,116 @@
+"""Requests a pod holds: running ones, and finished ones whose result may be asked for again.
+
+A result is kept until its analyst releases it, ``KEEP_SECONDS`` after it was finished, or until
+newer results need the room (oldest first).
+"""
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+
+from podsql.engine.job import JobHandle
+from podsql.messages import RequestHead, Signed
+from podsql.pod.holding import Holding
+from podsql.pod.results import Output
+from podsql.policy.gate import Verdict
+from podsql.policy.person import Person
+from podsql.relay.cards import Card
+from podsql.relay.sockets.endpoint import Request
+
+KEEP_SECONDS = 600.0
+
+
+@dataclass(kw_only=True)
+class Ticket:
+    """One request id and all that belongs to it."""
+
+    head: RequestHead
+    document: Signed
+    query_hash: bytes
+    person: Person
+    peer: Card
+    statement: str
+    holding: Holding
+    began: int
+    deadline: float
+    verdict: Verdict | None = None
+    output: Output | None = None
+    job: JobHandle | None = None
+    executed: int = 0
+    recorded: bool = False
+    agreed: bool = False
+    over: bool = False
+    expires: float = float("inf")
+    waiting: list[Request] = field(default_factory=list)
+    evidence_waiting: list[Request] = field(default_factory=list)
+
+
+class Held:
+    """Tickets by request id."""
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._tickets: OrderedDict[bytes, Ticket] = OrderedDict()
+        self._live: Counter[bytes] = Counter()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def running(self) -> int:
+        """Requests that have not ended."""
+        return self._live.total()
+
+    def live(self, analyst: bytes) -> int:
+        """Requests of ``analyst`` that have not ended."""
+        return self._live[analyst]
+
+    def get(self, request_id: bytes) -> Ticket | None:
+        """The ticket of an id, if it is held."""
+        return self._tickets.get(request_id)
+
+    def add(self, ticket: Ticket) -> None:
+        """Hold a new request."""
+        self._tickets[ticket.head.request_id] = ticket
+        self._live[ticket.person.identity] += 1
+
+    def finished(self, ticket: Ticket, now: float) -> None:
+        """Its result is whole; keep it for a while."""
+        self._ended(ticket)
+        ticket.expires = now + KEEP_SECONDS
+        self._tickets.move_to_end(ticket.head.request_id)
+        self._bytes += _size(ticket)
+        for old in [t for t in self._tickets.values() if t.over and t is not ticket]:
+            if self._bytes <= self._limit:
+                break
+            self._remove(old)
+
+    def drop(self, ticket: Ticket) -> None:
+        """It ended without a result."""
+        self._ended(ticket)
+        self._tickets.pop(ticket.head.request_id, None)
+
+    def release(self, request_id: bytes, analyst: bytes) -> None:
+        """Its analyst has the result."""
+        ticket = self._tickets.get(request_id)
+        if ticket is not None and ticket.over and ticket.person.identity == analyst:
+            self._remove(ticket)
+
+    def expire(self, now: float) -> None:
+        """Drop results past their time."""
+        for ticket in [t for t in self._tickets.values() if t.expires < now]:
+            self._remove(ticket)
+
+    def _ended(self, ticket: Ticket) -> None:
+        self._live[ticket.person.identity] -= 1
+        if not self._live[ticket.person.identity]:
+            del self._live[ticket.person.identity]
+
+    def _remove(self, ticket: Ticket) -> None:
+        self._bytes -= _size(ticket)
+        del self._tickets[ticket.head.request_id]
+        if ticket.output is not None:
+            ticket.output.close()
+
+
+def _size(ticket: Ticket) -> int:
+    return ticket.output.total if ticket.output else 0

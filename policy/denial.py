@@ -1,0 +1,60 @@
+"""The one refusal of the gate. Rule to keep: the analyst sees a code, the custodian the reason.
+
+``reason`` is for the custodian's audit. It holds no literal and no value: a code of ``Reason``.
+"""
+
+from typing import Final, Literal
+
+from podsql.errors import PolicyError
+
+Reason = Literal[
+    "AGG_NOT_ALLOWED",
+    "BAD_LITERAL",
+    "BAD_NAME",
+    "BAD_TYPE",
+    "CONFLICTING_RELEASE",
+    "DENIED_COLUMN",
+    "DENIED_TABLE",
+    "ENTITY_COUNT",
+    "EXPIRED",
+    "FILTER_KEY_LITERAL",
+    "FILTER_ROLE",
+    "FRAGMENT_KIND",
+    "FUNC_NOT_ALLOWED",
+    "GROUP_KEY_ROLE",
+    "JOIN_COLUMN",
+    "JOIN_INPUT",
+    "JOIN_REQUIRED",
+    "JOIN_TYPE",
+    "LIMIT",
+    "MULTI_STATEMENT",
+    "NESTED_VALUE",
+    "NODE_NOT_ALLOWED",
+    "NONDETERMINISM",
+    "NOT_GRANTED",
+    "PARSER_DISAGREES",
+    "PERSON",
+    "PREDICATE_IN_AGG",
+    "PROJECT",
+    "PSEUDO_COLUMN",
+    "PURPOSE",
+    "ROW_LEVEL",
+    "STAR_EXPR",
+    "STATEMENT",
+    "SUBQUERY_ROWS",
+    "SYNTAX",
+    "TABLE_FUNCTION",
+    "TIME_TRAVEL",
+    "WINDOW",
+]
+
+DENIED_TEXT: Final = "the custodian's policy does not allow this statement"
+"""The same words for every reason: an unknown table reads like a forbidden one."""
+
+
+class Denial(PolicyError):
+    """Refused by the gate."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(DENIED_TEXT, code="DENIED", hint="ask the custodian of the pod")
+        self.reason: Reason = reason

@@ -1,0 +1,57 @@
+"""Which clauses of a policy document this version enforces.
+
+Rule to keep: a clause leaves this list only together with the code and the tests that enforce it.
+"""
+
+from podsql.errors import error
+from podsql.policy.document import Policy
+
+
+def unenforced(policy: Policy) -> tuple[str, ...]:
+    """Names of the clauses that the document sets and this version would ignore."""
+    output, limits = policy.output, policy.limits
+    found = {
+        "orgs": bool(policy.orgs),
+        "dp": policy.dp is not None,
+        "output.round_base": output.round_base != 0,
+        "output.p_percent": output.p_percent != 0,
+        "output.nk": output.nk is not None,
+        "output.min_dof": output.min_dof != 0,
+        "output.quantile": output.quantile != "deny",
+        "output.group_levels": output.group_levels != 0,
+        "output.overlap_guard": output.overlap_guard != 0,
+        "output.caps": output.caps is not None,
+        "limits.rows_scanned": limits.rows_scanned is not None,
+        "limits.queries_per_day": limits.queries_per_day is not None,
+    }
+    names = [name for name, is_set in found.items() if is_set]
+    names += [f"allow {use!r}" for use in policy.allow if use != "select"]
+    if policy.release in ("sdc_merged", "dp"):
+        names.append(f"release {policy.release!r}")
+    for table, clause in policy.tables.items():
+        names += [f"tables.{table}.allow {use!r}" for use in clause.allow or () if use != "select"]
+        if clause.release in ("sdc_merged", "dp"):
+            names.append(f"tables.{table}.release {clause.release!r}")
+        for column, rules in clause.columns.items():
+            at = f"tables.{table}.columns.{column}"
+            set_here = {
+                "bounds": rules.bounds is not None,
+                "bin": rules.bin is not None,
+                "values": rules.values is not None,
+                "max_distinct": rules.max_distinct is not None,
+                "magnitude": rules.magnitude,
+            }
+            names += [f"{at}.{name}" for name, is_set in set_here.items() if is_set]
+    return tuple(names)
+
+
+def require_enforceable(policy: Policy) -> None:
+    """POLICY_FILE if the document asks for a protection that this version does not give."""
+    names = unenforced(policy)
+    if names:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        raise error(
+            "POLICY_FILE",
+            f"policy {policy.name!r}: clause {names[0]} is not enforced by this version{more}",
+            hint="remove the clause, or use the preset 'standard'",
+        )

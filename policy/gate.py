@@ -1,0 +1,238 @@
+"""The gate: what a pod lets an analyst's fragment be. It trusts nobody's planner.
+
+Rule to keep: only SQL regenerated here from checked trees is ever run; every refusal is a
+``Denial``. Checks read the policy and the schema, never a row, so a refusal gives nothing away.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from podsql.messages import Grant
+from podsql.planner.fragment import Aggregate, Field, Fragment, Rows, encode_fragment
+from podsql.planner.offer import ColumnOffer, TableOffer
+from podsql.policy.denial import Denial
+from podsql.policy.document import Policy, PolicyLimits, Release, policy_hash
+from podsql.policy.grants import granted_release
+from podsql.policy.guard import guard_column
+from podsql.policy.joins import require_joins
+from podsql.policy.person import Person, require_person
+from podsql.policy.reading import read
+from podsql.policy.regenerate import aggregate_sql, output_fields, rows_sql
+from podsql.policy.rights import PodTable, TableRights, disclosures, strictest, table_rights
+from podsql.policy.roles import (
+    protected,
+    require_aggregates,
+    require_functions,
+    require_key,
+    require_no_aggregates,
+    require_output,
+    require_predicates,
+)
+from podsql.policy.scope import Scope, Source, bind
+
+VERDICTS: Final = 4096
+"""Verdicts kept; the least recently used goes first."""
+KEPT_BYTES: Final = 8192
+"""A longer fragment is judged anew each time, so that hostile ones cannot fill the memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the pod may run for one fragment. With ``guard``, ``sql`` yields a last column ``_ok``."""
+
+    sql: str
+    guard: bool
+    fields: tuple[Field, ...]
+    """Outputs in order, wire types, without the guard."""
+    release: Release
+    min_units: int
+    tables: tuple[str, ...]
+    limits: PolicyLimits
+    max_rows: int
+    """0: no rule."""
+
+
+class Gate:
+    """Judges fragments against one policy document and one snapshot of the pod's tables."""
+
+    def __init__(
+        self,
+        *,
+        pod: str,
+        tables: Mapping[str, PodTable],
+        policy: Policy,
+        data_version: str = "",
+    ) -> None:
+        self.pod = pod
+        self.policy = policy
+        self.policy_hash = policy_hash(policy)
+        self.data_version = data_version
+        found = {name: table_rights(policy, table) for name, table in tables.items()}
+        self._rights = {name.lower(): rights for name, rights in found.items() if rights is not None}
+        self._verdicts: OrderedDict[tuple[object, ...], Verdict | Denial] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def offer_tables(
+        self,
+        person: Person,
+        purpose: str,
+        project: str,
+        now: int,
+        grants: Sequence[Sequence[Grant]] = (),
+    ) -> tuple[TableOffer, ...]:
+        """What ``person`` may use; ``grants`` are verified ones, one sequence per policy service."""
+        try:
+            require_person(self.policy, person, purpose=purpose, project=project, now=now)
+        except Denial:
+            return ()
+        offers = []
+        for rights in self._rights.values():
+            released = granted_release(
+                grants,
+                analyst=person.identity,
+                pod=self.pod,
+                table=rights.table.name,
+                purpose=purpose,
+                project=project,
+                now=now,
+            )
+            if released is not None:
+                offers.append(self._offer(rights, strictest(rights.release, released)))
+        return tuple(sorted(offers, key=lambda offer: offer.name))
+
+    def check(
+        self,
+        fragment: Fragment,
+        *,
+        person: Person,
+        purpose: str,
+        project: str,
+        now: int,
+        release: Release | None = None,
+        granted: Sequence[str] | None = None,
+    ) -> Verdict:
+        """Judge ``fragment``; raises Denial.
+
+        ``release`` is the strictest that the services' decisions allow (None: no service).
+        ``granted`` are the tables the signed head names: a fragment that uses others is refused.
+        """
+        require_person(self.policy, person, purpose=purpose, project=project, now=now)
+        kept = self._verdict(fragment, person, release)
+        if isinstance(kept, Denial):
+            raise Denial(kept.reason)
+        if granted is not None and not _covers(granted, kept.tables):
+            raise Denial("NOT_GRANTED")
+        return kept
+
+    def _verdict(
+        self, fragment: Fragment, person: Person, release: Release | None
+    ) -> Verdict | Denial:
+        encoded = encode_fragment(fragment)
+        if len(encoded) > KEPT_BYTES:
+            return self._judged(fragment, release)
+        key = (encoded, self.policy_hash, self.data_version, person, release)
+        with self._lock:
+            kept = self._verdicts.get(key)
+            if kept is not None:
+                self._verdicts.move_to_end(key)
+                return kept
+        found = self._judged(fragment, release)
+        with self._lock:
+            self._verdicts[key] = found
+            while len(self._verdicts) > VERDICTS:
+                self._verdicts.popitem(last=False)
+        return found
+
+    def _judged(self, fragment: Fragment, release: Release | None) -> Verdict | Denial:
+        try:
+            return self._judge(fragment, release)
+        except Denial as denial:
+            return denial
+
+    def _judge(self, fragment: Fragment, release: Release | None) -> Verdict:
+        if not isinstance(fragment, Aggregate | Rows):
+            raise Denial("FRAGMENT_KIND")
+        if fragment.inputs:
+            raise Denial("JOIN_INPUT")
+        if isinstance(fragment, Aggregate) and fragment.masked:
+            raise Denial("FRAGMENT_KIND")
+        fields = output_fields(fragment)
+        scope = bind(read(fragment, self.policy.limits), self._rights, self.pod)
+        open_rows = all(_leaves_by_row(source, scope, release) for source in protected(scope))
+        require_functions(scope, self.policy, guarded=not open_rows)
+        require_predicates(scope, self.policy)
+        conditions = [term for source in scope.sources for term in source.conditions]
+        require_no_aggregates((*conditions, *scope.where))
+        pairs = require_joins(scope, self.policy)
+        guard = None
+        if isinstance(fragment, Rows):
+            require_no_aggregates(scope.outputs)
+            if not open_rows:
+                raise Denial("ROW_LEVEL")
+            sql = rows_sql(fragment, scope, fields)
+        else:
+            count = len(fragment.keys)
+            keys, values = scope.outputs[:count], scope.outputs[count:]
+            require_no_aggregates(keys)
+            require_aggregates(values)
+            for one in keys:
+                require_key(one, scope, self.policy)
+            for one in values:
+                require_output(one, scope, self.policy)
+            if not open_rows:
+                _require_enforced(scope, release)
+                guard = guard_column(scope, values, protected(scope), pairs, self.policy.output)
+            sql = aggregate_sql(fragment, scope, fields, guard)
+        return Verdict(
+            sql=sql,
+            guard=guard is not None,
+            fields=fields,
+            release="rows" if guard is None else "sdc_local",
+            min_units=0 if guard is None else self.policy.output.min_units,
+            tables=tuple(sorted({source.rights.table.name for source in scope.sources})),
+            limits=self.policy.limits,
+            max_rows=self.policy.output.max_rows,
+        )
+
+    def _offer(self, rights: TableRights, release: Release) -> TableOffer:
+        # A unit that is not listed, or a key hidden by the policy, is not named to the analyst.
+        unit = rights.unit if rights.unit is not None and rights.unit.lower() in rights.columns else None
+        by_row = rights.public or (release == "rows" and bool(rights.rows))
+        return TableOffer(
+            name=rights.table.name,
+            kind=rights.table.kind,
+            columns=tuple(
+                ColumnOffer(name=column.name, type=column.type, roles=tuple(sorted(column.roles or ())))
+                for column in rights.columns.values()
+            ),
+            local_keys=tuple(key for key in rights.table.local_keys if key.lower() in rights.columns),
+            privacy_unit=unit,
+            release="rows" if by_row else release,
+            disclosures=disclosures(self.policy, by_row),
+            content_hash=rights.table.content_hash,
+            data_version=self.data_version,
+            policy_hash=self.policy_hash,
+            min_units=0 if by_row else self.policy.output.min_units,
+        )
+
+
+def _leaves_by_row(source: Source, scope: Scope, release: Release | None) -> bool:
+    """Whether every column used of ``source`` could leave row by row: then no guard is needed."""
+    rights = source.rights
+    if strictest(rights.release, release) != "rows" or not rights.rows:
+        return False
+    return scope.used(source) <= rights.rows
+
+
+def _require_enforced(scope: Scope, release: Release | None) -> None:
+    for source in protected(scope):
+        if strictest(source.rights.release, release) not in ("sdc_local", "rows"):
+            raise Denial("CONFLICTING_RELEASE")
+
+
+def _covers(granted: Sequence[str], tables: Sequence[str]) -> bool:
+    named = {name.lower() for name in granted}
+    return all(table.lower() in named for table in tables)

@@ -1,0 +1,111 @@
+"""Which tables may meet, and on what. Rule to keep: protected tables meet on join keys only.
+
+The unit each row belongs to must stay countable: it survives a join because both keys are kept.
+"""
+
+from collections.abc import Iterator
+
+from sqlglot import exp
+
+from podsql.policy.denial import Denial
+from podsql.policy.document import Policy
+from podsql.policy.roles import require_condition
+from podsql.policy.scope import Scope, Source
+
+Pair = tuple[tuple[str, str], tuple[str, str]]
+
+
+def require_joins(scope: Scope, policy: Policy) -> tuple[Pair, ...]:
+    """Check every join and condition; give back the pairs of (alias, column) joined by equality."""
+    if policy.joins.condition == "JOIN_REQUIRED" and len(scope.sources) < 2:
+        raise Denial("JOIN_REQUIRED")
+    pairs: list[Pair] = []
+    for source in scope.sources:
+        pairs += _split(source.conditions, scope, policy)
+    pairs += _split(scope.where, scope, policy)
+    tied = {alias for pair in pairs for alias, _ in pair}
+    for source in scope.sources[1:]:
+        kind = source.use.kind
+        # A comma and an equality in WHERE is an inner join.
+        if kind == "cross" and source.use.alias in tied:
+            kind = "inner"
+        if kind not in policy.joins.types:
+            raise Denial("JOIN_TYPE")
+    _require_tied(scope, pairs)
+    return tuple(pairs)
+
+
+def _split(
+    terms: tuple[exp.Expression, ...], scope: Scope, policy: Policy
+) -> Iterator[Pair]:
+    for term in terms:
+        pair = _pair(term)
+        if pair is None:
+            _require_no_key_comparison(term, scope)
+            require_condition(term, scope, policy)
+            continue
+        for column in (term.this, term.expression):
+            if not scope.column(column).may("join_key"):
+                raise Denial("JOIN_COLUMN")
+        _require_allowed_pair(term, scope, policy)
+        yield pair
+
+
+def _pair(term: exp.Expression) -> Pair | None:
+    if not isinstance(term, exp.EQ):
+        return None
+    left, right = term.this, term.expression
+    if not (isinstance(left, exp.Column) and isinstance(right, exp.Column)):
+        return None
+    if left.table == right.table:
+        return None
+    return (left.table, left.name), (right.table, right.name)
+
+
+def _require_no_key_comparison(term: exp.Expression, scope: Scope) -> None:
+    columns = list(term.find_all(exp.Column))
+    if len({column.table for column in columns}) > 1 and any(
+        scope.column(column).is_key for column in columns
+    ):
+        raise Denial("JOIN_COLUMN")
+
+
+def _require_allowed_pair(term: exp.Expression, scope: Scope, policy: Policy) -> None:
+    if policy.joins.pairs is None:
+        return
+    wanted = frozenset(_name(column, scope) for column in (term.this, term.expression))
+    for left, right in policy.joins.pairs:
+        if wanted == {_qualified(left), _qualified(right)}:
+            return
+    raise Denial("JOIN_COLUMN")
+
+
+def _name(column: exp.Column, scope: Scope) -> str:
+    return f"{scope.source(column).rights.table.name}.{column.name}".lower()
+
+
+def _qualified(text: str) -> str:
+    return (text if text.count(".") == 2 else f"main.{text}").lower()
+
+
+def _require_tied(scope: Scope, pairs: list[Pair]) -> None:
+    """Protected tables with roles form one piece, tied by the pairs."""
+    guarded = [source for source in scope.sources if _has_roles(source)]
+    if len(guarded) < 2:
+        return
+    group = {source.use.alias: source.use.alias for source in scope.sources}
+
+    def root(alias: str) -> str:
+        while group[alias] != alias:
+            alias = group[alias]
+        return alias
+
+    for (left, _), (right, _) in pairs:
+        group[root(left)] = root(right)
+    if len({root(source.use.alias) for source in guarded}) > 1:
+        raise Denial("JOIN_COLUMN")
+
+
+def _has_roles(source: Source) -> bool:
+    rights = source.rights
+    return not rights.public and any(column.roles is not None for column in rights.columns.values())

@@ -1,0 +1,205 @@
+"""What each column may be used for (lineage by resolved columns, not by names).
+
+Rule to keep: a literal meets a row only through a column with the filter role; what is aggregated
+is built from measures alone, without anything that could pick one row out.
+"""
+
+from collections.abc import Iterable
+
+from sqlglot import exp
+
+from podsql.policy.denial import Denial
+from podsql.policy.document import Policy
+from podsql.policy.functions import IMPLIED, Family, aggregate, scalar_name
+from podsql.policy.nodes import PREDICATES
+from podsql.policy.scope import Scope, Source
+
+ARITHMETIC = (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Neg, exp.Paren, exp.Cast, exp.TryCast)
+CONDITIONAL = (exp.Case, exp.If)
+TYPE_NODES = (exp.DataType, exp.DataTypeParam)
+
+
+def require_functions(scope: Scope, policy: Policy, *, guarded: bool) -> None:
+    """Narrow the built-in lists of functions by the document's own; ``guarded``: rows may not leave."""
+    scalars, aggregates = policy.functions.scalar, policy.functions.aggregates
+    for tree in scope.trees():
+        for node in tree.walk():
+            called = scalar_name(node)
+            if called is not None and scalars != "safe-v1" and called not in scalars:
+                raise Denial("FUNC_NOT_ALLOWED")
+            found = aggregate(node)
+            if found is None:
+                continue
+            name, family = found
+            extreme = family in ("extreme", "predicate")
+            if guarded and extreme and policy.output.extremes == "deny":
+                raise Denial("AGG_NOT_ALLOWED")
+            if aggregates is not None and not _listed(name, family, aggregates):
+                raise Denial("AGG_NOT_ALLOWED")
+
+
+def require_aggregates(outputs: Iterable[exp.Expression]) -> None:
+    """Every column of an aggregate output stands inside exactly one aggregate function."""
+    for output in outputs:
+        calls = [node for node in output.walk() if aggregate(node) is not None]
+        if not calls:
+            raise Denial("ROW_LEVEL")
+        for call in calls:
+            if any(aggregate(up) is not None for up in _above(call)):
+                raise Denial("AGG_NOT_ALLOWED")
+        for column in output.find_all(exp.Column):
+            if not any(aggregate(up) is not None or isinstance(up, exp.Filter) for up in _above(column)):
+                raise Denial("ROW_LEVEL")
+
+
+def require_no_aggregates(trees: Iterable[exp.Expression]) -> None:
+    """Conditions, keys and row columns hold no aggregate function."""
+    for tree in trees:
+        if any(aggregate(node) is not None for node in tree.walk()):
+            raise Denial("AGG_NOT_ALLOWED")
+
+
+def require_condition(term: exp.Expression, scope: Scope, policy: Policy) -> None:
+    """A condition uses columns with the filter role; ``IS [NOT] NULL`` any but a key."""
+    for column in term.find_all(exp.Column):
+        rights = scope.column(column)
+        if rights.roles is None:
+            continue
+        if rights.is_key:
+            raise Denial("FILTER_KEY_LITERAL")
+        test = column.parent
+        asks_null = isinstance(test, exp.Is) and isinstance(test.expression, exp.Null)
+        if not rights.may("filter") and not asks_null:
+            raise Denial("FILTER_ROLE")
+    _require_comparable(term, scope, policy)
+
+
+def require_predicates(scope: Scope, policy: Policy) -> None:
+    """Cap the comparisons of WHERE, if the document does."""
+    most = policy.filters.max_predicates
+    if most is not None:
+        found = sum(isinstance(node, tuple(PREDICATES)) for term in scope.where for node in term.walk())
+        if found > most:
+            raise Denial("LIMIT")
+
+
+def require_key(key: exp.Expression, scope: Scope, policy: Policy) -> None:
+    """A group key is built from dimensions; conditions inside it also need the filter role."""
+    for column in key.find_all(exp.Column):
+        rights = scope.column(column)
+        if rights.is_key or not rights.may("dimension"):
+            raise Denial("GROUP_KEY_ROLE")
+        tested = any(isinstance(up, tuple(PREDICATES)) for up in _above(column))
+        if tested and not rights.may("filter"):
+            raise Denial("GROUP_KEY_ROLE")
+    _require_comparable(key, scope, policy)
+
+
+def require_output(output: exp.Expression, scope: Scope, policy: Policy) -> None:
+    """Each aggregate of ``output`` is of measures, its FILTER of filter columns."""
+    for node in output.walk():
+        found = aggregate(node)
+        if found is not None:
+            _require_arguments(node, found[1], scope, policy)
+        if isinstance(node, exp.Filter):
+            _require_filter(node.expression, scope, policy)
+
+
+def _require_filter(where: exp.Expression, scope: Scope, policy: Policy) -> None:
+    require_condition(where, scope, policy)
+
+
+def _require_arguments(
+    call: exp.Expression, family: Family, scope: Scope, policy: Policy
+) -> None:
+    for argument in arguments(call):
+        columns = list(argument.find_all(exp.Column))
+        if all(scope.column(column).roles is None for column in columns):
+            continue
+        if isinstance(call, exp.CountIf) or family == "predicate":
+            require_condition(argument, scope, policy)
+        elif isinstance(argument, exp.Column) and family == "count":
+            _require_countable(argument, call, scope)
+        else:
+            _require_measure(argument, scope)
+            _require_listed(columns, family, call, scope)
+
+
+def _require_countable(column: exp.Column, call: exp.Expression, scope: Scope) -> None:
+    rights = scope.column(column)
+    counts_units = call.find(exp.Distinct) is not None
+    if rights.is_key and not counts_units:
+        raise Denial("PREDICATE_IN_AGG")
+    if not rights.is_key and not any(rights.may(role) for role in ("measure", "dimension", "filter")):
+        raise Denial("AGG_NOT_ALLOWED")
+
+
+def _require_measure(argument: exp.Expression, scope: Scope) -> None:
+    for node in argument.walk():
+        if isinstance(node, exp.Column):
+            rights = scope.column(node)
+            if rights.is_key or not rights.may("measure"):
+                raise Denial("PREDICATE_IN_AGG")
+        elif isinstance(node, exp.Literal):
+            if node.is_string:
+                raise Denial("PREDICATE_IN_AGG")
+        elif not isinstance(node, (*ARITHMETIC, *TYPE_NODES, exp.Identifier)):
+            raise Denial("PREDICATE_IN_AGG")
+
+
+def _require_listed(
+    columns: list[exp.Column], family: Family, call: exp.Expression, scope: Scope
+) -> None:
+    found = aggregate(call)
+    for column in columns:
+        listed = scope.column(column).aggregates
+        if listed is not None and found is not None and not _listed(found[0], family, listed):
+            raise Denial("AGG_NOT_ALLOWED")
+
+
+def _listed(name: str, family: Family, listed: Iterable[str]) -> bool:
+    names = frozenset(listed)
+    return family == "count" or name in names or bool(IMPLIED[family] & names)
+
+
+def _require_comparable(term: exp.Expression, scope: Scope, policy: Policy) -> None:
+    """``filters.literal`` and ``filters.column`` narrow what may stand in one comparison."""
+    literal, column = policy.filters.literal, policy.filters.column
+    if literal is None and column is None:
+        return
+    for node in term.walk():
+        if type(node) not in PREDICATES or isinstance(node, exp.Connector | exp.Not):
+            continue
+        found = {(found.table, found.name): found for found in node.find_all(exp.Column)}
+        asks_null = isinstance(node, exp.Is) and isinstance(node.expression, exp.Null)
+        allowed = column if len(found) > 1 else literal
+        if asks_null or allowed is None:
+            continue
+        for one in found.values():
+            table = scope.source(one).rights.table.name
+            names = {one.name.lower(), f"{table}.{one.name}".lower()}
+            if scope.column(one).roles is not None and not names & {text.lower() for text in allowed}:
+                raise Denial("FILTER_ROLE")
+
+
+def arguments(call: exp.Expression) -> tuple[exp.Expression, ...]:
+    """The arguments of an aggregate call, DISTINCT looked through, ``*`` left out."""
+    found = []
+    for argument in call.iter_expressions():
+        if isinstance(argument, exp.Distinct):
+            found += argument.expressions
+        elif not isinstance(argument, exp.Star):
+            found.append(argument)
+    return tuple(found)
+
+
+def _above(node: exp.Expression) -> Iterable[exp.Expression]:
+    up = node.parent
+    while up is not None:
+        yield up
+        up = up.parent
+
+
+def protected(scope: Scope) -> tuple[Source, ...]:
+    """Sources whose rows have a privacy unit to protect."""
+    return tuple(source for source in scope.sources if not source.rights.public)
