@@ -23,9 +23,7 @@ _WRITE_FILE: Final = 1 << 1
 _TRUNCATE: Final = 1 << 14
 _FILES: Final = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 """ABI -> how many file rights it knows (execute … ioctl on devices)."""
-_BELOW: Final = (
-    _READ_FILE | _READ_DIR | _WRITE_FILE | _TRUNCATE | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8
-)
+_BELOW: Final = _READ_FILE | _READ_DIR | _WRITE_FILE | _TRUNCATE | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8
 """Rights in a working directory: read, write, truncate, remove and make files and folders."""
 _ON_A_FILE: Final = _READ_FILE | _WRITE_FILE | _TRUNCATE
 

@@ -204,7 +204,7 @@ class WorkerPool:
         serves = (job.database, job.datasets)
         spare = None
         for engine in reversed(self._engines.values()):
-            if engine.number in self._tasks or engine.serves != serves:
+            if engine.gone or engine.number in self._tasks or engine.serves != serves:
                 continue
             if engine.owner == job.owner:
                 self._engines.move_to_end(engine.number)
@@ -274,6 +274,7 @@ class WorkerPool:
         if not alive and engine.number in self._engines:
             # Its end is reported by the fork parent, with the reason; a live one that closed its
             # pipe is of no use either.
+            engine.gone = True
             self._io.unwatch_fd(engine.pipe.fileno())
             self._parent.kill(engine.number)
 

@@ -45,9 +45,7 @@ def same_rows(
         return False
     if not ordered:
         left, right = sorted(left, key=_sort_key), sorted(right, key=_sort_key)
-    return all(
-        len(a) == len(b) and all(map(_same, a, b)) for a, b in zip(left, right, strict=True)
-    )
+    return all(len(a) == len(b) and all(map(_same, a, b)) for a, b in zip(left, right, strict=True))
 
 
 def _sort_key(row: tuple[object, ...]) -> tuple[object, ...]:

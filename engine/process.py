@@ -41,6 +41,8 @@ class EngineProcess:
     served: int = 0
     resident_mb: int = 0
     ready: bool = False
+    gone: bool = False
+    """Its pipe has ended; the fork parent will say why."""
     frames: FrameBuffer = field(default_factory=FrameBuffer)
     pending: deque[tuple[int, bytes]] = field(default_factory=deque)
 
@@ -97,7 +99,7 @@ class ForkParent:
         """Start it and wait until it answers (blocking: only at start and after its death)."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            self._process = subprocess.Popen(
                 [sys.executable, "-I", "-m", "podsql.engine.zygote", str(theirs.fileno())],
                 env=dict(ENVIRONMENT),
                 pass_fds=(theirs.fileno(),),

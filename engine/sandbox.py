@@ -52,11 +52,27 @@ _OVERHEAD_MB: Final = 512
 """Address space for stacks, allocator slack and mapped libraries beyond a statement's memory."""
 
 
+class Layer(msgspec.Struct, frozen=True, array_like=True):
+    """One layer and whether it holds."""
+
+    name: str
+    state: str
+    """``holds``, or ``missing`` and why."""
+
+
 class SandboxReport(msgspec.Struct, frozen=True, array_like=True):
     """Which layers hold in an engine process, and why others do not."""
 
     held: tuple[str, ...]
     missing: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Every layer, those that hold first."""
+        return (
+            *(Layer(name, "holds") for name in self.held),
+            *(Layer(name, f"missing ({reason})") for name, reason in self.missing),
+        )
 
     @property
     def strong(self) -> bool:
@@ -84,9 +100,7 @@ def restrict(
 
     if sys.platform != "linux":
         limit_resources(memory_mb=memory_mb, cpu_seconds=cpu_seconds, writes=bool(writable))
-        return SandboxReport(
-            ("rlimits",), (("landlock", "not Linux"), ("network", "not Linux"))
-        )
+        return SandboxReport(("rlimits",), (("landlock", "not Linux"), ("network", "not Linux")))
     layer("parent_death", _prctl(libc, _PR_SET_PDEATHSIG, signal.SIGKILL))
     layer("no_new_privs", _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1))
     fault, own_users = _leave_network(libc)

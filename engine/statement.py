@@ -117,4 +117,3 @@ def _released(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     guard = batch.column(batch.num_columns - 1)
     kept = batch if guard.true_count == len(guard) else batch.filter(guard)
     return pa.RecordBatch.from_arrays(kept.columns[:-1], schema=schema)
-

@@ -9,6 +9,7 @@ import resource
 import socket
 import threading
 from pathlib import Path
+from typing import Final
 
 import duckdb
 import msgspec
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.dataset
 
 from podsql.engine.faults import code_of
+from podsql.engine.job import Dataset
 from podsql.engine.lock import connect_read_only, lock, prove_locked
 from podsql.engine.pipe import (
     NUMBER,
@@ -30,6 +32,9 @@ from podsql.engine.pipe import (
 from podsql.engine.sandbox import close_descriptors, restrict
 from podsql.engine.statement import run_statement
 from podsql.errors import Error
+
+_SEND_BYTES: Final = 256 * 1024
+"""Frames gather until a piece this long is among them."""
 
 _encode = msgspec.msgpack.encode
 
@@ -51,6 +56,8 @@ def serve(pipe: socket.socket, interrupts: socket.socket) -> None:
             memory_mb=limits.memory_mb,
             cpu_seconds=int(limits.seconds * limits.threads * limits.statements) + 60,
         )
+        pa.set_cpu_count(max(1, limits.threads))
+        pa.set_io_thread_count(2)
         con = open_database(configure) if configure.database else None
         pipe.sendall(frame(Kind.READY, _encode(report)))
         if con is not None:
@@ -61,17 +68,19 @@ def serve(pipe: socket.socket, interrupts: socket.socket) -> None:
 
 def open_database(configure: Configure) -> duckdb.DuckDBPyConnection:
     """The snapshot with its in-place datasets registered, locked and proved."""
-    pa.set_cpu_count(max(1, configure.limits.threads))
-    pa.set_io_thread_count(2)
     con = connect_read_only(Path(configure.database))
     for dataset in configure.datasets:
-        con.register(
-            dataset.name, pyarrow.dataset.dataset(list(dataset.paths), format=dataset.format)
-        )
+        register(con, dataset)
     lock(con, configure.limits)
     prove_locked(con, Path(configure.database))
     warm_up(con)
     return con
+
+
+def register(con: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
+    """Make an in-place table visible on this connection (names are a connection's own)."""
+    files = pyarrow.dataset.dataset(list(dataset.paths), format=dataset.format)
+    con.register(dataset.name, files)
 
 
 def warm_up(con: duckdb.DuckDBPyConnection) -> None:
@@ -111,7 +120,7 @@ class _Statements:
 
         def piece(data: bytes) -> None:
             frames.append(frame(Kind.CHUNK, data))
-            if len(data) > PIECE_SEND:
+            if len(data) > _SEND_BYTES:
                 self._pipe.sendall(b"".join(frames))
                 frames.clear()
 
@@ -129,14 +138,9 @@ class _Statements:
                 self._con.interrupt()
 
 
-PIECE_SEND = 256 * 1024
-
-
 def _say_fault(pipe: socket.socket, fault: Exception) -> None:
     code = fault.code if isinstance(fault, Error) else code_of(fault)
     try:
         pipe.sendall(frame(Kind.FAILED, _encode(Fault(code))))
     except OSError:
         return  # the parent is gone, and with it whoever could be told
-
-

@@ -19,9 +19,6 @@ from struct import Struct
 from typing import Final
 
 import duckdb  # noqa: F401 - imported once here, inherited by every fork
-import pyarrow.compute
-import pyarrow.dataset
-import pyarrow.ipc
 
 from podsql.engine.worker import serve
 

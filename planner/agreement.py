@@ -107,6 +107,8 @@ _IGNORED: Final = frozenset(
         "named_param_map",
     }
 )
+_ORDER_DEFAULTS: Final = (("type", "ASCENDING"), ("null_order", "NULLS_LAST"))
+"""The pinned settings' defaults: sqlglot leaves out what it takes for the default."""
 _INTERVAL_TEXT: Final = re.compile(r"\s*(\d+)\s+([a-zA-Z]+?)s?\s*")
 _INTEGER: Final = re.compile(r"\d+")
 _UNITS: Final = {
@@ -122,6 +124,9 @@ def normalise(tree: Tree) -> Tree:
     if not isinstance(tree, dict):
         return tree
     node = {key: normalise(value) for key, value in tree.items() if key not in _IGNORED}
+    for key, default in _ORDER_DEFAULTS:
+        if node.get(key) == "ORDER_DEFAULT":
+            node[key] = default
     kind = node.get("class")
     fold = _FOLDINGS.get(kind) if isinstance(kind, str) else None
     return node if fold is None else fold(node)

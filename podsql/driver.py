@@ -104,9 +104,7 @@ class Connection:
         """``cursor().execute(...)`` in one call."""
         return self.cursor().execute(sql, parameters, timeout=timeout, statement_id=statement_id)
 
-    def attach(
-        self, statement_id: bytes, sql: str, parameters: Sequence[object] = ()
-    ) -> "Cursor":
+    def attach(self, statement_id: bytes, sql: str, parameters: Sequence[object] = ()) -> "Cursor":
         """Re-attach to a statement that was sent before under ``statement_id``.
 
         Pods that still run it, or still hold its result, answer from there; none runs it twice.
@@ -252,7 +250,9 @@ class Cursor:
         self._schema = table.schema
         self._batches = iter(table.to_batches())
         self.rowcount = table.num_rows
-        self.description = [(f.name, str(f.type), None, None, None, None, None) for f in table.schema]
+        self.description = [
+            (f.name, str(f.type), None, None, None, None, None) for f in table.schema
+        ]
 
     def executemany(self, sql: str, parameters: Sequence[Sequence[object]]) -> Self:
         """Run ``sql`` once per row of ``parameters``; the last answer stays."""

@@ -20,7 +20,7 @@ code gets a row in ``CODES`` so that a remote refusal is rebuilt as the same cla
 from typing import Final
 
 
-class Warning(Exception):  # noqa: A001 - PEP 249 names it so
+class Warning(Exception):
     """Important warnings (PEP 249)."""
 
 

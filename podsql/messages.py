@@ -98,7 +98,8 @@ class Evidence(Message, frozen=True, array_like=True, tag="end/1"):
     rows: int
     withheld: int
     """Number of groups withheld by a disclosure rule."""
-    bytes: int
+    size: int
+    """Bytes of the Arrow IPC stream."""
     chunks: int
     sha256: bytes
     """Of the Arrow IPC stream before sealing."""
@@ -296,5 +297,13 @@ def payload_hash(payload: bytes) -> bytes:
 
 def query_hash(head: RequestHead) -> bytes:
     """What makes two requests the same query: everything but ids, session, times and offer."""
-    same = (head.pod, head.analyst, head.payload_hash, head.tables, head.purpose, head.project, head.pods)
+    same = (
+        head.pod,
+        head.analyst,
+        head.payload_hash,
+        head.tables,
+        head.purpose,
+        head.project,
+        head.pods,
+    )
     return blake2b(_ENCODER.encode(same), digest_size=32, person=b"ps-query").digest()

@@ -1,51 +1,38 @@
-"""The policy service's process: an outbound peer that pods ask on every request.
+"""The policy service as a process: an outbound peer of the relay with a SQLite file of grants.
 
-Rule to keep: who is a member is asked of the newest manifest on every answer, so that a revoked peer
-loses its grants with its card.
+``podsql grant`` and ``revoke`` write the same file from processes of their own; the next decision
+sees it.
 """
 
 import logging
-import os
-import signal
-import threading
 import time
 from pathlib import Path
+from typing import Final
 
-from podsql.errors import error
-from podsql.membership import load_membership
+from podsql.lifecycle import wait_for_stop
+from podsql.membership import find_membership, load_membership
 from podsql.policy.service.serving import PolicyService
 from podsql.policy.service.store import Store
+from podsql.relay.manifest import Manifest
 from podsql.relay.sockets.endpoint import Endpoint
-from podsql.service_config import load_service_config
 
 log = logging.getLogger("podsql.policy")
 
+STORE: Final = "policy.sqlite"
 
-def run_service(config_path: Path) -> int:
-    """Serve until SIGTERM or SIGINT; the exit code. Raises what keeps it from starting."""
-    config = load_service_config(config_path)
-    membership = load_membership(
-        config.federation, passphrase=os.environ.get("PODSQL_PASSPHRASE") or None
-    )
-    if membership.role != "service":
-        raise error(
-            "ROLE",
-            f"{membership.name!r} is a {membership.role}, not a policy service",
-            hint="ask the convener: podsql invite NAME --role service",
-        )
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    store = Store(config.store)
 
-    def member(identity: bytes) -> bool:
-        manifest = membership.store.current
-        return manifest is not None and manifest.by_identity(identity) is not None
+def store_path(federation: Path | str | None) -> Path:
+    """The grants file of the service whose membership is at ``federation``."""
+    return find_membership(federation).resolve().parent / STORE
 
+
+def run_service(federation: Path | str | None = None) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    membership = load_membership(federation)
     service = PolicyService(
-        store=store,
+        store=Store(store_path(membership.path)),
         seed=membership.keys.identity,
-        member=member,
+        member=lambda identity: _listed(membership.store.current, identity),
         clock=lambda: time.time_ns() // 1_000_000,
     )
     endpoint = Endpoint(
@@ -56,11 +43,14 @@ def run_service(config_path: Path) -> int:
         serve=service.serve,
         name=membership.name,
     )
+    endpoint.start()
+    log.info("policy service %s (%s) is serving", membership.name, membership.keys.fingerprint)
     try:
-        endpoint.start(timeout=30.0)
-        log.info("policy service %s is connected", membership.name)
-        stop.wait()
+        wait_for_stop()
     finally:
         endpoint.close()
-        store.close()
     return 0
+
+
+def _listed(manifest: Manifest | None, identity: bytes) -> bool:
+    return manifest is not None and manifest.by_identity(identity) is not None

@@ -16,7 +16,7 @@ import msgspec
 from podsql.errors import error
 
 GENESIS: Final = "0" * 64
-LINE_BYTES: Final = 1024 * 1024
+LINE_BYTES: Final = 4 * 1024 * 1024
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,7 +97,7 @@ def lines(path: Path) -> Iterator[Line]:
         for data in file:
             try:
                 yield msgspec.json.decode(data, type=Line)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, UnicodeDecodeError):
                 raise error("INTERNAL", "the audit log holds a damaged line") from None
 
 
@@ -144,6 +144,6 @@ def _last(file: int) -> tuple[int, str, int]:
     start = tail.rfind(b"\n", 0, end - 1) + 1
     try:
         line = msgspec.json.decode(tail[start:end], type=Line)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise error("INTERNAL", "the last line of the audit log is damaged") from None
     return line.number + 1, line.hash, size - back + end

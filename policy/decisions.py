@@ -46,7 +46,9 @@ def require_fresh(head: RequestHead, now: int) -> None:
         raise error("CLOCK", "the request's deadline is too far away")
 
 
-def read_head(document: Signed, *, analyst: bytes, pod: bytes, handshake: bytes, now: int) -> RequestHead:
+def read_head(
+    document: Signed, *, analyst: bytes, pod: bytes, handshake: bytes, now: int
+) -> RequestHead:
     """The head of a request, if ``analyst`` signed it for this pod and this session."""
     head = decode_as(RequestHead, verify(document, "request", analyst))
     if head.analyst != analyst or head.pod != pod:
@@ -145,7 +147,9 @@ class Consultation:
                 if tries >= TRIES:
                     self._lost = True
                     continue
-                ask = _Ask(nonce=self.random(NONCE_BYTES), tries=tries + 1, due=monotonic + TRY_SECONDS)
+                ask = _Ask(
+                    nonce=self.random(NONCE_BYTES), tries=tries + 1, due=monotonic + TRY_SECONDS
+                )
                 self._asks[service] = ask
                 send[service] = encode(DecisionRequest(head=self.document, nonce=ask.nonce))
         return send

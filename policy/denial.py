@@ -15,6 +15,7 @@ Reason = Literal[
     "CONFLICTING_RELEASE",
     "DENIED_COLUMN",
     "DENIED_TABLE",
+    "ENCODE_IN_AGG",
     "ENTITY_COUNT",
     "EXPIRED",
     "FILTER_KEY_LITERAL",

@@ -3,6 +3,8 @@
 Rule to keep: a clause leaves this list only together with the code and the tests that enforce it.
 """
 
+from collections.abc import Collection
+
 from podsql.errors import error
 from podsql.policy.document import Policy
 
@@ -45,8 +47,18 @@ def unenforced(policy: Policy) -> tuple[str, ...]:
     return tuple(names)
 
 
-def require_enforceable(policy: Policy) -> None:
-    """POLICY_FILE if the document asks for a protection that this version does not give."""
+def require_enforceable(policy: Policy, *, services: Collection[str] = ()) -> None:
+    """POLICY_FILE if the document asks for a protection that the pod will not give.
+
+    ``services`` are the fingerprints of the policy services the pod will ask.
+    """
+    missing = [service for service in policy.services if service not in services]
+    if missing:
+        raise error(
+            "POLICY_FILE",
+            f"policy {policy.name!r} names {len(missing)} policy service(s) the pod does not ask",
+            hint="list the same fingerprints as policy.services in pod.toml",
+        )
     names = unenforced(policy)
     if names:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""

@@ -12,18 +12,25 @@ Family = Literal[
     "count", "sum", "avg", "var", "skewness", "covar", "corr", "regr", "extreme", "predicate"
 ]
 
-SCALAR_CLASSES: Final[dict[type[exp.Expression], str]] = {
+SCALAR_CLASSES: Final[dict[type[exp.Expr], str]] = {
     exp.Abs: "abs",
     exp.Acos: "acos",
+    exp.Acosh: "acosh",
     exp.Asin: "asin",
+    exp.Asinh: "asinh",
     exp.Atan: "atan",
     exp.Atan2: "atan2",
+    exp.Atanh: "atanh",
     exp.Cbrt: "cbrt",
     exp.Ceil: "ceil",
     exp.Coalesce: "coalesce",
     exp.Concat: "concat",
+    exp.ConcatWs: "concat_ws",
     exp.Contains: "contains",
     exp.Cos: "cos",
+    exp.Cosh: "cosh",
+    exp.Cot: "cot",
+    exp.DateBin: "time_bucket",
     exp.DateDiff: "date_diff",
     exp.DateFromParts: "make_date",
     exp.Day: "day",
@@ -63,15 +70,20 @@ SCALAR_CLASSES: Final[dict[type[exp.Expression], str]] = {
     exp.Second: "second",
     exp.Sign: "sign",
     exp.Sin: "sin",
+    exp.Sinh: "sinh",
     exp.SplitPart: "split_part",
     exp.Sqrt: "sqrt",
     exp.StartsWith: "starts_with",
     exp.StrPosition: "strpos",
     exp.Substring: "substring",
     exp.Tan: "tan",
+    exp.Tanh: "tanh",
+    exp.TimeFromParts: "make_time",
     exp.TimeToStr: "strftime",
     exp.TimeToUnix: "epoch",
     exp.TimestampTrunc: "date_trunc",
+    exp.ToDays: "to_days",
+    exp.Translate: "translate",
     exp.Trim: "trim",
     exp.Trunc: "trunc",
     exp.Upper: "upper",
@@ -80,13 +92,102 @@ SCALAR_CLASSES: Final[dict[type[exp.Expression], str]] = {
     exp.Year: "year",
 }
 SCALAR_NAMES: Final = frozenset(
-    "century datepart date_part datesub date_sub decade divide even fdiv fmod gcd isfinite isoyear "
-    "lcm prefix strlen suffix weekday yearweek".split()
+    [
+        "century",
+        "datepart",
+        "date_part",
+        "datesub",
+        "date_sub",
+        "decade",
+        "divide",
+        "epoch_ns",
+        "epoch_us",
+        "era",
+        "even",
+        "fdiv",
+        "fmod",
+        "gcd",
+        "greatest_common_divisor",
+        "isfinite",
+        "isoyear",
+        "julian",
+        "lcm",
+        "least_common_multiple",
+        "microsecond",
+        "millennium",
+        "millisecond",
+        "nfc_normalize",
+        "prefix",
+        "round_even",
+        "signbit",
+        "strip_accents",
+        "strlen",
+        "suffix",
+        "to_hours",
+        "to_microseconds",
+        "to_milliseconds",
+        "to_minutes",
+        "to_months",
+        "to_quarters",
+        "to_seconds",
+        "to_weeks",
+        "to_years",
+        "try_strptime",
+        "weekday",
+        "yearweek",
+    ]
 )
-PATTERN_CLASSES: Final[dict[type[exp.Expression], str]] = {exp.RegexpLike: "regexp_matches"}
+PATTERN_CLASSES: Final[dict[type[exp.Expr], str]] = {
+    exp.RegexpExtract: "regexp_extract",
+    exp.RegexpFullMatch: "regexp_full_match",
+    exp.RegexpLike: "regexp_matches",
+    exp.RegexpReplace: "regexp_replace",
+    exp.SimilarTo: "similar to",
+}
 """Functions whose second argument must be a literal: a bad pattern's error quotes it."""
 
-AGGREGATE_CLASSES: Final[dict[type[exp.Expression], tuple[str, Family]]] = {
+CODING_CLASSES: Final[dict[type[exp.Expr], str]] = {
+    exp.Ascii: "ascii",
+    exp.BitLength: "bit_length",
+    exp.BitwiseAnd: "&",
+    exp.BitwiseLeftShift: "<<",
+    exp.BitwiseNot: "~",
+    exp.BitwiseOr: "|",
+    exp.BitwiseRightShift: ">>",
+    exp.BitwiseXor: "xor",
+    exp.Chr: "chr",
+    exp.Factorial: "factorial",
+    exp.Glob: "glob",
+    exp.Hex: "hex",
+    exp.JarowinklerSimilarity: "jaro_winkler_similarity",
+    exp.MD5: "md5",
+    exp.SHA: "sha1",
+    exp.SHA2: "sha256",
+    exp.StrToTime: "strptime",
+    exp.ToBase64: "to_base64",
+    exp.Typeof: "typeof",
+    exp.Unhex: "unhex",
+    exp.Unicode: "unicode",
+    exp.UnixToTime: "to_timestamp",
+}
+CODING_NAMES: Final = frozenset(
+    [
+        "bit_count",
+        "gamma",
+        "hamming",
+        "jaccard",
+        "jaro_similarity",
+        "lgamma",
+        "nextafter",
+        "octet_length",
+        "ord",
+        "regexp_escape",
+    ]
+)
+CODING: Final = CODING_NAMES | frozenset(CODING_CLASSES.values())
+"""Functions that scramble or encode a value, or quote one in an error: only where rows may leave."""
+
+AGGREGATE_CLASSES: Final[dict[type[exp.Expr], tuple[str, Family]]] = {
     exp.Count: ("count", "count"),
     exp.CountIf: ("count_if", "count"),
     exp.RegrCount: ("regr_count", "count"),
@@ -147,24 +248,57 @@ IMPLIED: Final[dict[Family, frozenset[str]]] = {
 }
 """Names of a policy's ``aggregates`` that allow a family: an average is released as sum and count."""
 
+DATE_PART_NAMES: Final = frozenset({"datepart", "date_part", "datesub", "date_sub"})
 DATE_PARTS: Final = frozenset(
-    "century day days dayofweek dayofyear decade doy dow epoch hour hours isodow isoyear "
-    "microsecond microseconds millennium millisecond milliseconds minute minutes month months "
-    "quarter quarters second seconds week weeks weekday year years yearweek".split()
+    [
+        "century",
+        "day",
+        "days",
+        "dayofweek",
+        "dayofyear",
+        "decade",
+        "doy",
+        "dow",
+        "epoch",
+        "hour",
+        "hours",
+        "isodow",
+        "isoyear",
+        "microsecond",
+        "microseconds",
+        "millennium",
+        "millisecond",
+        "milliseconds",
+        "minute",
+        "minutes",
+        "month",
+        "months",
+        "quarter",
+        "quarters",
+        "second",
+        "seconds",
+        "week",
+        "weeks",
+        "weekday",
+        "year",
+        "years",
+        "yearweek",
+    ]
 )
 """Words that may stand as a date part; sqlglot prints them raw."""
 
 
-def scalar_name(node: exp.Expression) -> str | None:
+def scalar_name(node: exp.Expr) -> str | None:
     """The listed scalar function ``node`` calls, or None."""
-    name = SCALAR_CLASSES.get(type(node)) or PATTERN_CLASSES.get(type(node))
+    kind = type(node)
+    name = SCALAR_CLASSES.get(kind) or PATTERN_CLASSES.get(kind) or CODING_CLASSES.get(kind)
     if name is None and type(node) is exp.Anonymous and isinstance(node.this, str):
         called = node.this.lower()
-        name = called if called in SCALAR_NAMES else None
+        name = called if called in SCALAR_NAMES or called in CODING_NAMES else None
     return name
 
 
-def aggregate(node: exp.Expression) -> tuple[str, Family] | None:
+def aggregate(node: exp.Expr) -> tuple[str, Family] | None:
     """Name and family of the listed aggregate ``node`` calls, or None."""
     if type(node) is exp.Anonymous and isinstance(node.this, str):
         called = node.this.lower()

@@ -20,7 +20,7 @@ from podsql.policy.guard import guard_column
 from podsql.policy.joins import require_joins
 from podsql.policy.person import Person, require_person
 from podsql.policy.reading import read
-from podsql.policy.regenerate import aggregate_sql, output_fields, rows_sql
+from podsql.policy.regenerate import aggregate_sql, read_outputs, rows_sql
 from podsql.policy.rights import PodTable, TableRights, disclosures, strictest, table_rights
 from podsql.policy.roles import (
     protected,
@@ -71,9 +71,16 @@ class Gate:
         self.policy_hash = policy_hash(policy)
         self.data_version = data_version
         found = {name: table_rights(policy, table) for name, table in tables.items()}
-        self._rights = {name.lower(): rights for name, rights in found.items() if rights is not None}
+        self._rights = {
+            name.lower(): rights for name, rights in found.items() if rights is not None
+        }
         self._verdicts: OrderedDict[tuple[object, ...], Verdict | Denial] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        """Tables of which the policy lists at least one column."""
+        return tuple(sorted(rights.table.name for rights in self._rights.values()))
 
     def offer_tables(
         self,
@@ -159,7 +166,7 @@ class Gate:
             raise Denial("JOIN_INPUT")
         if isinstance(fragment, Aggregate) and fragment.masked:
             raise Denial("FRAGMENT_KIND")
-        fields = output_fields(fragment)
+        outputs = read_outputs(fragment)
         scope = bind(read(fragment, self.policy.limits), self._rights, self.pod)
         open_rows = all(_leaves_by_row(source, scope, release) for source in protected(scope))
         require_functions(scope, self.policy, guarded=not open_rows)
@@ -172,7 +179,7 @@ class Gate:
             require_no_aggregates(scope.outputs)
             if not open_rows:
                 raise Denial("ROW_LEVEL")
-            sql = rows_sql(fragment, scope, fields)
+            sql = rows_sql(fragment, scope, outputs)
         else:
             count = len(fragment.keys)
             keys, values = scope.outputs[:count], scope.outputs[count:]
@@ -185,11 +192,11 @@ class Gate:
             if not open_rows:
                 _require_enforced(scope, release)
                 guard = guard_column(scope, values, protected(scope), pairs, self.policy.output)
-            sql = aggregate_sql(fragment, scope, fields, guard)
+            sql = aggregate_sql(fragment, scope, outputs, guard)
         return Verdict(
             sql=sql,
             guard=guard is not None,
-            fields=fields,
+            fields=tuple(output.field for output in outputs),
             release="rows" if guard is None else "sdc_local",
             min_units=0 if guard is None else self.policy.output.min_units,
             tables=tuple(sorted({source.rights.table.name for source in scope.sources})),
@@ -199,16 +206,24 @@ class Gate:
 
     def _offer(self, rights: TableRights, release: Release) -> TableOffer:
         # A unit that is not listed, or a key hidden by the policy, is not named to the analyst.
-        unit = rights.unit if rights.unit is not None and rights.unit.lower() in rights.columns else None
+        unit = (
+            rights.unit
+            if rights.unit is not None and rights.unit.lower() in rights.columns
+            else None
+        )
         by_row = rights.public or (release == "rows" and bool(rights.rows))
         return TableOffer(
             name=rights.table.name,
             kind=rights.table.kind,
             columns=tuple(
-                ColumnOffer(name=column.name, type=column.type, roles=tuple(sorted(column.roles or ())))
+                ColumnOffer(
+                    name=column.name, type=column.type, roles=tuple(sorted(column.roles or ()))
+                )
                 for column in rights.columns.values()
             ),
-            local_keys=tuple(key for key in rights.table.local_keys if key.lower() in rights.columns),
+            local_keys=tuple(
+                key for key in rights.table.local_keys if key.lower() in rights.columns
+            ),
             privacy_unit=unit,
             release="rows" if by_row else release,
             disclosures=disclosures(self.policy, by_row),

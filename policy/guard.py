@@ -22,13 +22,13 @@ GUARD: Final = "_ok"
 
 def guard_column(
     scope: Scope,
-    aggregates: Iterable[exp.Expression],
+    aggregates: Iterable[exp.Expr],
     protected: tuple[Source, ...],
     pairs: tuple[Pair, ...],
     output: Output,
-) -> exp.Expression:
+) -> exp.Expr:
     """A boolean expression over the group."""
-    contributions: dict[str, exp.Expression | None] = {"": None}
+    contributions: dict[str, exp.Expr | None] = {"": None}
     for tree in aggregates:
         for node in tree.walk():
             if aggregate(node) is not None:
@@ -44,23 +44,23 @@ def guard_column(
     return exp.and_(*checks, copy=False)
 
 
-def _contributes(call: exp.Expression) -> exp.Expression | None:
+def _contributes(call: exp.Expr) -> exp.Expr | None:
     """Which rows an aggregate is about: those it does not skip. None: all of the group."""
-    terms: list[exp.Expression] = []
+    terms: list[exp.Expr] = []
     if isinstance(call, exp.CountIf):
         terms.append(exp.paren(call.this.copy()))
     else:
         for argument in arguments(call):
             if next(argument.find_all(exp.Column), None) is not None:
-                terms.append(exp.Not(this=exp.Is(this=exp.paren(argument.copy()), expression=exp.Null())))
+                terms.append(
+                    exp.Not(this=exp.Is(this=exp.paren(argument.copy()), expression=exp.Null()))
+                )
     if isinstance(call.parent, exp.Filter):
         terms.append(exp.paren(call.parent.expression.this.copy()))
     return exp.and_(*terms, copy=False) if terms else None
 
 
-def _checks(
-    unit: exp.Expression | None, condition: exp.Expression | None, output: Output
-) -> list[exp.Expression]:
+def _checks(unit: exp.Expr | None, condition: exp.Expr | None, output: Output) -> list[exp.Expr]:
     reached = _enough(_count(unit, condition), output, zero=output.zero_cells == "show")
     if condition is None or not output.complement:
         return [reached]
@@ -68,7 +68,7 @@ def _checks(
     return [reached, _enough(exp.paren(left_out), output, zero=True)]
 
 
-def _enough(count: exp.Expression, output: Output, *, zero: bool) -> exp.Expression:
+def _enough(count: exp.Expr, output: Output, *, zero: bool) -> exp.Expr:
     least = exp.GTE(this=count, expression=exp.Literal.number(output.min_units))
     if not zero:
         return least
@@ -76,8 +76,8 @@ def _enough(count: exp.Expression, output: Output, *, zero: bool) -> exp.Express
     return exp.paren(exp.or_(least, none, copy=False))
 
 
-def _count(unit: exp.Expression | None, condition: exp.Expression | None) -> exp.Expression:
-    counted: exp.Expression = (
+def _count(unit: exp.Expr | None, condition: exp.Expr | None) -> exp.Expr:
+    counted: exp.Expr = (
         exp.Count(this=exp.Star(), big_int=True)
         if unit is None
         else exp.Count(this=exp.Distinct(expressions=[unit.copy()]), big_int=True)
@@ -89,7 +89,7 @@ def _count(unit: exp.Expression | None, condition: exp.Expression | None) -> exp
 
 def _units(
     scope: Scope, protected: tuple[Source, ...], pairs: tuple[Pair, ...]
-) -> list[exp.Expression | None]:
+) -> list[exp.Expr | None]:
     """One expression per privacy unit to count; None stands for the row itself."""
     visible = [source for source in protected if not source.hidden]
     if not visible:
@@ -119,7 +119,7 @@ def _same_units(scope: Scope, visible: list[Source], pairs: tuple[Pair, ...]) ->
     return same
 
 
-def _unit(source: Source) -> exp.Expression:
+def _unit(source: Source) -> exp.Expr:
     rights = source.rights
     if rights.unit is not None:
         return exp.column(rights.unit, table=source.use.alias, quoted=True)

@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from podsql.policy.denial import Denial
 from podsql.policy.document import Policy
+from podsql.policy.measures import plain_column
 from podsql.policy.roles import require_condition
 from podsql.policy.scope import Scope, Source
 
@@ -35,34 +36,32 @@ def require_joins(scope: Scope, policy: Policy) -> tuple[Pair, ...]:
     return tuple(pairs)
 
 
-def _split(
-    terms: tuple[exp.Expression, ...], scope: Scope, policy: Policy
-) -> Iterator[Pair]:
+def _split(terms: tuple[exp.Expr, ...], scope: Scope, policy: Policy) -> Iterator[Pair]:
     for term in terms:
-        pair = _pair(term)
-        if pair is None:
+        columns = _joined(term, scope)
+        if columns is None:
             _require_no_key_comparison(term, scope)
             require_condition(term, scope, policy)
             continue
-        for column in (term.this, term.expression):
+        for column in columns:
             if not scope.column(column).may("join_key"):
                 raise Denial("JOIN_COLUMN")
-        _require_allowed_pair(term, scope, policy)
-        yield pair
+        _require_allowed_pair(columns, scope, policy)
+        left, right = columns
+        yield (left.table, left.name), (right.table, right.name)
 
 
-def _pair(term: exp.Expression) -> Pair | None:
+def _joined(term: exp.Expr, scope: Scope) -> tuple[exp.Column, exp.Column] | None:
+    """The columns of two tables that ``term`` equates, if that is all it does."""
     if not isinstance(term, exp.EQ):
         return None
-    left, right = term.this, term.expression
-    if not (isinstance(left, exp.Column) and isinstance(right, exp.Column)):
+    left, right = plain_column(term.this, scope), plain_column(term.expression, scope)
+    if left is None or right is None or left.table == right.table:
         return None
-    if left.table == right.table:
-        return None
-    return (left.table, left.name), (right.table, right.name)
+    return left, right
 
 
-def _require_no_key_comparison(term: exp.Expression, scope: Scope) -> None:
+def _require_no_key_comparison(term: exp.Expr, scope: Scope) -> None:
     columns = list(term.find_all(exp.Column))
     if len({column.table for column in columns}) > 1 and any(
         scope.column(column).is_key for column in columns
@@ -70,10 +69,12 @@ def _require_no_key_comparison(term: exp.Expression, scope: Scope) -> None:
         raise Denial("JOIN_COLUMN")
 
 
-def _require_allowed_pair(term: exp.Expression, scope: Scope, policy: Policy) -> None:
+def _require_allowed_pair(
+    columns: tuple[exp.Column, exp.Column], scope: Scope, policy: Policy
+) -> None:
     if policy.joins.pairs is None:
         return
-    wanted = frozenset(_name(column, scope) for column in (term.this, term.expression))
+    wanted = frozenset(_name(column, scope) for column in columns)
     for left, right in policy.joins.pairs:
         if wanted == {_qualified(left), _qualified(right)}:
             return

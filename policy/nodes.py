@@ -10,13 +10,19 @@ from typing import Final
 from sqlglot import exp
 
 from podsql.policy.denial import Denial, Reason
-from podsql.policy.functions import DATE_PARTS, PATTERN_CLASSES, aggregate, scalar_name
+from podsql.policy.functions import (
+    DATE_PART_NAMES,
+    DATE_PARTS,
+    PATTERN_CLASSES,
+    aggregate,
+    scalar_name,
+)
 
 BINARY: Final = frozenset({"this", "expression"})
 UNARY: Final = frozenset({"this"})
 LIST: Final = frozenset({"expressions"})
 
-PREDICATES: Final[frozenset[type[exp.Expression]]] = frozenset(
+PREDICATES: Final[frozenset[type[exp.Expr]]] = frozenset(
     {
         exp.And,
         exp.Between,
@@ -36,7 +42,7 @@ PREDICATES: Final[frozenset[type[exp.Expression]]] = frozenset(
         exp.Or,
     }
 )
-PARTS: Final[dict[type[exp.Expression], frozenset[str]]] = {
+PARTS: Final[dict[type[exp.Expr], frozenset[str]]] = {
     exp.Add: BINARY,
     exp.And: BINARY,
     exp.Between: frozenset({"this", "low", "high"}),
@@ -53,7 +59,8 @@ PARTS: Final[dict[type[exp.Expression], frozenset[str]]] = {
     exp.Filter: BINARY,
     exp.GT: BINARY,
     exp.GTE: BINARY,
-    exp.ILike: BINARY,
+    exp.Escape: BINARY,
+    exp.ILike: frozenset({"this", "expression", "negate"}),
     exp.Identifier: frozenset({"this", "quoted"}),
     exp.If: frozenset({"this", "true", "false"}),
     exp.In: frozenset({"this", "expressions"}),
@@ -62,7 +69,7 @@ PARTS: Final[dict[type[exp.Expression], frozenset[str]]] = {
     exp.Is: BINARY,
     exp.LT: BINARY,
     exp.LTE: BINARY,
-    exp.Like: BINARY,
+    exp.Like: frozenset({"this", "expression", "negate"}),
     exp.Literal: frozenset({"this", "is_string"}),
     exp.Mod: BINARY,
     exp.Mul: BINARY,
@@ -115,7 +122,7 @@ TYPES: Final = frozenset(
         exp.DType.BIT,
     }
 )
-WHY: Final[dict[type[exp.Expression], Reason]] = {
+WHY: Final[dict[type[exp.Expr], Reason]] = {
     exp.Array: "NESTED_VALUE",
     exp.Bracket: "NESTED_VALUE",
     exp.Columns: "STAR_EXPR",
@@ -136,7 +143,7 @@ WHY: Final[dict[type[exp.Expression], Reason]] = {
 }
 
 
-def require_listed(root: exp.Expression) -> None:
+def require_listed(root: exp.Expr) -> None:
     """Refuse ``root`` unless every node and every set part of it is on the list."""
     for node in root.walk():
         kind = type(node)
@@ -152,7 +159,7 @@ def require_listed(root: exp.Expression) -> None:
         _require_place(node)
 
 
-def _require_place(node: exp.Expression) -> None:
+def _require_place(node: exp.Expr) -> None:
     """Nodes that are harmless in one place only."""
     if isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count):
         raise Denial("STAR_EXPR")
@@ -170,24 +177,29 @@ def _require_place(node: exp.Expression) -> None:
         raise Denial("FUNC_NOT_ALLOWED")
 
 
-def _require_plain_call(node: exp.Expression) -> None:
+def _require_plain_call(node: exp.Expr) -> None:
     if isinstance(node, exp.Distinct):
         raise Denial("NODE_NOT_ALLOWED")
     if type(node) in PATTERN_CLASSES:
         pattern = node.args.get("expression")
         if not isinstance(pattern, exp.Literal | exp.Placeholder):
             raise Denial("FUNC_NOT_ALLOWED")
-    if isinstance(node, exp.Anonymous) and node.name.lower().startswith("date"):
-        part = node.expressions[0] if node.expressions else None
-        if not isinstance(part, exp.Literal) or part.name.lower() not in DATE_PARTS:
-            raise Denial("FUNC_NOT_ALLOWED")
 
 
-def _parent(node: exp.Expression) -> exp.Expression:
+def require_date_parts(root: exp.Expr) -> None:
+    """Refuse a call by name whose date part is not a known word (a column, another text)."""
+    for node in root.find_all(exp.Anonymous):
+        if node.name.lower() in DATE_PART_NAMES:
+            part = node.expressions[0] if node.expressions else None
+            if not isinstance(part, exp.Literal) or part.name.lower() not in DATE_PARTS:
+                raise Denial("FUNC_NOT_ALLOWED")
+
+
+def _parent(node: exp.Expr) -> exp.Expr:
     return node.parent if node.parent is not None else node
 
 
-def _why(node: exp.Expression) -> Reason:
+def _why(node: exp.Expr) -> Reason:
     named = WHY.get(type(node))
     if named is not None:
         return named
@@ -198,10 +210,10 @@ def _why(node: exp.Expression) -> Reason:
     return "NODE_NOT_ALLOWED"
 
 
-def depth(root: exp.Expression) -> int:
+def depth(root: exp.Expr) -> int:
     """Levels of ``root``; a chain of one connector (``a AND b AND c``) is one level."""
     deepest = 0
-    pending: list[tuple[exp.Expression, int]] = [(root, 1)]
+    pending: list[tuple[exp.Expr, int]] = [(root, 1)]
     while pending:
         node, level = pending.pop()
         deepest = max(deepest, level)
@@ -212,7 +224,7 @@ def depth(root: exp.Expression) -> int:
     return deepest
 
 
-def conjuncts(condition: exp.Expression | None) -> Iterator[exp.Expression]:
+def conjuncts(condition: exp.Expr | None) -> Iterator[exp.Expr]:
     """The terms of a conjunction, parentheses looked through."""
     pending = [] if condition is None else [condition]
     while pending:

@@ -20,9 +20,7 @@ class Person:
     role: str = "analyst"
 
 
-def require_person(
-    policy: Policy, person: Person, *, purpose: str, project: str, now: int
-) -> None:
+def require_person(policy: Policy, person: Person, *, purpose: str, project: str, now: int) -> None:
     """Denial unless the document names this person, purpose and project, and is in force."""
     if not policy.in_force(now):
         raise Denial("EXPIRED")

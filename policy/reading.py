@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
 
 from podsql.errors import Error
 from podsql.planner.fragment import Aggregate, Literal, Rows
 from podsql.planner.syntax import agree
-from podsql.policy.denial import Denial
+from podsql.policy.denial import Denial, Reason
 from podsql.policy.document import PolicyLimits
-from podsql.policy.nodes import depth, require_listed
+from podsql.policy.nodes import depth, require_date_parts, require_listed
 
 IN_LITERALS: Final = 1000
 BOOLEAN_TERMS: Final = 200
@@ -33,6 +32,7 @@ PREFIXES: Final = frozenset(
     {TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE, TokenType.CASE}
 )
 TABLE_PARTS: Final = frozenset({"this", "db", "alias", "joins"})
+TABLE_REASONS: Final[dict[str, Reason]] = {"version": "TIME_TRAVEL", "sample": "NONDETERMINISM"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class TableUse:
     alias: str
     kind: str
     """``from``, ``inner``, ``left``, ``right``, ``full``, ``semi``, ``anti`` or ``cross``."""
-    on: exp.Expression | None = None
+    on: exp.Expr | None = None
     using: tuple[str, ...] = ()
 
 
@@ -53,8 +53,8 @@ class Reading:
     """A fragment's source and its output expressions (keys, then aggregates; or row columns)."""
 
     tables: tuple[TableUse, ...]
-    where: exp.Expression | None
-    outputs: tuple[exp.Expression, ...]
+    where: exp.Expr | None
+    outputs: tuple[exp.Expr, ...]
 
 
 def read(fragment: Aggregate | Rows, limits: PolicyLimits) -> Reading:
@@ -69,7 +69,11 @@ def read(fragment: Aggregate | Rows, limits: PolicyLimits) -> Reading:
     if len(columns) > COLUMNS or not columns or len(fragment.literals) > LITERALS:
         raise Denial("LIMIT")
     source = _statement(f"SELECT 1 {fragment.source}")
-    if any(value for name, value in source.args.items() if name not in ("expressions", "from_", "joins", "where")):
+    if any(
+        value
+        for name, value in source.args.items()
+        if name not in ("expressions", "from_", "joins", "where")
+    ):
         raise Denial("STATEMENT")
     outputs = tuple(_expression(column.sql) for column in columns)
     tables = _tables(source)
@@ -100,7 +104,15 @@ def _statement(text: str) -> exp.Select:
         if len(text) > SMALL_TEXT:
             _scan(text)
         found = sqlglot.parse(text, read="duckdb")
-    except (SqlglotError, RecursionError, ValueError, TypeError, AttributeError, KeyError, IndexError):
+    except (
+        SqlglotError,
+        RecursionError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        IndexError,
+    ):
         # sqlglot answers some malformed texts with these instead of its own errors.
         raise Denial("SYNTAX") from None
     if len(found) != 1:
@@ -124,13 +136,13 @@ def _scan(text: str) -> None:
             raise Denial("LIMIT")
 
 
-def _expression(text: str) -> exp.Expression:
+def _expression(text: str) -> exp.Expr:
     statement = _statement(f"SELECT {text}")
     if any(value for name, value in statement.args.items() if name != "expressions"):
         raise Denial("STATEMENT")
     if len(statement.expressions) != 1:
         raise Denial("NODE_NOT_ALLOWED")
-    found: exp.Expression = statement.expressions[0]
+    found: exp.Expr = statement.expressions[0]
     found.pop()
     return found
 
@@ -152,14 +164,14 @@ def _tables(source: exp.Select) -> tuple[TableUse, ...]:
     return tuple(uses)
 
 
-def _table(node: exp.Expression, *, kind: str, join: exp.Join | None) -> TableUse:
+def _table(node: exp.Expr, *, kind: str, join: exp.Join | None) -> TableUse:
     if type(node) is not exp.Table:
         raise Denial("SUBQUERY_ROWS" if isinstance(node, exp.Subquery) else "JOIN_INPUT")
     if not isinstance(node.this, exp.Identifier):
         raise Denial("TABLE_FUNCTION")
     for name, value in node.args.items():
         if value and name not in TABLE_PARTS:
-            raise Denial({"version": "TIME_TRAVEL", "sample": "NONDETERMINISM"}.get(name, "STATEMENT"))  # type: ignore[arg-type]
+            raise Denial(TABLE_REASONS.get(name, "STATEMENT"))
     if join is not None and node.args.get("joins"):
         raise Denial("JOIN_TYPE")
     alias = node.args.get("alias")
@@ -190,7 +202,11 @@ def _using(join: exp.Join) -> list[str]:
 
 
 def _join_kind(join: exp.Join) -> str:
-    if any(value for name, value in join.args.items() if name not in ("this", "side", "kind", "on", "using")):
+    if any(
+        value
+        for name, value in join.args.items()
+        if name not in ("this", "side", "kind", "on", "using")
+    ):
         raise Denial("JOIN_TYPE")
     side, kind = join.side.lower(), join.kind.lower()
     if (side, kind) in {("left", ""), ("left", "outer"), ("right", ""), ("right", "outer")}:
@@ -205,7 +221,7 @@ def _join_kind(join: exp.Join) -> str:
     raise Denial("JOIN_TYPE")
 
 
-def _require_small(roots: list[exp.Expression], limits: PolicyLimits) -> None:
+def _require_small(roots: list[exp.Expr], limits: PolicyLimits) -> None:
     terms = 0
     for root in roots:
         if depth(root) > limits.depth:
@@ -218,9 +234,7 @@ def _require_small(roots: list[exp.Expression], limits: PolicyLimits) -> None:
         raise Denial("LIMIT")
 
 
-def _require_agreement(
-    texts: list[str], source: exp.Select, outputs: tuple[exp.Expression, ...]
-) -> None:
+def _require_agreement(texts: list[str], source: exp.Select, outputs: tuple[exp.Expr, ...]) -> None:
     """DuckDB must read the fragment's texts and what sqlglot made of them as the same tree."""
     parsed = [output.sql(dialect="duckdb", comments=False) for output in outputs]
     tree = source.sql(dialect="duckdb", comments=False).removeprefix("SELECT 1")
@@ -235,8 +249,8 @@ def _assembled(outputs: list[str], source: str) -> str:
     return "SELECT " + "\n, ".join(outputs) + "\n" + source
 
 
-def _lower(literals: tuple[Literal, ...]) -> list[exp.Literal]:
-    lowered = []
+def _lower(literals: tuple[Literal, ...]) -> list[exp.Expr]:
+    lowered: list[exp.Expr] = []
     for literal in literals:
         if literal.kind == "number":
             if NUMBER.fullmatch(literal.text) is None:
@@ -249,8 +263,8 @@ def _lower(literals: tuple[Literal, ...]) -> list[exp.Literal]:
     return lowered
 
 
-def _fill(root: exp.Expression, lowered: list[exp.Literal]) -> exp.Expression:
-    def put(node: exp.Expression) -> exp.Expression:
+def _fill(root: exp.Expr, lowered: list[exp.Expr]) -> exp.Expr:
+    def put(node: exp.Expr) -> exp.Expr:
         if not isinstance(node, exp.Placeholder):
             return node
         position = int(str(node.this))
@@ -258,11 +272,12 @@ def _fill(root: exp.Expression, lowered: list[exp.Literal]) -> exp.Expression:
             raise Denial("BAD_LITERAL")
         return lowered[position - 1].copy()
 
-    return root.transform(put)
+    filled = root.transform(put)
+    require_date_parts(filled)
+    return filled
 
 
-def _with_on(use: TableUse, on: exp.Expression) -> TableUse:
+def _with_on(use: TableUse, on: exp.Expr) -> TableUse:
     return TableUse(
         schema=use.schema, table=use.table, alias=use.alias, kind=use.kind, on=on, using=use.using
     )
-

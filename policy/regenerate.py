@@ -4,12 +4,14 @@ Names are quoted, literals printed anew, outputs cast to wire types in the decla
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from podsql.errors import Error
 from podsql.planner.fragment import Aggregate, Column, Field, Rows
-from podsql.planner.wire_types import wire_type
+from podsql.planner.wire_types import is_enum, known_type, wire_type
 from podsql.policy.denial import Denial
 from podsql.policy.guard import GUARD
 from podsql.policy.nodes import TYPES
@@ -17,39 +19,53 @@ from podsql.policy.scope import Scope, Source
 
 GROUPING_ID = "grouping_id"
 NAME_CHARACTERS = 255
+TYPE_CHARACTERS = 4096
 
 
-def output_fields(fragment: Aggregate | Rows) -> tuple[Field, ...]:
-    """Names and wire types of the fragment's outputs, in order; Denial on a bad name or type."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One output: its name, the type the planner declared for it, and the one that travels."""
+
+    name: str
+    declared: exp.DataType | None
+    wire: exp.DataType
+    field: Field
+
+
+def read_outputs(fragment: Aggregate | Rows) -> tuple[Output, ...]:
+    """The fragment's outputs in order; Denial on a bad name or type."""
     if isinstance(fragment, Rows):
         columns: tuple[Column, ...] = fragment.columns
     else:
         columns = (*fragment.keys, *fragment.aggregates)
-    fields = [Field(name=column.name, type=_wire(column.type)) for column in columns]
+    outputs = [_output(column.name, column.type) for column in columns]
     if isinstance(fragment, Aggregate) and fragment.grouping_sets is not None:
-        fields.append(Field(name=GROUPING_ID, type="BIGINT"))
-    folded = [field.name.lower() for field in fields]
+        outputs.append(_output(GROUPING_ID, "BIGINT"))
+    folded = [output.name.lower() for output in outputs]
     if len(set(folded)) != len(folded) or GUARD in folded:
         raise Denial("BAD_NAME")
-    for field in fields:
-        if not 0 < len(field.name) <= NAME_CHARACTERS or not field.name.isprintable():
+    for output in outputs:
+        if not 0 < len(output.name) <= NAME_CHARACTERS or not output.name.isprintable():
             raise Denial("BAD_NAME")
-    return tuple(fields)
+    return tuple(outputs)
 
 
 def aggregate_sql(
-    fragment: Aggregate, scope: Scope, fields: Sequence[Field], guard: exp.Expression | None
+    fragment: Aggregate, scope: Scope, outputs: Sequence[Output], guard: exp.Expr | None
 ) -> str:
     """SELECT of keys, aggregates, grouping_id and guard, grouped by the keys."""
     count = len(fragment.keys)
-    # A constant in GROUP BY would be read as a position: its cast is not.
-    keys = [_grouped(key, field) for key, field in zip(scope.outputs[:count], fields, strict=False)]
+    keys = [
+        _grouped(key, output) for key, output in zip(scope.outputs[:count], outputs, strict=False)
+    ]
     values = [*keys, *scope.outputs[count:]]
-    projections = [_output(value, field) for value, field in zip(values, fields, strict=False)]
+    projections = [
+        _projection(value, output) for value, output in zip(values, outputs, strict=False)
+    ]
     if fragment.grouping_sets is not None:
         # DuckDB takes at least one argument.
         level = exp.Grouping(expressions=_copies(keys)) if keys else exp.Literal.number(0)
-        projections.append(_output(level, fields[-1]))
+        projections.append(_projection(level, outputs[-1]))
     if guard is not None:
         projections.append(_alias(guard, GUARD))
     select = _select(scope, projections)
@@ -65,16 +81,18 @@ def aggregate_sql(
     return _text(select)
 
 
-def rows_sql(fragment: Rows, scope: Scope, fields: Sequence[Field]) -> str:
+def rows_sql(fragment: Rows, scope: Scope, outputs: Sequence[Output]) -> str:
     """SELECT of the columns, with the fragment's order and limit."""
-    projections = [_output(value, field) for value, field in zip(scope.outputs, fields, strict=True)]
+    projections = [
+        _projection(value, output) for value, output in zip(scope.outputs, outputs, strict=True)
+    ]
     select = _select(scope, projections)
     if fragment.order:
         terms = []
         for ordering in fragment.order:
-            if not 0 <= ordering.column < len(fields):
+            if not 0 <= ordering.column < len(outputs):
                 raise Denial("NODE_NOT_ALLOWED")
-            value = _grouped(scope.outputs[ordering.column], fields[ordering.column])
+            value = _grouped(scope.outputs[ordering.column], outputs[ordering.column])
             terms.append(_ordered(value, ordering.descending, ordering.nulls_first))
         select.set("order", exp.Order(expressions=terms))
     if fragment.limit is not None:
@@ -84,54 +102,66 @@ def rows_sql(fragment: Rows, scope: Scope, fields: Sequence[Field]) -> str:
     return _text(select)
 
 
-def _wire(declared: str) -> str:
-    _data_type(declared)
-    found = wire_type(declared)
-    _data_type(found)
-    return found
+def _output(name: str, declared: str) -> Output:
+    if len(declared) > TYPE_CHARACTERS:
+        raise Denial("BAD_TYPE")
+    try:
+        wire = wire_type(declared)
+    except Error:
+        raise Denial("BAD_TYPE") from None
+    known = known_type(declared)
+    # What is text on the wire (an ENUM) needs no detour over its declared type.
+    detour = known is not None and known not in (wire, "NULL") and not is_enum(known)
+    return Output(
+        name=name,
+        declared=_data_type(known) if known is not None and detour else None,
+        wire=_data_type(wire),
+        field=Field(name=name, type=wire),
+    )
 
 
 def _data_type(text: str) -> exp.DataType:
-    if len(text) > NAME_CHARACTERS:
-        raise Denial("BAD_TYPE")
     try:
         built = exp.DataType.build(text, dialect="duckdb")
     except (SqlglotError, ValueError, AttributeError):
         raise Denial("BAD_TYPE") from None
     for node in built.walk():
-        if isinstance(node, exp.DataType):
-            if node.this not in TYPES and node.this not in (exp.DType.ENUM, exp.DType.ARRAY, exp.DType.LIST):
-                raise Denial("BAD_TYPE")
-        elif not isinstance(node, exp.DataTypeParam | exp.Literal):
+        if isinstance(node, exp.DataType) and node.this not in TYPES:
+            raise Denial("BAD_TYPE")
+        if not isinstance(node, exp.DataType | exp.DataTypeParam | exp.Literal):
             raise Denial("BAD_TYPE")
     return built
 
 
-def _grouped(value: exp.Expression, field: Field) -> exp.Expression:
+def _grouped(value: exp.Expr, output: Output) -> exp.Expr:
+    """A constant in GROUP BY or ORDER BY would be read as a position: its cast is not."""
     if value.find(exp.Column) is not None:
         return value
-    return exp.Cast(this=value.copy(), to=_data_type(field.type))
+    return exp.Cast(this=value.copy(), to=output.wire.copy())
 
 
-def _output(value: exp.Expression, field: Field) -> exp.Expression:
-    return _alias(exp.Cast(this=value.copy(), to=_data_type(field.type)), field.name)
+def _projection(value: exp.Expr, output: Output) -> exp.Expr:
+    cast: exp.Expr = value.copy()
+    if output.declared is not None:
+        cast = exp.Cast(this=cast, to=output.declared.copy())
+    return _alias(exp.Cast(this=cast, to=output.wire.copy()), output.name)
 
 
-def _alias(value: exp.Expression, name: str) -> exp.Alias:
+def _alias(value: exp.Expr, name: str) -> exp.Alias:
     return exp.Alias(this=value, alias=exp.to_identifier(name, quoted=True))
 
 
-def _copies(nodes: Sequence[exp.Expression]) -> list[exp.Expression]:
+def _copies(nodes: Sequence[exp.Expr]) -> list[exp.Expr]:
     return [node.copy() for node in nodes]
 
 
-def _picked(keys: Sequence[exp.Expression], chosen: Sequence[int]) -> list[exp.Expression]:
+def _picked(keys: Sequence[exp.Expr], chosen: Sequence[int]) -> list[exp.Expr]:
     if any(not 0 <= index < len(keys) for index in chosen):
         raise Denial("NODE_NOT_ALLOWED")
     return [keys[index].copy() for index in chosen]
 
 
-def _select(scope: Scope, projections: list[exp.Expression]) -> exp.Select:
+def _select(scope: Scope, projections: list[exp.Expr]) -> exp.Select:
     select = exp.Select(expressions=projections)
     select.set("from_", exp.From(this=_table(scope.sources[0])))
     select.set("joins", [_join(source) for source in scope.sources[1:]])
@@ -163,11 +193,11 @@ def _join(source: Source) -> exp.Join:
     return join
 
 
-def _all(terms: Sequence[exp.Expression]) -> exp.Expression:
+def _all(terms: Sequence[exp.Expr]) -> exp.Expr:
     return exp.and_(*(term.copy() for term in terms), copy=False)
 
 
-def _ordered(value: exp.Expression, descending: bool, nulls_first: bool) -> exp.Ordered:
+def _ordered(value: exp.Expr, descending: bool, nulls_first: bool) -> exp.Ordered:
     return exp.Ordered(this=value.copy(), desc=descending, nulls_first=nulls_first)
 
 

@@ -67,10 +67,14 @@ class RequestBook:
                 (request_id,),
             ).fetchone()
         if known != query_hash:
-            raise error("CONFLICT", "this request id stands for another query", hint="send a new id")
+            raise error(
+                "CONFLICT", "this request id stands for another query", hint="send a new id"
+            )
         return Known(new=False, state=state, executed=executed, result_hash=result)
 
-    def finish(self, request_id: bytes, state: Literal["done", "failed"], result_hash: bytes) -> None:
+    def finish(
+        self, request_id: bytes, state: Literal["done", "failed"], result_hash: bytes
+    ) -> None:
         """Note how a running request ended; a second end changes nothing."""
         with self._lock:
             self._base.execute(

@@ -60,7 +60,9 @@ class TableRights:
 def table_rights(policy: Policy, table: PodTable) -> TableRights | None:
     """Rights on ``table``, or None if the document does not list it."""
     clause = _clause(policy, table.name)
-    if clause is None or "select" not in (clause.allow if clause.allow is not None else policy.allow):
+    if clause is None or "select" not in (
+        clause.allow if clause.allow is not None else policy.allow
+    ):
         return None
     unit = _unit(clause, table)
     listed = {name.lower(): rules for name, rules in clause.columns.items()}
@@ -78,7 +80,11 @@ def table_rights(policy: Policy, table: PodTable) -> TableRights | None:
     if public:
         columns = {name: _without_roles(column) for name, column in columns.items()}
     release = clause.release or policy.release
-    rows = frozenset(columns) if "*" in clause.rows else frozenset(name.lower() for name in clause.rows)
+    rows = (
+        frozenset(columns)
+        if "*" in clause.rows
+        else frozenset(name.lower() for name in clause.rows)
+    )
     return TableRights(
         table=table,
         columns=columns,
@@ -117,7 +123,9 @@ def _unit(clause: TableClause, table: PodTable) -> str | None:
         for name, rules in clause.columns.items()
         if rules.roles is not None and "entity_key" in rules.roles and name != "*"
     ]
-    declared = [name for name in (clause.privacy_unit, table.privacy_unit, *keys) if name is not None]
+    declared = [
+        name for name in (clause.privacy_unit, table.privacy_unit, *keys) if name is not None
+    ]
     if len({name.lower() for name in declared}) > 1:
         raise error(
             "POLICY_FILE",

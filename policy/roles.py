@@ -10,13 +10,10 @@ from sqlglot import exp
 
 from podsql.policy.denial import Denial
 from podsql.policy.document import Policy
-from podsql.policy.functions import IMPLIED, Family, aggregate, scalar_name
+from podsql.policy.functions import CODING, IMPLIED, Family, aggregate, scalar_name
+from podsql.policy.measures import plain_column, require_measure
 from podsql.policy.nodes import PREDICATES
 from podsql.policy.scope import Scope, Source
-
-ARITHMETIC = (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Neg, exp.Paren, exp.Cast, exp.TryCast)
-CONDITIONAL = (exp.Case, exp.If)
-TYPE_NODES = (exp.DataType, exp.DataTypeParam)
 
 
 def require_functions(scope: Scope, policy: Policy, *, guarded: bool) -> None:
@@ -25,6 +22,8 @@ def require_functions(scope: Scope, policy: Policy, *, guarded: bool) -> None:
     for tree in scope.trees():
         for node in tree.walk():
             called = scalar_name(node)
+            if called is not None and guarded and called in CODING:
+                raise Denial("FUNC_NOT_ALLOWED")
             if called is not None and scalars != "safe-v1" and called not in scalars:
                 raise Denial("FUNC_NOT_ALLOWED")
             found = aggregate(node)
@@ -38,7 +37,7 @@ def require_functions(scope: Scope, policy: Policy, *, guarded: bool) -> None:
                 raise Denial("AGG_NOT_ALLOWED")
 
 
-def require_aggregates(outputs: Iterable[exp.Expression]) -> None:
+def require_aggregates(outputs: Iterable[exp.Expr]) -> None:
     """Every column of an aggregate output stands inside exactly one aggregate function."""
     for output in outputs:
         calls = [node for node in output.walk() if aggregate(node) is not None]
@@ -48,18 +47,20 @@ def require_aggregates(outputs: Iterable[exp.Expression]) -> None:
             if any(aggregate(up) is not None for up in _above(call)):
                 raise Denial("AGG_NOT_ALLOWED")
         for column in output.find_all(exp.Column):
-            if not any(aggregate(up) is not None or isinstance(up, exp.Filter) for up in _above(column)):
+            if not any(
+                aggregate(up) is not None or isinstance(up, exp.Filter) for up in _above(column)
+            ):
                 raise Denial("ROW_LEVEL")
 
 
-def require_no_aggregates(trees: Iterable[exp.Expression]) -> None:
+def require_no_aggregates(trees: Iterable[exp.Expr]) -> None:
     """Conditions, keys and row columns hold no aggregate function."""
     for tree in trees:
         if any(aggregate(node) is not None for node in tree.walk()):
             raise Denial("AGG_NOT_ALLOWED")
 
 
-def require_condition(term: exp.Expression, scope: Scope, policy: Policy) -> None:
+def require_condition(term: exp.Expr, scope: Scope, policy: Policy) -> None:
     """A condition uses columns with the filter role; ``IS [NOT] NULL`` any but a key."""
     for column in term.find_all(exp.Column):
         rights = scope.column(column)
@@ -67,8 +68,7 @@ def require_condition(term: exp.Expression, scope: Scope, policy: Policy) -> Non
             continue
         if rights.is_key:
             raise Denial("FILTER_KEY_LITERAL")
-        test = column.parent
-        asks_null = isinstance(test, exp.Is) and isinstance(test.expression, exp.Null)
+        asks_null = _asks_null(column, scope)
         if not rights.may("filter") and not asks_null:
             raise Denial("FILTER_ROLE")
     _require_comparable(term, scope, policy)
@@ -78,24 +78,25 @@ def require_predicates(scope: Scope, policy: Policy) -> None:
     """Cap the comparisons of WHERE, if the document does."""
     most = policy.filters.max_predicates
     if most is not None:
-        found = sum(isinstance(node, tuple(PREDICATES)) for term in scope.where for node in term.walk())
+        found = sum(
+            isinstance(node, tuple(PREDICATES)) for term in scope.where for node in term.walk()
+        )
         if found > most:
             raise Denial("LIMIT")
 
 
-def require_key(key: exp.Expression, scope: Scope, policy: Policy) -> None:
+def require_key(key: exp.Expr, scope: Scope, policy: Policy) -> None:
     """A group key is built from dimensions; conditions inside it also need the filter role."""
     for column in key.find_all(exp.Column):
         rights = scope.column(column)
         if rights.is_key or not rights.may("dimension"):
             raise Denial("GROUP_KEY_ROLE")
-        tested = any(isinstance(up, tuple(PREDICATES)) for up in _above(column))
-        if tested and not rights.may("filter"):
+        if _is_tested(column) and not rights.may("filter"):
             raise Denial("GROUP_KEY_ROLE")
     _require_comparable(key, scope, policy)
 
 
-def require_output(output: exp.Expression, scope: Scope, policy: Policy) -> None:
+def require_output(output: exp.Expr, scope: Scope, policy: Policy) -> None:
     """Each aggregate of ``output`` is of measures, its FILTER of filter columns."""
     for node in output.walk():
         found = aggregate(node)
@@ -105,50 +106,39 @@ def require_output(output: exp.Expression, scope: Scope, policy: Policy) -> None
             _require_filter(node.expression, scope, policy)
 
 
-def _require_filter(where: exp.Expression, scope: Scope, policy: Policy) -> None:
+def _require_filter(where: exp.Expr, scope: Scope, policy: Policy) -> None:
     require_condition(where, scope, policy)
 
 
-def _require_arguments(
-    call: exp.Expression, family: Family, scope: Scope, policy: Policy
-) -> None:
+def _require_arguments(call: exp.Expr, family: Family, scope: Scope, policy: Policy) -> None:
     for argument in arguments(call):
         columns = list(argument.find_all(exp.Column))
         if all(scope.column(column).roles is None for column in columns):
             continue
         if isinstance(call, exp.CountIf) or family == "predicate":
             require_condition(argument, scope, policy)
-        elif isinstance(argument, exp.Column) and family == "count":
-            _require_countable(argument, call, scope)
+        elif family == "count" and plain_column(argument, scope) is not None:
+            _require_countable(columns[0], call, scope)
+        elif family != "count" and call.find(exp.Distinct) is not None:
+            raise Denial("AGG_NOT_ALLOWED")
         else:
-            _require_measure(argument, scope)
+            require_measure(argument, scope)
             _require_listed(columns, family, call, scope)
 
 
-def _require_countable(column: exp.Column, call: exp.Expression, scope: Scope) -> None:
+def _require_countable(column: exp.Column, call: exp.Expr, scope: Scope) -> None:
     rights = scope.column(column)
     counts_units = call.find(exp.Distinct) is not None
     if rights.is_key and not counts_units:
         raise Denial("PREDICATE_IN_AGG")
-    if not rights.is_key and not any(rights.may(role) for role in ("measure", "dimension", "filter")):
+    if not rights.is_key and not any(
+        rights.may(role) for role in ("measure", "dimension", "filter")
+    ):
         raise Denial("AGG_NOT_ALLOWED")
 
 
-def _require_measure(argument: exp.Expression, scope: Scope) -> None:
-    for node in argument.walk():
-        if isinstance(node, exp.Column):
-            rights = scope.column(node)
-            if rights.is_key or not rights.may("measure"):
-                raise Denial("PREDICATE_IN_AGG")
-        elif isinstance(node, exp.Literal):
-            if node.is_string:
-                raise Denial("PREDICATE_IN_AGG")
-        elif not isinstance(node, (*ARITHMETIC, *TYPE_NODES, exp.Identifier)):
-            raise Denial("PREDICATE_IN_AGG")
-
-
 def _require_listed(
-    columns: list[exp.Column], family: Family, call: exp.Expression, scope: Scope
+    columns: list[exp.Column], family: Family, call: exp.Expr, scope: Scope
 ) -> None:
     found = aggregate(call)
     for column in columns:
@@ -162,7 +152,7 @@ def _listed(name: str, family: Family, listed: Iterable[str]) -> bool:
     return family == "count" or name in names or bool(IMPLIED[family] & names)
 
 
-def _require_comparable(term: exp.Expression, scope: Scope, policy: Policy) -> None:
+def _require_comparable(term: exp.Expr, scope: Scope, policy: Policy) -> None:
     """``filters.literal`` and ``filters.column`` narrow what may stand in one comparison."""
     literal, column = policy.filters.literal, policy.filters.column
     if literal is None and column is None:
@@ -178,11 +168,13 @@ def _require_comparable(term: exp.Expression, scope: Scope, policy: Policy) -> N
         for one in found.values():
             table = scope.source(one).rights.table.name
             names = {one.name.lower(), f"{table}.{one.name}".lower()}
-            if scope.column(one).roles is not None and not names & {text.lower() for text in allowed}:
+            if scope.column(one).roles is not None and not names & {
+                text.lower() for text in allowed
+            }:
                 raise Denial("FILTER_ROLE")
 
 
-def arguments(call: exp.Expression) -> tuple[exp.Expression, ...]:
+def arguments(call: exp.Expr) -> tuple[exp.Expr, ...]:
     """The arguments of an aggregate call, DISTINCT looked through, ``*`` left out."""
     found = []
     for argument in call.iter_expressions():
@@ -193,7 +185,28 @@ def arguments(call: exp.Expression) -> tuple[exp.Expression, ...]:
     return tuple(found)
 
 
-def _above(node: exp.Expression) -> Iterable[exp.Expression]:
+def _asks_null(column: exp.Column, scope: Scope) -> bool:
+    """Whether the column is only asked for being NULL."""
+    for up in _above(column):
+        if isinstance(up, exp.Is):
+            return isinstance(up.expression, exp.Null) and plain_column(up.this, scope) is not None
+        if not isinstance(up, exp.Paren | exp.Cast):
+            return False
+    return False
+
+
+def _is_tested(column: exp.Column) -> bool:
+    """Whether a comparison, or the condition of a CASE, looks at the column."""
+    node: exp.Expr = column
+    for up in _above(column):
+        switch = isinstance(up, exp.Case | exp.If | exp.Nullif) and node.arg_key == "this"
+        if switch or isinstance(up, tuple(PREDICATES)):
+            return True
+        node = up
+    return False
+
+
+def _above(node: exp.Expr) -> Iterable[exp.Expr]:
     up = node.parent
     while up is not None:
         yield up

@@ -21,7 +21,7 @@ class Source:
 
     use: TableUse
     rights: TableRights
-    conditions: tuple[exp.Expression, ...] = ()
+    conditions: tuple[exp.Expr, ...] = ()
 
     @property
     def hidden(self) -> bool:
@@ -34,8 +34,8 @@ class Scope:
     """Sources in order, WHERE's terms, and output expressions, all with resolved names."""
 
     sources: tuple[Source, ...]
-    where: tuple[exp.Expression, ...]
-    outputs: tuple[exp.Expression, ...]
+    where: tuple[exp.Expr, ...]
+    outputs: tuple[exp.Expr, ...]
 
     def source(self, column: exp.Column) -> Source:
         """The source of a resolved column."""
@@ -45,7 +45,7 @@ class Scope:
         """The rights on a resolved column."""
         return self.source(column).rights.columns[column.name.lower()]
 
-    def trees(self) -> tuple[exp.Expression, ...]:
+    def trees(self) -> tuple[exp.Expr, ...]:
         """Every expression of the fragment."""
         conditions = [term for found in self.sources for term in found.conditions]
         return (*conditions, *self.where, *self.outputs)
@@ -83,7 +83,7 @@ def bind(reading: Reading, tables: Mapping[str, TableRights], pod: str) -> Scope
 
 def _using_term(
     name: str, before: list[Source], joined: Source, merged: dict[str, str]
-) -> exp.Expression:
+) -> exp.Expr:
     if joined.use.kind in ("right", "full"):
         # The merged column would be COALESCE of both sides.
         raise Denial("JOIN_TYPE")
@@ -101,18 +101,14 @@ def _using_term(
     )
 
 
-def _resolve(
-    tree: exp.Expression, visible: list[Source], merged: dict[str, str], pod: str
-) -> exp.Expression:
-    def put(node: exp.Expression) -> exp.Expression:
+def _resolve(tree: exp.Expr, visible: list[Source], merged: dict[str, str], pod: str) -> exp.Expr:
+    def put(node: exp.Expr) -> exp.Expr:
         return _column(node, visible, merged, pod) if isinstance(node, exp.Column) else node
 
     return tree.transform(put)
 
 
-def _column(
-    node: exp.Column, visible: list[Source], merged: dict[str, str], pod: str
-) -> exp.Expression:
+def _column(node: exp.Column, visible: list[Source], merged: dict[str, str], pod: str) -> exp.Expr:
     name, qualifier = node.name.lower(), node.table.lower()
     candidates = visible
     if node.args.get("db") is not None:

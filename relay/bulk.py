@@ -41,9 +41,7 @@ Tell = Callable[[bytes, Record, bytes, float], bool]
 class Bulk:
     """Both tables; keys are the other's address and the stream id: 32 bytes."""
 
-    def __init__(
-        self, *, patience: Patience, emit: Callable[[Effect], None], tell: Tell
-    ) -> None:
+    def __init__(self, *, patience: Patience, emit: Callable[[Effect], None], tell: Tell) -> None:
         self._patience = patience
         self._emit = emit
         self._tell = tell
@@ -93,7 +91,7 @@ class Bulk:
             return Send(header.encode(), sealed)
         return None
 
-    def bounced(self, key: bytes, index: int | None, *, offline: bool, now: float) -> float | None:
+    def bounced(self, key: bytes, *, offline: bool, now: float) -> float | None:
         """The relay did not pass a chunk on (a hint): when to go on, None if its reader must ask."""
         sending = self._sending.get(key)
         if sending is None:
@@ -102,8 +100,8 @@ class Bulk:
             # Its reader asks again when it is back; until then nothing is sent into the void.
             sending.until = sending.next
             return None
-        back = sending.next - 1 if index is None else index
-        sending.bounced(back, now, BOUNCE_SECONDS)
+        # Which chunk it was is not said: pause, and let the reader ask for what it misses.
+        sending.bounced(now, BOUNCE_SECONDS)
         return sending.paused_until
 
     def keys_of(self, stream: bytes) -> list[bytes]:
@@ -136,9 +134,7 @@ class Bulk:
         reading = self._reading.get(key)
         if reading is not None and reading.consumed(count):
             stream = key[16:]
-            self._tell(
-                key[:16], Record.CREDIT, window(stream, reading.next, reading.grant()), now
-            )
+            self._tell(key[:16], Record.CREDIT, window(stream, reading.next, reading.grant()), now)
 
     def arrived(self, header: Header, body: bytes, now: float) -> None:
         """A STREAM frame."""
@@ -173,6 +169,13 @@ class Bulk:
                 return None
             self._resume(key, reading, now)
         return reading.due
+
+    def hurry(self, peer: bytes, when: float) -> list[bytes]:
+        """What was asked of a sender did not reach it: the streams to ask for again at ``when``."""
+        hurried = [key for key in self._reading if key[:16] == peer]
+        for key in hurried:
+            self._reading[key].hurry(when)
+        return hurried
 
     def drop_peer(self, peer: bytes) -> None:
         """The peer is no longer a member."""

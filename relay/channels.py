@@ -56,6 +56,7 @@ class Channels:
 
     def __init__(self) -> None:
         self._by_key: dict[bytes, Channel] = {}
+        self._by_flow: dict[bytes, bytes] = {}
         self._by_peer: dict[bytes, list[Channel]] = {}
         self.get: Callable[[bytes], Channel | None] = self._by_key.get
 
@@ -64,6 +65,7 @@ class Channels:
         mine = self._by_peer.setdefault(new.peer, [])
         mine.append(new)
         self._by_key[new.peer + new.flow] = new
+        self._by_flow[new.flow] = new.peer
         while len(mine) > A_PEER:
             self._forget(mine.pop(0))
 
@@ -82,17 +84,23 @@ class Channels:
             newest = next((each for each in reversed(mine) if not each.doubted), mine[-1])
         return newest
 
-    def drop(self, gone: Callable[[Channel], bool]) -> None:
-        """Forget the sessions for which ``gone`` holds."""
-        for peer, mine in list(self._by_peer.items()):
-            for each in [each for each in mine if gone(each)]:
-                mine.remove(each)
+    def of(self, peer: bytes) -> tuple[Channel, ...]:
+        """All sessions with a peer."""
+        return tuple(self._by_peer.get(peer, ()))
+
+    def peer_of(self, flow: bytes) -> bytes | None:
+        """Whom the session in a flow is with."""
+        return self._by_flow.get(flow)
+
+    def drop(self, peers: set[bytes]) -> None:
+        """Forget every session with these peers."""
+        for peer in peers:
+            for each in self._by_peer.pop(peer, ()):
                 self._forget(each)
-            if not mine:
-                del self._by_peer[peer]
 
     def __iter__(self) -> Iterator[Channel]:
         return iter(tuple(self._by_key.values()))
 
     def _forget(self, old: Channel) -> None:
         self._by_key.pop(old.peer + old.flow, None)
+        self._by_flow.pop(old.flow, None)

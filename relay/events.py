@@ -224,14 +224,4 @@ Event = (
     | Consumed
     | Leave
 )
-Effect = (
-    Send
-    | Welcomed
-    | Fetched
-    | PublishRefused
-    | Stalled
-    | Replied
-    | Asked
-    | Chunk
-    | Broke
-)
+Effect = Send | Welcomed | Fetched | PublishRefused | Stalled | Replied | Asked | Chunk | Broke

@@ -8,7 +8,9 @@ import msgspec
 from podsql.errors import error
 
 
-class Hello(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="hello/1"):
+class Hello(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="hello/1"
+):
     """A peer's first frame on a connection. ``received``: bytes taken off it so far (0)."""
 
     version: int

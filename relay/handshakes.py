@@ -86,6 +86,10 @@ class Handshakes:
         """All that wait for HS2."""
         return tuple(self._attempts.values())
 
+    def peer_of(self, flow: bytes) -> bytes | None:
+        """Whom the handshake under way in a flow leads to."""
+        return next((each.peer for each in self._attempts.values() if each.flow == flow), None)
+
     def abandon(self, peer: bytes) -> None:
         """Give up a handshake."""
         self._attempts.pop(peer, None)

@@ -88,10 +88,7 @@ class StreamSource:
         kept = len(self._chunks)
         if self.closed or index >= len(self):
             return None
-        if index < kept:
-            sealed = self._chunks[index]
-        else:
-            sealed = self._read(*self._places[index - kept])
+        sealed = self._chunks[index] if index < kept else self._read(*self._places[index - kept])
         self.served = max(self.served, index + 1)
         return sealed, self.finished and self.fault is None and index == len(self) - 1
 
@@ -162,17 +159,13 @@ class Sending:
         self.until = min(until, index + 2 * LAST_WINDOW)
         self.told_broken = False
 
-    def bounced(self, index: int, now: float, pause: float) -> None:
-        """The relay did not take chunk ``index`` (a hint): go back to it after a pause."""
-        if index < self.next:
-            self.next = index
-            self.paused_until = max(self.paused_until, now + pause)
+    def bounced(self, now: float, pause: float) -> None:
+        """The relay did not take a chunk (a hint): send none for a moment."""
+        self.paused_until = max(self.paused_until, now + pause)
 
     def ready(self, now: float) -> bool:
         """Whether a chunk can go now."""
-        return (
-            self.next < self.until and self.next < len(self.source) and now >= self.paused_until
-        )
+        return self.next < self.until and self.next < len(self.source) and now >= self.paused_until
 
 
 class Receiving:
@@ -258,6 +251,10 @@ class Receiving:
     def alive(self, now: float) -> None:
         """The sender says that it has nothing yet."""
         self._heard = now
+
+    def hurry(self, when: float) -> None:
+        """Ask again at ``when`` instead of after a silence."""
+        self._due = min(self._due, when)
 
     def silent(self, now: float) -> bool:
         """Whether to ask again now (twice as patient each time); False when credit is used up."""

@@ -81,25 +81,30 @@ def source_of(module: str) -> Path | None:
     return None
 
 
-def imports_of(tree: ast.AST) -> set[str]:
-    """Every imported module, except under ``if sys.platform …`` and ``if TYPE_CHECKING``."""
+def imports_of(tree: ast.AST, *, lazy: bool) -> set[str]:
+    """Imported modules, those of functions only if ``lazy``; none of a platform's or type's branch."""
     found: set[str] = set()
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and any(
             word in ast.unparse(node.test) for word in ("sys.platform", "os.name", "TYPE_CHECKING")
         ):
             continue
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not lazy:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         else:
-            found |= imports_of(node)
+            found |= imports_of(node, lazy=lazy)
     return found
 
 
 def reachable(start: str) -> dict[str, set[str]]:
-    """Our modules that ``start`` may come to load, with what each imports."""
+    """Our modules that ``start`` may come to load, with what each imports.
+
+    What the command line imports inside a function is another verb's business than ``start``'s.
+    """
     graph: dict[str, set[str]] = {}
     pending = [start]
     while pending:
@@ -107,7 +112,8 @@ def reachable(start: str) -> dict[str, set[str]]:
         path = source_of(module)
         if path is None or module in graph:
             continue
-        graph[module] = imports_of(ast.parse(path.read_text(encoding="utf-8")))
+        lazy = module == start or not module.startswith("podsql.cli")
+        graph[module] = imports_of(ast.parse(path.read_text(encoding="utf-8")), lazy=lazy)
         pending += [name for name in graph[module] if name.startswith("podsql.")]
         pending += [module.rpartition(".")[0]] if "." in module else []
     return graph
@@ -117,6 +123,7 @@ def reachable(start: str) -> dict[str, set[str]]:
     "door",
     [
         "podsql.driver",
+        "podsql.cli.app",
         "podsql.cli.sql",
         "podsql.cli.explain",
         "podsql.cli.key",

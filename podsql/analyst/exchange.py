@@ -38,6 +38,8 @@ from podsql.relay.signing import verify
 from podsql.relay.sockets.endpoint import Endpoint
 
 EVIDENCE_PATIENCE = 30.0
+STREAM_BYTES = 64 << 30
+"""Largest result that is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +161,10 @@ class Exchange:
         if hashlib.sha256(message.arrow).digest() != evidence.sha256:
             raise self._bad("the result does not match its evidence")
         table = read_guarded(
-            message.arrow, schema=self._schema, max_rows=self._max_rows, max_bytes=len(message.arrow)
+            message.arrow,
+            schema=self._schema,
+            max_rows=self._max_rows,
+            max_bytes=len(message.arrow),
         )
         if table.num_rows != evidence.rows:
             raise self._bad("the result has other rows than promised")
@@ -170,7 +175,7 @@ class Exchange:
         opener = ChunkOpener(message.ticket.stream, message.ticket.key)
         inbox = StreamInbox()
         reader = self._endpoint.read_stream(self.card, message.ticket.stream, inbox)
-        guard = GuardedReader(schema=self._schema, max_rows=self._max_rows)
+        guard = GuardedReader(schema=self._schema, max_rows=self._max_rows, max_bytes=STREAM_BYTES)
         digest = hashlib.sha256()
         chunks = rows = 0
         finished = False
@@ -189,7 +194,11 @@ class Exchange:
             guard.finish()
             self._read_schema = guard.schema
             evidence = self._check(self._ask_evidence())
-            if digest.digest() != evidence.sha256 or rows != evidence.rows or chunks != evidence.chunks:
+            if (
+                digest.digest() != evidence.sha256
+                or rows != evidence.rows
+                or chunks != evidence.chunks
+            ):
                 raise self._bad("the result does not match its evidence")
             self.evidence = evidence
             finished = True
@@ -219,11 +228,11 @@ class Exchange:
     def _check(self, document: Signed) -> Evidence:
         body = verify(document, "result", self.card.identity)
         evidence = decode_as(Evidence, body)
-        if evidence.request_id != self.head.request_id or evidence.query_hash != query_hash(self.head):
+        if evidence.request_id != self.head.request_id or evidence.query_hash != query_hash(
+            self.head
+        ):
             raise self._bad("the evidence is about another request")
         return evidence
 
     def _bad(self, text: str) -> Error:
         return error("BAD_RESULT", text, pod=self.card.name)
-
-

@@ -83,7 +83,11 @@ class Federation:
             return known[2]
         pods = self.pods()
         if not pods:
-            raise error("NO_PODS", "the federation has no pods", hint="invite one: podsql invite NAME --role pod")
+            raise error(
+                "NO_PODS",
+                "the federation has no pods",
+                hint="invite one: podsql invite NAME --role pod",
+            )
         bound = self._ask(pods, purpose, project, deadline)
         if not bound.missing:
             expires = min(offer.expires for offer in bound.offers.values())

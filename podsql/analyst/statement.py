@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 
 import pyarrow as pa
@@ -198,9 +199,7 @@ class Statement:
 
     def _start(self, stage: Stage, plan: Plan, bound: Bound, merger: Merger) -> list[Exchange]:
         schema = expected_schema(merger, stage.fields)
-        payload = encode(
-            QueryPayload(fragment=encode_fragment(stage.fragment), statement=self.sql)
-        )
+        payload = encode(QueryPayload(fragment=encode_fragment(stage.fragment), statement=self.sql))
         exchanges = [
             self._exchange(name, stage, plan, bound, payload, schema) for name in stage.pods
         ]
@@ -245,7 +244,7 @@ class Statement:
             endpoint=self.federation.endpoint,
             card=card,
             head=head,
-            body=lambda handshake, head=head: _signed(head, handshake, payload, keys.identity),
+            body=partial(_signed, head, payload, keys.identity),
             schema=schema,
             max_rows=MAX_GROUPS if aggregate else MAX_ROWS,
             deadline=self._deadline,
@@ -265,7 +264,7 @@ class Statement:
                 data_version=evidence.data_version,
                 policy_hash=evidence.policy_hash,
                 rows=evidence.rows,
-                bytes=evidence.bytes,
+                bytes=evidence.size,
                 executed=evidence.executed,
                 micros=evidence.micros,
                 release=evidence.release,
@@ -295,7 +294,7 @@ def request_id(statement_id: bytes, stage: str, pod: bytes) -> bytes:
     ).digest()
 
 
-def _signed(head: RequestHead, handshake: bytes, payload: bytes, seed: bytes) -> bytes:
+def _signed(head: RequestHead, payload: bytes, seed: bytes, handshake: bytes) -> bytes:
     """The request as it travels in the session of ``handshake``."""
     body = encode(structs_replace(head, handshake=handshake))
     return encode(QueryRequest(head=sign("request", body, seed), payload=payload))

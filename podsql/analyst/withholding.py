@@ -35,8 +35,11 @@ def settle_withheld(
             "groups are withheld, and the statement combines groups",
             hint="end it with WITH (withheld = 'omit') to compute over the released groups only",
         )
-    keys = list(plan.group_keys)
     tables = gathered[stage.name]
+    if plan.local_groups:
+        # No other pod can hold rows of a group that a pod reported.
+        return dict(gathered), sum(withheld.values())
+    keys = list(plan.group_keys)
     reported = {pod: _groups(table, keys) for pod, table in tables.items()}
     kept = set.intersection(*(set(reported[pod]) for pod in withheld if pod in reported))
     seen = set().union(*(set(groups) for groups in reported.values()))

@@ -24,7 +24,7 @@ from podsql.cli import (
 )
 from podsql.cli.exits import FAILED, INTERRUPTED, exit_code
 from podsql.cli.terminal import put, report
-from podsql.errors import Error
+from podsql.errors import Error, error
 
 app = typer.Typer(
     name="podsql",
@@ -79,6 +79,10 @@ def run(arguments: Sequence[str]) -> int:
     except Error as fault:
         report(fault)
         return exit_code(fault.code)
+    except OSError as fault:  # a file or directory that a person named
+        what = repr(str(fault.filename)) if fault.filename else "a file"
+        report(error("CONFIG", f"{what}: {(fault.strerror or 'cannot be used').lower()}"))
+        return exit_code("CONFIG")
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED

@@ -142,10 +142,9 @@ def manifest(membership: Membership, now: int) -> Finding:
     left = stored.expires - now
     if left < 0:
         return Finding(check="manifest", state="failed", text=text, next=ADVICE["MANIFEST"])
-    state = "warning" if left < 3 * DAY else "ok"
-    return Finding(
-        check="manifest", state=state, text=text, next=ADVICE["MANIFEST"] if state != "ok" else ""
-    )
+    if left < 3 * DAY:
+        return Finding(check="manifest", state="warning", text=text, next=ADVICE["MANIFEST"])
+    return Finding(check="manifest", state="ok", text=text)
 
 
 def clock(membership: Membership, now: int) -> Finding:

@@ -13,7 +13,7 @@ from podsql.cli.options import (
     now_ms,
     passphrase,
 )
-from podsql.cli.terminal import put, put_json, put_pairs, say
+from podsql.cli.terminal import log_to_stderr, put, put_json, put_pairs, say
 
 if TYPE_CHECKING:
     from podsql.convener.desk import Desk
@@ -91,16 +91,11 @@ def serve(
     verbose: Annotated[bool, typer.Option("--verbose", help="Log every admission.")] = False,
 ) -> None:
     """Run the relay and the registrar until SIGTERM."""
-    import logging
-
     from podsql.convener.desk import open_desk
     from podsql.convener.serving import serve as run
 
     desk = open_desk(directory)
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(name)s %(levelname)s %(message)s",
-    )
+    log_to_stderr(verbose=verbose)
     file = desk.file()
     say(f"serving {file.federation.name} at {file.relay.endpoint}")
     raise typer.Exit(run(desk, passphrase=passphrase(wanted=seal), now=now_ms()))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from podsql.cli.options import AsJson, now_ms
-from podsql.cli.service_files import SERVICE_FILE, ServiceFile, open_store
+from podsql.cli.options import AsJson, FederationPath, now_ms
+from podsql.cli.service_files import analyst_key, open_store
 from podsql.cli.terminal import put, put_json, put_pairs
 from podsql.cli.times import iso
 from podsql.errors import error
@@ -33,25 +33,28 @@ def grant(
     purpose: Annotated[str, typer.Option(help="The purpose it is for, or *.")] = "*",
     project: Annotated[str, typer.Option(help="The project it is for, or *.")] = "*",
     release: Annotated[str, typer.Option(help="sdc_local, sdc_merged, dp or rows.")] = "sdc_local",
-    days: Annotated[float | None, typer.Option(min=0.0001, help="How long. Default: for good.")] = None,
+    days: Annotated[
+        float | None, typer.Option(min=0.0001, help="How long. Default: for good.")
+    ] = None,
     listed: Annotated[bool, typer.Option("--list", help="Print every grant instead.")] = False,
-    config: ServiceFile = SERVICE_FILE,
+    federation: FederationPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Give a right; prints the grant's id."""
-    from podsql.cli.service_files import analyst_key
     from podsql.policy.service.store import grant as write
 
     if listed:
-        show(config, as_json=as_json)
+        show(federation, as_json=as_json)
         return
     if analyst is None:
         raise error("ARGUMENT", "whom?", hint="podsql grant NAME --table main.visits")
     if release not in RELEASES:
-        raise error("ARGUMENT", f"unknown release {release!r}", hint=f"one of {', '.join(RELEASES)}")
-    name, key = analyst_key(config, analyst)
+        raise error(
+            "ARGUMENT", f"unknown release {release!r}", hint=f"one of {', '.join(RELEASES)}"
+        )
+    name, key = analyst_key(federation, analyst)
     now = now_ms()
-    store = open_store(config)
+    store = open_store(federation)
     try:
         ident = write(
             store,
@@ -70,11 +73,11 @@ def grant(
     put_pairs({"grant": ident, "analyst": name}, as_json=as_json)
 
 
-def show(config: Path, *, as_json: bool) -> None:
+def show(federation: Path | None, *, as_json: bool) -> None:
     """Print every grant, newest first."""
     from podsql.policy.service.store import list_grants
 
-    store = open_store(config)
+    store = open_store(federation)
     try:
         rows = [_row(each) for each in list_grants(store)]
     finally:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from podsql.cli.options import AsJson, AskPassphrase, now_ms, passphrase
-from podsql.cli.terminal import put_pairs, say
+from podsql.cli.terminal import log_to_stderr, put_pairs, say
 
 Tables = Annotated[
     list[str] | None, typer.Option("--table", help="NAME=PATH of a table (pod); repeatable.")
@@ -58,12 +58,13 @@ def join(
         tables=table, references=reference, units=privacy_unit, local_keys=local_key, allow=allow
     )
     check_choice(choice, serving=serve)  # before the invite is spent
+    secret = passphrase(new=True, wanted=seal)
     joined = redeem(
         read_invite(invite),
         directory,
         way=WayOut(ca=ca, proxy=proxy, socks=socks, environ=dict(os.environ)),
         now=now_ms(),
-        passphrase=passphrase(new=True, wanted=seal),
+        passphrase=secret,
     )
     written = {
         "name": joined.name,
@@ -83,6 +84,9 @@ def join(
     if serve:
         from podsql.pod.daemon import run_pod
 
+        if secret is not None:
+            os.environ["PODSQL_PASSPHRASE"] = secret  # the daemon reads its keys as ever
+        log_to_stderr()
         raise typer.Exit(run_pod(directory / "pod.toml"))
 
 

@@ -30,7 +30,7 @@ AskPassphrase = Annotated[
     bool,
     typer.Option(
         "--passphrase",
-        help="Seal the keys under a passphrase: $PODSQL_PASSPHRASE, or asked for.",
+        help="Keys are sealed under a passphrase: $PODSQL_PASSPHRASE, or asked for.",
     ),
 ]
 
@@ -53,6 +53,13 @@ def passphrase(*, new: bool = False, wanted: bool = False) -> str | None:
     if not typed:
         raise error("ARGUMENT", "the passphrase is empty")
     return typed
+
+
+def unseal(*, wanted: bool) -> None:
+    """Ask for the passphrase of this process's own keys, which a daemon then reads as if it was set."""
+    typed = passphrase(wanted=wanted)
+    if typed is not None:
+        os.environ["PODSQL_PASSPHRASE"] = typed
 
 
 def named(pairs: list[str], what: str) -> dict[str, list[str]]:

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from podsql.cli.join import Allowed, LocalKeys, References, Tables, Units
-from podsql.cli.options import AsJson
+from podsql.cli.options import AsJson, AskPassphrase, unseal
 from podsql.cli.reports import put_findings
-from podsql.cli.terminal import put_pairs, say
+from podsql.cli.terminal import log_to_stderr, put_pairs, say
 
 app = typer.Typer(no_args_is_help=True, help="Run a pod beside the data (the custodian).")
 PodFile = Annotated[Path, typer.Option("--config", help="The pod's configuration.")]
@@ -49,10 +49,12 @@ def check(config: PodFile = HERE, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def serve(config: PodFile = HERE) -> None:
+def serve(config: PodFile = HERE, seal: AskPassphrase = False) -> None:
     """Run the pod until SIGTERM."""
     from podsql.pod.daemon import run_pod
 
+    unseal(wanted=seal)
+    log_to_stderr()
     raise typer.Exit(run_pod(config))
 
 
@@ -62,6 +64,14 @@ def status(config: PodFile = HERE, as_json: AsJson = False) -> None:
     from podsql.pod.control import send
 
     put_pairs(send(config, "status"), as_json=as_json)
+
+
+@app.command()
+def reload(config: PodFile = HERE, as_json: AsJson = False) -> None:
+    """Take a new snapshot of data and policy; running statements finish on the old one."""
+    from podsql.pod.control import send
+
+    put_pairs(send(config, "reload"), as_json=as_json)
 
 
 @app.command()

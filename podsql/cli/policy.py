@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from podsql.cli.options import AsJson
-from podsql.cli.service_files import SERVICE_FILE, ServiceFile, open_store
-from podsql.cli.terminal import put_pairs, say
+from podsql.cli.options import AsJson, AskPassphrase, FederationPath, unseal
+from podsql.cli.service_files import open_store
+from podsql.cli.terminal import log_to_stderr, put_pairs, say
 from podsql.cli.times import iso
 from podsql.errors import error
 
@@ -23,12 +23,12 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Set a policy service up (after `podsql join`), or write a pod's policy from a preset."""
-    from podsql.cli.service_files import write_service
+    from podsql.cli.service_files import write_store
 
     if preset is None:
-        path = write_service(directory)
-        put_pairs({"service": str(path)}, as_json=as_json)
-        say(f"next: podsql grant NAME --table '*', and podsql policy serve --config {path}")
+        path = write_store(directory)
+        put_pairs({"store": str(path)}, as_json=as_json)
+        say("next: podsql grant NAME --table visits, and podsql policy serve")
         return
     from podsql.policy.document import PRESETS, preset_bytes
 
@@ -71,19 +71,21 @@ def check(
 
 
 @app.command()
-def serve(config: ServiceFile = SERVICE_FILE) -> None:
+def serve(federation: FederationPath = None, seal: AskPassphrase = False) -> None:
     """Run the policy service until SIGTERM."""
     from podsql.policyd import run_service
 
-    raise typer.Exit(run_service(config))
+    unseal(wanted=seal)
+    log_to_stderr()
+    raise typer.Exit(run_service(federation))
 
 
 @app.command()
-def status(config: ServiceFile = SERVICE_FILE, as_json: AsJson = False) -> None:
+def status(federation: FederationPath = None, as_json: AsJson = False) -> None:
     """How many grants are in force, and the last decisions."""
     from podsql.policy.service.store import list_grants
 
-    store = open_store(config)
+    store = open_store(federation)
     try:
         grants = [each for each in list_grants(store) if each.revoked is None]
         decisions = store.decisions(limit=1)

@@ -4,14 +4,16 @@ from typing import Annotated
 
 import typer
 
-from podsql.cli.options import AsJson, now_ms
-from podsql.cli.service_files import SERVICE_FILE, ServiceFile, open_store
+from podsql.cli.options import AsJson, FederationPath, now_ms
+from podsql.cli.service_files import open_store
 from podsql.cli.terminal import put_pairs, say
 
 
 def revoke(
-    grant: Annotated[str, typer.Argument(help="Id of a grant, or an analyst's name for all of its.")],
-    config: ServiceFile = SERVICE_FILE,
+    grant: Annotated[
+        str, typer.Argument(help="Id of a grant, or an analyst's name for all of its.")
+    ],
+    federation: FederationPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Revoke one grant, or all of an analyst's."""
@@ -19,7 +21,7 @@ def revoke(
     from podsql.policy.service.store import revoke as end
 
     now = now_ms()
-    store = open_store(config)
+    store = open_store(federation)
     try:
         all_of = [
             each.grant.grant_id

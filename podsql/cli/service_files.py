@@ -1,63 +1,60 @@
-"""The policy service's files as the command line sees them."""
+"""The policy service's store as the command line sees it: beside the service's ``federation.toml``.
+
+Rule to keep: only a directory that joined as a service gets a store.
+"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from podsql.errors import error
 
 if TYPE_CHECKING:
     from podsql.policy.service.store import Store
 
-SERVICE_FILE = Path("service.toml")
-ServiceFile = Annotated[
-    Path, typer.Option("--config", help="service.toml that `podsql policy init` wrote.")
-]
 
-
-def write_service(directory: Path) -> Path:
-    """Write ``service.toml`` beside the membership of a service, and an empty store."""
-    from podsql.membership import read_membership_file, toml_text
+def write_store(federation: Path | None) -> Path:
+    """Make an empty store beside the membership of a service."""
+    from podsql.membership import find_membership, read_membership_file
     from podsql.policy.service.store import Store
-    from podsql.service_config import load_service_config
+    from podsql.policyd import store_path
 
-    file = read_membership_file(directory / "federation.toml")
+    file = read_membership_file(find_membership(federation))
     if file.me.role != "service":
         raise error(
             "ROLE",
             f"{file.me.name!r} joined as {file.me.role}, not as service",
             hint="podsql invite NAME --role service",
         )
-    path = directory / SERVICE_FILE
+    path = store_path(federation)
     if path.exists():
         raise error("CONFIG", f"{str(path)!r} exists", hint="podsql policy serve")
-    sections = {"service": {"federation": "federation.toml", "store": "policy.sqlite"}}
-    path.write_text(toml_text(sections), encoding="utf-8")
-    Store(load_service_config(path).store).close()
+    Store(path).close()
+    path.chmod(0o600)
     return path
 
 
-def open_store(config: Path) -> "Store":
+def open_store(federation: Path | None) -> "Store":
     """The service's store; CONFIG if there is none."""
     from podsql.policy.service.store import Store
-    from podsql.service_config import load_service_config
+    from podsql.policyd import store_path
 
-    return Store(load_service_config(config).store)
+    path = store_path(federation)
+    if not path.exists():
+        raise error("CONFIG", f"no store at {str(path)!r}", hint="podsql policy init")
+    return Store(path)
 
 
-def analyst_key(config: Path, who: str) -> tuple[str, bytes]:
+def analyst_key(federation: Path | None, who: str) -> tuple[str, bytes]:
     """Name and identity key of a member by name, or of any fingerprint."""
-    from podsql.membership import read_membership_file
+    from podsql.membership import find_membership, read_membership_file
     from podsql.relay.keys import fingerprint_key
     from podsql.relay.manifest import ManifestStore
-    from podsql.service_config import load_service_config
 
-    path = load_service_config(config).federation
+    path = find_membership(federation)
     file = read_membership_file(path)
-    manifest = ManifestStore(path.parent / file.me.manifest, file.federation.fingerprint).current
-    members = manifest.members() if manifest else ()
-    for card in members:
+    home = path.resolve().parent
+    manifest = ManifestStore(home / file.me.manifest, file.federation.fingerprint).current
+    for card in manifest.members() if manifest else ():
         if who in (card.name, card.fingerprint):
             return card.name, card.identity
     if who.startswith("ps1"):

@@ -34,9 +34,10 @@ def sql(
         federation, purpose=purpose, project=project, timeout=timeout, passphrase=passphrase()
     ) as connection:
         cursor = connection.execute(read_statement(statement))
-        table = cursor.fetch_arrow_table()
-        write_result(table, Format.JSON if as_json else form, output, limit=limit)
-        say(f"{table.num_rows} rows, {cursor.release}, pods: {', '.join(cursor.pods)}")
+        rows = write_result(
+            cursor.fetch_record_batch(), Format.JSON if as_json else form, output, limit=limit
+        )
+        say(f"{rows} rows, {cursor.release}, pods: {', '.join(cursor.pods)}")
 
 
 def read_statement(text: str) -> str:

@@ -5,23 +5,22 @@ it passes ``visible`` before it reaches a terminal.
 """
 
 import json
+import logging
 import sys
 import unicodedata
 from typing import Any
 
 from podsql.errors import Error
 
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
 
 def visible(text: str, *, keep_newlines: bool = False) -> str:
     """The text with control, format and direction characters as escapes."""
     return "".join(
         char
-        if unicodedata.category(char) not in _HIDDEN or (keep_newlines and char == "\n")
+        if char.isprintable()
+        or unicodedata.category(char) == "Zs"
+        or (keep_newlines and char == "\n")
         else char.encode("unicode_escape").decode()
-        if not "\ud800" <= char <= "\udfff"
-        else f"\\u{ord(char):04x}"
         for char in text
     )
 
@@ -29,6 +28,14 @@ def visible(text: str, *, keep_newlines: bool = False) -> str:
 def say(text: str) -> None:
     """One line of progress."""
     sys.stderr.write(visible(text, keep_newlines=True) + "\n")
+
+
+def log_to_stderr(*, verbose: bool = True) -> None:
+    """Show what a daemon logs; without ``verbose`` only what needs attention."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(name)s %(levelname)s %(message)s",
+    )
 
 
 def put(text: str) -> None:

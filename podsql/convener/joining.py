@@ -205,8 +205,8 @@ def _explain(fault: Error) -> Error:
             return error("INVITE", text, hint=ASK_AGAIN)
         case "MANIFEST":
             text = f"the relay serves no manifest of the invite's federation ({fault.message})"
-            return error("INVITE", text, hint=ASK_AGAIN)
-        case "TIMEOUT" | "UNKNOWN_PEER":
+            return error("INVITE", text, hint=fault.hint or ASK_AGAIN)
+        case "TIMEOUT" | "POD_LOST":
             hint = "is `podsql federation serve` running at the convener's?"
             return error(fault.code, "the registrar does not answer", hint=hint)
         case _:

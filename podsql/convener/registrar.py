@@ -25,6 +25,7 @@ from podsql.convener.editing import (
     load_federation_key,
 )
 from podsql.errors import Error
+from podsql.lifecycle import notify_ready
 from podsql.membership import load_membership
 from podsql.messages import JoinReply, encode
 from podsql.relay.manifest import Manifest
@@ -61,8 +62,7 @@ class Registrar:
         self._requests.put(None)
 
     def run(self) -> None:
-        """Serve until stopped; RELAY_KEY and NOT_ADMITTED errors end it."""
-        self._connect()
+        """Serve until stopped."""
         try:
             while True:
                 behind = not self._keep_fresh()
@@ -76,10 +76,12 @@ class Registrar:
         finally:
             self._endpoint.close()
 
-    def _connect(self) -> None:
+    def connect(self) -> None:
+        """Reach the relay; RELAY_UNREACHABLE, RELAY_KEY and NOT_ADMITTED errors."""
         self._endpoint.start(timeout=30.0)
         seen = self._endpoint.refresh_manifest()
         self._published = seen.version
+        notify_ready()
         log.info("registrar of %s is connected, manifest version %d", self._name, seen.version)
 
     def _keep_fresh(self) -> bool:
@@ -144,6 +146,7 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         registrar = Registrar(open_desk(Path(argv[0])), os.environ.get("PODSQL_PASSPHRASE"))
+        registrar.connect()  # until then, a signal ends the process at once
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: registrar.stop())
         registrar.run()

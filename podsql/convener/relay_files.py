@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import tomli
 from nacl.bindings import crypto_scalarmult_base
 
 from podsql.errors import Error, error
 from podsql.membership import check_endpoint, toml_text
-from podsql.relay.keys import load_seed, replace_file, save_seed
+from podsql.relay.keys import replace_file, save_seed
 from podsql.relay.manifest import Manifest, ManifestStore
 
 KEY: Final = "relay.key"
@@ -58,17 +59,22 @@ def plan_relay(
 
 
 def write_relay(directory: Path, plan: RelayPlan, *, federation: str) -> bytes:
-    """Write a relay's directory; its public CURVE key."""
+    """Write a relay's directory for a federation; its public CURVE key."""
+    public = prepare_relay(directory, plan)
+    _name_federation(directory, federation)
+    return public
+
+
+def prepare_relay(directory: Path, plan: RelayPlan) -> bytes:
+    """Write a relay's directory before any federation is known; its public CURVE key."""
+    if (directory / FILE).exists():
+        raise error("CONFIG", f"{str(directory)!r} holds a relay already", hint="--dir OTHER")
     directory.mkdir(parents=True, mode=0o700, exist_ok=True)
     secret = os.urandom(32)
     save_seed(directory / KEY, secret)
-    section: dict[str, Any] = {
-        "listen": plan.listen,
-        "key": KEY,
-        "federation": federation,
-        "manifest": MANIFEST,
+    sections: dict[str, dict[str, Any]] = {
+        "relay": {"listen": plan.listen, "key": KEY, "federation": "", "manifest": MANIFEST}
     }
-    sections = {"relay": section}
     if plan.certificate is not None and plan.key is not None:
         shutil.copyfile(plan.certificate, directory / "tls.pem")
         replace_file(directory / "tls.key", plan.key.read_bytes(), mode=0o600)
@@ -77,9 +83,21 @@ def write_relay(directory: Path, plan: RelayPlan, *, federation: str) -> bytes:
     return crypto_scalarmult_base(secret)
 
 
-def relay_public(directory: Path) -> bytes:
-    """The public CURVE key of a relay's directory."""
-    return crypto_scalarmult_base(load_seed(directory / KEY))
+def trust_federation(directory: Path, raw: bytes, manifest: Manifest) -> None:
+    """Let the members of a manifest's federation in."""
+    _name_federation(directory, manifest.federation)
+    install_manifest(directory, raw, manifest)
+
+
+def _name_federation(directory: Path, federation: str) -> None:
+    try:
+        sections = tomli.loads((directory / FILE).read_text(encoding="utf-8"))
+        sections["relay"]["federation"] = federation
+    except (OSError, ValueError, KeyError):
+        raise error(
+            "CONFIG", f"no relay in {str(directory)!r}", hint="podsql relay init ENDPOINT"
+        ) from None
+    replace_file(directory / FILE, toml_text(sections).encode(), mode=0o644)
 
 
 def install_manifest(directory: Path, raw: bytes, manifest: Manifest) -> None:

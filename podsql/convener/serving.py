@@ -83,8 +83,12 @@ class Supervised:
 
 def commands(desk: Desk, environ: Mapping[str, str], passphrase: str | None) -> list[Supervised]:
     """The processes of a federation: the relay, if it is ours, and the registrar."""
-    bare = {key: value for key, value in environ.items() if key != "PODSQL_PASSPHRASE"}
-    secret = {**bare, "PODSQL_PASSPHRASE": passphrase} if passphrase else bare
+    hidden = ("PODSQL_PASSPHRASE", "NOTIFY_SOCKET")
+    bare = {key: value for key, value in environ.items() if key not in hidden}
+    secret = {**bare, "PODSQL_PASSPHRASE": passphrase} if passphrase else dict(bare)
+    if "NOTIFY_SOCKET" in environ:
+        # Ready is who can admit: the registrar, once it has reached the relay.
+        secret["NOTIFY_SOCKET"] = environ["NOTIFY_SOCKET"]
     run = [sys.executable, "-m"]
     found = []
     if desk.relay_file.exists():

@@ -1,22 +1,22 @@
 """``pod.toml``: what a custodian writes to run a pod. Read once, strictly; paths are relative to the file.
 
-    [pod]
-    federation = "federation.toml"        # membership written by `podsql join`
-    state = "state"                       # snapshots, ledger of request ids, audit: back this up
+[pod]
+federation = "federation.toml"        # membership written by `podsql join`
+state = "state"                       # snapshots, ledger of request ids, audit: back this up
 
-    [policy]
-    file = "policy.toml"                  # or: preset = "standard"
-    services = ["ps1…"]                   # fingerprints of policy services that must agree
+[policy]
+file = "policy.toml"                  # or: preset = "standard"
+services = ["ps1…"]                   # fingerprints of policy services that must agree
 
-    [tables."clinic.visits"]
-    path = "visits.parquet"
-    privacy_unit = "patient_id"
-    local_keys = ["visit_id"]
-    columns = { age = "INTEGER" }         # frozen types; absent: as the file has them
+[tables."clinic.visits"]
+path = "visits.parquet"
+privacy_unit = "patient_id"
+local_keys = ["visit_id"]
+columns = { age = "INTEGER" }         # frozen types; absent: as the file has them
 
-    [views."clinic.adults"]
-    sql = "SELECT * FROM clinic.visits WHERE age >= 18"
-    privacy_unit = "patient_id"
+[views."clinic.adults"]
+sql = "SELECT * FROM clinic.visits WHERE age >= 18"
+privacy_unit = "patient_id"
 """
 
 import difflib
@@ -100,7 +100,11 @@ def load_pod_config(path: Path) -> PodConfig:
     try:
         data = path.read_bytes()
     except OSError:
-        raise error("CONFIG", f"cannot read {path.name!r}", hint="podsql join … --table name=path writes one") from None
+        raise error(
+            "CONFIG",
+            f"cannot read {path.name!r}",
+            hint="podsql join … --table name=path writes one",
+        ) from None
     return parse_pod_config(data, path.name)
 
 
@@ -115,14 +119,27 @@ def parse_pod_config(data: bytes, name: str = "pod.toml") -> PodConfig:
     try:
         config = msgspec.convert(tree, PodConfig)
     except msgspec.ValidationError as fault:
-        raise error("CONFIG", f"{name!r}: {str(fault).lower()}", hint=_nearest(str(fault))) from None
+        raise error(
+            "CONFIG", f"{name!r}: {str(fault).lower()}", hint=_nearest(str(fault))
+        ) from None
     _check(config, name)
     return config
 
 
 def _nearest(fault: str) -> str:
     known = [
-        *(f for kind in (PodConfig, PodSection, PolicySection, TableSection, ViewSection, LimitsSection) for f in kind.__struct_fields__)
+        *(
+            f
+            for kind in (
+                PodConfig,
+                PodSection,
+                PolicySection,
+                TableSection,
+                ViewSection,
+                LimitsSection,
+            )
+            for f in kind.__struct_fields__
+        )
     ]
     words = fault.replace("`", "'").split("'")
     wrong = words[1] if len(words) > 1 else ""

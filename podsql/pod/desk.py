@@ -137,6 +137,11 @@ class Desk:
         self._gatekeepers.submit(self._audit.sync)
         self._endpoint.later(SWEEP_SECONDS, self.sweep)
 
+    @property
+    def running(self) -> int:
+        """Statements that have not ended."""
+        return self._held.running()
+
     # -- offers --------------------------------------------------------------------------------
 
     def _offer(self, request: Request, message: OfferRequest) -> None:
@@ -209,7 +214,9 @@ class Desk:
     def _attach(self, request: Request, ticket: Ticket, found: bytes) -> None:
         """The same id again: the same query gets the same result, another is a conflict."""
         if ticket.query_hash != found or ticket.person.identity != request.peer.identity:
-            raise error("CONFLICT", "this request id stands for another query", hint="send a new id")
+            raise error(
+                "CONFLICT", "this request id stands for another query", hint="send a new id"
+            )
         ticket.peer = request.peer
         reply = ticket.output.reply(attached=True) if ticket.output else None
         if reply is None:
@@ -364,7 +371,8 @@ class Desk:
 
     def _accept(self, ticket: Ticket) -> None:
         """The result turned out to be large: it travels as a stream."""
-        assert ticket.output is not None and ticket.output.source is not None
+        assert ticket.output is not None
+        assert ticket.output.source is not None
         self._endpoint.send_stream(ticket.peer, ticket.output.source)
         reply = ticket.output.reply(attached=False)
         assert reply is not None
@@ -372,14 +380,15 @@ class Desk:
 
     def _finish(self, ticket: Ticket, rows: int, withheld: int) -> None:
         output, verdict = ticket.output, ticket.verdict
-        assert output is not None and verdict is not None
+        assert output is not None
+        assert verdict is not None
         output.finish()
         evidence = Evidence(
             request_id=ticket.head.request_id,
             query_hash=ticket.query_hash,
             rows=rows,
             withheld=withheld,
-            bytes=output.total,
+            size=output.total,
             chunks=output.chunks,
             sha256=output.sha256,
             data_version=ticket.holding.data_version,
@@ -457,9 +466,7 @@ class Desk:
         else:
             self._fail(ticket, error("CANCELLED", "the statement was cancelled"))
 
-    def _write(
-        self, ticket: Ticket, decision: str, reason: str, evidence: Evidence | None
-    ) -> None:
+    def _write(self, ticket: Ticket, decision: str, reason: str, evidence: Evidence | None) -> None:
         head, verdict = ticket.head, ticket.verdict
         self._audit.append(
             Entry(
@@ -481,7 +488,7 @@ class Desk:
                 policy_hash=ticket.holding.gate.policy_hash,
                 rows=evidence.rows if evidence else 0,
                 withheld=evidence.withheld if evidence else 0,
-                bytes=evidence.bytes if evidence else 0,
+                bytes=evidence.size if evidence else 0,
                 micros=evidence.micros if evidence else 0,
                 result_hash=evidence.sha256.hex() if evidence else "",
             )

@@ -60,7 +60,8 @@ class Output:
         self.on_stream()
 
     def _seal(self, data: bytes, *, final: bool) -> None:
-        assert self._sealer is not None and self.source is not None
+        assert self._sealer is not None
+        assert self.source is not None
         self.source.append(self._sealer.seal(self._chunks, data, final), final)
         self._chunks += 1
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from podsql.errors import error
 from podsql.messages import Grant
@@ -106,7 +106,8 @@ class Store:
         """Revoke a grant; False if there is none in force."""
         with self._lock:
             changed = self._base.execute(
-                "UPDATE grants SET revoked = ? WHERE grant_id = ? AND revoked IS NULL", (now, grant_id)
+                "UPDATE grants SET revoked = ? WHERE grant_id = ? AND revoked IS NULL",
+                (now, grant_id),
             ).rowcount
             self._by_analyst.clear()
             return changed > 0
@@ -137,7 +138,8 @@ class Store:
                 " ORDER BY created DESC, grant_id"
             ).fetchall()
         return tuple(
-            Granted(grant=_grant(row[:9]), name=row[9], created=row[10], revoked=row[11]) for row in rows
+            Granted(grant=_grant(row[:9]), name=row[9], created=row[10], revoked=row[11])
+            for row in rows
         )
 
     def note(self, decided: Decided) -> None:
@@ -204,7 +206,9 @@ def grant(
     """Grant ``tables`` of ``pod`` (names or patterns) to an analyst's key; the grant's id."""
     start, end = now if since is None else since, FOREVER if until is None else until
     if len(analyst) != 32 or end <= start or not tables or any("\n" in table for table in tables):
-        raise error("ARGUMENT", "a grant needs a key of 32 bytes, tables, and an end after its start")
+        raise error(
+            "ARGUMENT", "a grant needs a key of 32 bytes, tables, and an end after its start"
+        )
     named = tuple(table if "." in table or "*" in table else f"main.{table}" for table in tables)
     grant_id = secrets.token_hex(6)
     store.add(
@@ -236,16 +240,16 @@ def list_grants(store: Store) -> tuple[Granted, ...]:
     return store.all_grants()
 
 
-def _grant(row: tuple[object, ...]) -> Grant:
+def _grant(row: tuple[Any, ...]) -> Grant:
     grant_id, analyst, pod, tables, purpose, project, release, since, until = row
     return Grant(
-        grant_id=str(grant_id),
-        analyst=bytes(analyst),  # type: ignore[arg-type]  # the column is BLOB NOT NULL
-        pod=str(pod),
-        tables=tuple(str(tables).split("\n")),
-        purpose=str(purpose),
-        project=str(project),
-        release=release,  # type: ignore[arg-type]  # written from a Grant
-        since=int(str(since)),
-        until=int(str(until)),
+        grant_id=grant_id,
+        analyst=analyst,
+        pod=pod,
+        tables=tuple(tables.split("\n")),
+        purpose=purpose,
+        project=project,
+        release=release,
+        since=since,
+        until=until,
     )

@@ -29,7 +29,6 @@ _WATCHED: Final = (
     | zmq.EVENT_DISCONNECTED
 )
 _CONTROL_LIMIT: Final = 4096
-_STREAM: Final = 6
 _BATCH: Final = 64
 
 
@@ -70,13 +69,11 @@ class Dealer:
         context: "zmq.Context[zmq.Socket[bytes]]",
         on_frame: Callable[[bytes, bytes], None],
         on_turn: Callable[[Turn], None],
-        on_writable: Callable[[], None],
     ) -> None:
         self._io = io
         self._context = context
         self._on_frame = on_frame
         self._on_turn = on_turn
-        self._on_writable = on_writable
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: Any = None
         self._waiting: deque[tuple[bytes, bytes]] = deque()
@@ -186,8 +183,8 @@ class Dealer:
             if not self._push(*self._waiting[0]):
                 return
             self._waiting.popleft()
+        # The idle step of the loop goes on with bulk.
         self._block(False)
-        self._on_writable()
 
     def _receive(self) -> None:
         for _ in range(_BATCH):

@@ -8,7 +8,6 @@ only carries: clock in, frames in and out, callbacks to their owners.
 import itertools
 import logging
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -115,9 +114,7 @@ class Endpoint:
         self._serve = serve
         mailbox = keys if curve is None else replace(keys, curve=curve)
         epoch = int.from_bytes(os.urandom(4), "big")
-        self._peer = Peer(
-            keys=keys, curve_public=mailbox.curve_public, epoch=epoch, timing=timing
-        )
+        self._peer = Peer(keys=keys, curve_public=mailbox.curve_public, timing=timing)
         self._idents = itertools.count((epoch << 32) + 1)
         self._replies: dict[int, Callable[[bytes | Error], None]] = {}
         self._sinks: dict[bytes, StreamSink] = {}
@@ -130,7 +127,6 @@ class Endpoint:
             context=self._context,
             on_frame=self._frame,
             on_turn=lambda turn: self._uplink.turned(turn),
-            on_writable=self._pump,
         )
         self._uplink = Uplink(
             io=self._io,

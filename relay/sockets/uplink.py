@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from random import uniform
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from podsql.errors import Error, error
@@ -20,7 +20,6 @@ from podsql.relay.invite import RelayAddress
 from podsql.relay.keys import fingerprint
 from podsql.relay.sockets.dealer import Dealer, Turn, Wiring
 from podsql.relay.sockets.iothread import IoThread
-from podsql.relay.sockets.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from podsql.relay.sockets.endpoint import Egress
@@ -54,7 +53,6 @@ class Uplink:
         self._secret = secret
         self._public = public
         self._feed = feed
-        self._tunnel: Tunnel | None = None
         self._started: Callable[[Error], None] | None = None
         self._up = False
         self._closed = False
@@ -73,9 +71,6 @@ class Uplink:
         """No more connections."""
         self._closed = True
         self._generation += 1
-        if self._tunnel is not None:
-            self._tunnel.close()
-            self._tunnel = None
 
     def welcomed(self) -> None:
         """The relay let this peer in."""

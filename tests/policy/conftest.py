@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import sqlglot
+from sqlglot import exp
+
 from podsql.planner.fragment import Aggregate, Column, Field, Fragment, Literal, Rows
 from podsql.policy.document import load_policy, load_preset
 from podsql.policy.gate import Gate
 from podsql.policy.person import Person
 from podsql.policy.rights import PodTable
-from sqlglot import exp
 
 CASES = Path(__file__).parent / "cases"
 NOW = 1_770_000_000_000
@@ -60,7 +61,12 @@ def tables() -> dict[str, PodTable]:
     }
 
 
-def to_fragment(sql: str, *, style: str = "as written", rename: Callable[[exp.Expression], exp.Expression] | None = None) -> Fragment:
+def to_fragment(
+    sql: str,
+    *,
+    style: str = "as written",
+    rename: Callable[[exp.Expression], exp.Expression] | None = None,
+) -> Fragment:
     """A fragment an honest planner would make of a single SELECT; a hostile one of anything else."""
     write = STYLES[style]
     try:
@@ -85,7 +91,8 @@ def to_fragment(sql: str, *, style: str = "as written", rename: Callable[[exp.Ex
     text = write(source.sql("duckdb").removeprefix("SELECT 1 "))
     if not calls and group is None:
         columns = tuple(
-            Column(name=f"c{at}", sql=write(item.sql("duckdb")), type="VARCHAR") for at, item in enumerate(outputs)
+            Column(name=f"c{at}", sql=write(item.sql("duckdb")), type="VARCHAR")
+            for at, item in enumerate(outputs)
         )
         return Rows(source=text, columns=columns, literals=tuple(literals))
     sets = None
@@ -93,9 +100,13 @@ def to_fragment(sql: str, *, style: str = "as written", rename: Callable[[exp.Ex
         sets = tuple(tuple(range(width)) for width in range(len(keys) + 1))
     return Aggregate(
         source=text,
-        keys=tuple(Column(name=f"k{at}", sql=write(key.sql("duckdb")), type="VARCHAR") for at, key in enumerate(keys)),
+        keys=tuple(
+            Column(name=f"k{at}", sql=write(key.sql("duckdb")), type="VARCHAR")
+            for at, key in enumerate(keys)
+        ),
         aggregates=tuple(
-            Column(name=f"a{at}", sql=write(call.sql("duckdb")), type="DOUBLE") for at, call in enumerate(calls)
+            Column(name=f"a{at}", sql=write(call.sql("duckdb")), type="DOUBLE")
+            for at, call in enumerate(calls)
         )
         or (Column(name="a0", sql="count(*)", type="DOUBLE"),),
         grouping_sets=sets,

@@ -1,11 +1,14 @@
 """The adversarial list under the policy P10, and forms of it that must not change a verdict."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from podsql.errors import PolicyError
-from podsql.policy.denial import DENIED_TEXT, Denial
 from sqlglot import exp
+
+from podsql.errors import PolicyError
+from podsql.planner.fragment import Column, Rows
+from podsql.policy.denial import DENIED_TEXT, Denial, Reason
 
 CASES = [
     line.split("|", 2)
@@ -30,10 +33,11 @@ def verdict_of(judge, fragment):
     try:
         found = judge(fragment)
     except Denial as denial:
-        assert denial.code == "DENIED"
-        assert str(denial.message) == DENIED_TEXT
-        return "DENY"
-    return "ALLOW" if found.sql else "?"
+        # Neither the analyst's text nor the custodian's reason holds anything of the statement.
+        words = (denial.code, denial.message, denial.reason in get_args(Reason))
+        plain = words == ("DENIED", DENIED_TEXT, True)
+        return "DENY" if plain else "told too much"
+    return "ALLOW" if found.sql else "no sql"
 
 
 @pytest.mark.parametrize(("verdict", "sql"), ALL)
@@ -51,7 +55,9 @@ def test_spelling_does_not_change_a_verdict(judge, fragment_of, verdict, sql, st
 
 @pytest.mark.parametrize("rename", [upper, quoted])
 @pytest.mark.parametrize(("verdict", "sql"), ALL)
-def test_the_case_and_quotes_of_names_do_not_change_a_verdict(judge, fragment_of, verdict, sql, rename):
+def test_the_case_and_quotes_of_names_do_not_change_a_verdict(
+    judge, fragment_of, verdict, sql, rename
+):
     expected = "DENY" if verdict == "DENY" else "ALLOW"
     assert verdict_of(judge, fragment_of(sql, rename=rename)) == expected
 
@@ -59,8 +65,6 @@ def test_the_case_and_quotes_of_names_do_not_change_a_verdict(judge, fragment_of
 @pytest.mark.parametrize(("verdict", "sql"), [case for case in ALL if case.values[0] == "DENY"])
 def test_denied_statements_stay_denied_as_a_whole_source(judge, fragment_of, verdict, sql):
     """Attacks 53-57, 63: the text itself, a CTE and a derived table as a fragment's source."""
-    from podsql.planner.fragment import Column, Rows
-
     for source in (sql, f"FROM ({sql}) AS t", f"FROM site; {sql}", f"FROM site WHERE ({sql}) > 0"):
         with pytest.raises(PolicyError):
             judge(Rows(source=source, columns=(Column(name="c", sql="1", type="INTEGER"),)))

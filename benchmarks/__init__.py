@@ -1,0 +1,1 @@
+"""Measurements of podsql beside a reference, in one run. ``make bench``."""

@@ -1,0 +1,148 @@
+"""Run a plan's final SQL over what the pods released, in the analyst's own locked DuckDB.
+
+Gathered tables arrive in wire form; here each stage becomes one relation of its declared types,
+``_pod`` first, pods in name order. Answers leave in wire form too: HUGEINT as decimal128(38,0),
+ENUM and UUID as text. Rule to keep: one connection, kept; nothing stays registered after a run.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import duckdb
+import pyarrow as pa
+
+from podsql.engine.lock import NO_SURPRISES
+from podsql.errors import Error, error
+from podsql.planner.fragment import Field
+from podsql.planner.plan import Plan, Stage
+from podsql.planner.settings import PINNED_SETTINGS
+from podsql.planner.wire_types import wire_type
+
+Gathered = Mapping[str, Mapping[str, pa.Table]]
+
+_SHUT = (
+    "SET temp_directory = ''",
+    "SET enable_external_access = false",
+    "SET disabled_filesystems = 'LocalFileSystem'",
+    "SET lock_configuration = true",
+)
+
+
+class Merger:
+    """Not for two threads at once: a connection's statements follow one another."""
+
+    def __init__(self) -> None:
+        self._connection = duckdb.connect()
+        for statement in (*NO_SURPRISES, *PINNED_SETTINGS, *_SHUT):
+            self._connection.execute(statement)
+        self._schemas: dict[tuple[str, ...], pa.Schema] = {}
+
+    def close(self) -> None:
+        """Give the connection up."""
+        self._connection.close()
+
+    def run(self, plan: Plan, gathered: Gathered) -> pa.Table:
+        """The answer, with the names of ``plan.columns``; DATA or OVERFLOW if it cannot be had."""
+        names: list[str] = []
+        try:
+            relations = [self._register(stage, gathered, names) for stage in plan.stages]
+            return self._named(plan, self._fetch(_with_relations(plan, relations)))
+        finally:
+            for name in names:
+                self._connection.unregister(name)
+
+    def stream(
+        self, plan: Plan, batches: Iterable[pa.RecordBatch]
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """A pure row plan's batches under the answer's names; nothing is held back."""
+        schema = pa.schema(
+            [
+                pa.field(f.name, found.type)
+                for f, found in zip(plan.columns, self.schema(plan.columns), strict=True)
+            ]
+        )
+        return schema, (_renamed(batch, schema) for batch in batches)
+
+    def schema(self, fields: Sequence[Field]) -> pa.Schema:
+        """The Arrow schema of fields in wire form, as DuckDB itself exports it."""
+        types = tuple(wire_type(f.type) for f in fields)
+        known = self._schemas.get(types)
+        if known is None:
+            selected = ", ".join(f"CAST(NULL AS {kind})" for kind in types)
+            known = self._fetch(f"SELECT {selected} LIMIT 0").schema
+            self._schemas[types] = known
+        return pa.schema(
+            [pa.field(f.name, found.type) for f, found in zip(fields, known, strict=True)]
+        )
+
+    def _register(self, stage: Stage, gathered: Gathered, names: list[str]) -> str:
+        """Register the stage's rows; the CTE that gives them their declared types."""
+        schema = self.schema(stage.fields)
+        parts = []
+        by_pod = gathered.get(stage.name, {})
+        for pod in sorted(by_pod):
+            table = by_pod[pod]
+            if table.schema.types != schema.types:
+                raise error("BAD_RESULT", "a pod answered with other columns than asked", pod=pod)
+            parts.append(_with_pod(table, schema, pod))
+        empty = pa.schema([pa.field("_pod", pa.string()), *schema])
+        whole = pa.concat_tables(parts) if parts else empty.empty_table()
+        name = f"{stage.name}_wire"
+        self._connection.register(name, whole)
+        names.append(name)
+        columns = ", ".join(["_pod", *(_typed(f) for f in stage.fields)])
+        return f"{stage.name} AS (SELECT {columns} FROM {name})"
+
+    def _fetch(self, sql: str) -> pa.Table:
+        try:
+            return self._connection.sql(sql).to_arrow_table()
+        except duckdb.Error as fault:
+            raise _fault(fault) from None
+
+    def _named(self, plan: Plan, answer: pa.Table) -> pa.Table:
+        return answer.rename_columns([f.name for f in plan.columns])
+
+
+def expected_schema(merger: Merger, fields: Sequence[Field]) -> pa.Schema:
+    """What a pod's table of ``fields`` must look like."""
+    return merger.schema(fields)
+
+
+def _with_relations(plan: Plan, relations: Sequence[str]) -> str:
+    """The final SQL with the stages' relations in front, and its outputs in wire form."""
+    final = plan.final
+    if relations:
+        final = f"WITH {', '.join(relations)}, {final.removeprefix('WITH ')}"
+    kinds = [(f.type, wire_type(f.type)) for f in plan.columns]
+    if all(kind in (wire, "HUGEINT") for kind, wire in kinds):
+        return final  # DuckDB itself exports HUGEINT as decimal128(38,0)
+    columns = ", ".join(f"c{i}" for i in range(len(kinds)))
+    casts = ", ".join(f"CAST(c{i} AS {wire})" for i, (_, wire) in enumerate(kinds))
+    return f"SELECT {casts} FROM ({final}) AS answer({columns})"
+
+
+def _typed(field: Field) -> str:
+    wire = wire_type(field.type)
+    return (
+        f'"{field.name}"'
+        if wire == field.type
+        else f'CAST("{field.name}" AS {field.type}) AS "{field.name}"'
+    )
+
+
+def _with_pod(table: pa.Table, schema: pa.Schema, pod: str) -> pa.Table:
+    pods = pa.repeat(pa.scalar(pod, pa.string()), table.num_rows)
+    named = pa.table(list(table.columns), schema=schema)
+    return named.add_column(0, pa.field("_pod", pa.string()), pods)
+
+
+def _renamed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+
+
+def _fault(fault: duckdb.Error) -> Error:
+    """DuckDB quotes values in its messages, so ours are our own."""
+    if isinstance(fault, duckdb.OutOfRangeException) or "out of range" in str(fault).lower():
+        return error("OVERFLOW", "a value of the answer is out of its type's range")
+    if isinstance(fault, duckdb.OutOfMemoryException):
+        return error("OUT_OF_MEMORY", "the answer does not fit the analyst's memory")
+    return error("DATA", "the last step at the analyst failed on a value", hint="try TRY_CAST")

@@ -1,0 +1,62 @@
+"""A plan as stable text: no ids, no clock, no order that depends on a hash."""
+
+from podsql.planner.catalog import Catalog
+from podsql.planner.fragment import Aggregate, Column, Rows
+from podsql.planner.plan import Plan, Stage
+
+
+def explain_text(plan: Plan, catalog: Catalog) -> str:
+    """Stages with their pods, what leaves each pod and as what, the merge and the final step."""
+    lines: list[str] = []
+    if not plan.stages:
+        lines.append("no pod is asked: the statement reads no table")
+    for stage in plan.stages:
+        lines += _stage(stage, plan, catalog)
+    lines += ["final, at the analyst", f"  {plan.final}", "answer"]
+    lines += [f"  {field.name} {field.type}" for field in plan.columns]
+    return "\n".join(lines)
+
+
+def _stage(stage: Stage, plan: Plan, catalog: Catalog) -> list[str]:
+    fragment = stage.fragment
+    pods = ", ".join(stage.pods) if stage.pods else "none: no pod can hold such rows"
+    lines = [f"{stage.name} at {pods}", f"  why: {_why(stage, plan, catalog)}"]
+    if not isinstance(fragment, Aggregate | Rows):
+        return lines
+    lines.append(f"  reads {fragment.source}")
+    if isinstance(fragment, Aggregate):
+        if fragment.grouping_sets is not None:
+            sets = (
+                "(" + ", ".join(fragment.keys[i].name for i in members) + ")"
+                for members in fragment.grouping_sets
+            )
+            lines.append(f"  grouping sets {', '.join(sets)}")
+        lines.append("  leaves the pod, one row a group" if fragment.keys else "  leaves the pod, one row")
+        lines += [_column(c) for c in (*fragment.keys, *fragment.aggregates)]
+    else:
+        lines.append("  leaves the pod, row by row")
+        lines += [_column(c) for c in fragment.columns]
+        if fragment.limit is not None:
+            terms = ", ".join(
+                f"{fragment.columns[t.column].name} {'desc' if t.descending else 'asc'}"
+                f" nulls {'first' if t.nulls_first else 'last'}"
+                for t in fragment.order
+            )
+            lines.append(f"    only the first {fragment.limit}" + (f" by {terms}" if terms else ""))
+    if stage.merge:
+        lines.append(f"  merge {stage.merge}")
+    return lines
+
+
+def _column(column: Column) -> str:
+    return f"    {column.name} {column.type} [{column.disclosure}] = {column.sql}"
+
+
+def _why(stage: Stage, plan: Plan, catalog: Catalog) -> str:
+    tables = [catalog.tables[name] for name in plan.tables if name in catalog.tables]
+    federated = [t.name for t in tables if t.partitioned]
+    if not federated:
+        return "reference tables are the same in every pod, so one answers"
+    if isinstance(stage.fragment, Rows):
+        return f"rows of {', '.join(federated)} are released one by one"
+    return f"partial aggregates of {', '.join(federated)} merge exactly"

@@ -1,0 +1,1 @@
+"""Planning rules: one a file, each a verb phrase over (tree, catalog)."""

@@ -1,0 +1,293 @@
+"""Plan a grouped statement: partials per pod and group, one merge, then the rest of the SELECT.
+
+HAVING, windows, QUALIFY, DISTINCT, ORDER BY and LIMIT are never part of a fragment: they are run
+over the merged groups. Rule to keep: nothing of the select list reaches a pod but keys and partials.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from podsql.errors import error
+from podsql.planner.catalog import Catalog
+from podsql.planner.fragment import Aggregate, Column, Field
+from podsql.planner.literals import Lifter
+from podsql.planner.partials import Partial, Partials
+from podsql.planner.plan import Options, Plan, Stage
+from podsql.planner.rules.find_aggregates import (
+    Call,
+    aggregate_name,
+    aggregates_in,
+    call_of,
+    has_window,
+    is_window_function,
+)
+from podsql.planner.rules.prove_pod_local import require_pod_present
+from podsql.planner.rules.resolve_columns import unwrapped
+from podsql.planner.rules.settle_drift import group_pods, settle_drift
+from podsql.planner.rules.split_aggregates import split_aggregate
+from podsql.planner.rules.write_final import write_final
+from podsql.planner.scope import Query, column
+from podsql.planner.syntax import describe
+
+MERGED = "merged"
+GATHERED = "gathered"
+
+
+@dataclass(slots=True, kw_only=True)
+class _Merge:
+    """What the merge of one statement is made of."""
+
+    query: Query
+    partials: Partials = field(default_factory=Partials)
+    values: list[str] = field(default_factory=list)
+    known: dict[str, int] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)
+    disjoint: frozenset[tuple[str, str]] = frozenset()
+    single: bool = False
+
+
+def plan_aggregate(
+    query: Query,
+    catalog: Catalog,
+    pods: tuple[str, ...],
+    statement: str,
+    options: Options,
+    schemas: dict[str, tuple[Field, ...]],
+) -> Plan:
+    """The plan of a grouped (or ungrouped, but aggregating) SELECT."""
+    clauses = _clauses(query)
+    calls = [call_of(_with_filter(node)) for tree in clauses for node in aggregates_in(tree)]
+    if query.grouping_sets is not None and not pods:
+        pods = tuple(sorted({p for s in query.scope.sources for p in s.table.pods}))[:1]
+    read = [query.source, *query.keys, *(call.tree for call in calls)]
+    require_pod_present(read[1:], query.scope)
+    merge = _Merge(query=query, single=len(pods) == 1)
+    merge.disjoint = _disjoint_columns(query)
+    merge.types = _types(query, calls, schemas)
+    final = write_final(query, MERGED, lambda tree: _over_merged(tree, merge))
+    key_types = [merge.types[_text(key)] for key in query.keys]
+    stages = tuple(
+        _stage(f"stage{number}", names, gaps, merge, key_types)
+        for number, (names, gaps) in enumerate(group_pods(pods, read, query.scope), 1)
+    )
+    ctes = _merge_sql(merge, key_types, stages)
+    group_keys = [f"k{i}" for i in range(len(query.keys))]
+    if query.grouping_sets is not None:
+        group_keys.append("grouping_id")
+    return Plan(
+        statement=statement,
+        stages=tuple(_with_merge(stage, ctes) for stage in stages),
+        final=f"WITH {', '.join(ctes)} {final}",
+        columns=tuple(Field(n, t) for n, t in zip(query.names, query.types, strict=True)),
+        tables=tuple(sorted({s.table.name for s in query.scope.sources})),
+        options=options,
+        group_keys=tuple(group_keys),
+        crosses_groups=query.distinct
+        or query.limit is not None
+        or bool(query.offset)
+        or any(has_window(tree) for tree in clauses),
+    )
+
+
+def _clauses(query: Query) -> list[exp.Expression]:
+    found = [item.tree for item in query.items]
+    found += [tree for tree in (query.having, query.qualify) if tree is not None]
+    return found + [sort.tree for sort in query.order]
+
+
+def _with_filter(node: exp.Expression) -> exp.Expression:
+    parent = node.parent
+    return parent if isinstance(parent, exp.Filter) and parent.this is node else node
+
+
+def _disjoint_columns(query: Query) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        (s.alias, key)
+        for s in query.scope.sources
+        if s.table.partitioned
+        for key in s.table.local_keys
+    )
+
+
+def _types(
+    query: Query, calls: Sequence[Call], schemas: dict[str, tuple[Field, ...]]
+) -> dict[str, str]:
+    """DuckDB's types of the keys, of the aggregates and of their arguments, by text."""
+    keys = {_text(key): key for key in query.keys}
+    totals = {_text(call.tree): call.tree for call in calls}
+    inner = {_text(a): a for call in calls for a in call.arguments}
+    probe = query.source.copy()
+    probe.set(
+        "expressions",
+        [
+            *(tree.copy() for tree in keys.values()),
+            *(tree.copy() for tree in totals.values()),
+            *(exp.func("first", tree.copy()) for tree in inner.values()),
+        ]
+        or [exp.Literal.number("1")],
+    )
+    text = probe.sql(dialect="duckdb", comments=False)
+    if keys:
+        text += f" GROUP BY {', '.join(f'({key})' for key in keys)}"
+    found = describe(text, schemas)
+    return dict(zip([*keys, *totals, *inner], (f.type for f in found), strict=False))
+
+
+def _text(tree: exp.Expression) -> str:
+    return tree.sql(dialect="duckdb", comments=False)
+
+
+def _over_merged(tree: exp.Expression, merge: _Merge) -> exp.Expression:
+    """``tree`` with keys and aggregates replaced by columns of the merged relation."""
+    bare = unwrapped(tree)
+    if bare in merge.query.keys:
+        return column(MERGED, f"k{merge.query.keys.index(bare)}")
+    if isinstance(tree, exp.Grouping):
+        return _grouping(tree, merge)
+    subject = tree.this if isinstance(tree, exp.Filter) else tree
+    if aggregate_name(subject) is not None and not is_window_function(subject):
+        return _aggregate(tree, merge)
+    if isinstance(tree, exp.Column):
+        raise error("BINDING", f"column {tree.name!r} is neither grouped nor aggregated")
+    copy = tree.copy()
+    for name, value in tree.args.items():
+        if isinstance(value, exp.Expression):
+            copy.set(name, _over_merged(value, merge))
+        elif isinstance(value, list):
+            copy.set(
+                name,
+                [_over_merged(v, merge) if isinstance(v, exp.Expression) else v for v in value],
+            )
+    return copy
+
+
+def _aggregate(tree: exp.Expression, merge: _Merge) -> exp.Expression:
+    text = _text(tree)
+    index = merge.known.get(text)
+    if index is None:
+        call = call_of(tree)
+        if any(any(aggregates_in(a)) for a in call.arguments):
+            raise error("BINDING", "an aggregate stands inside an aggregate")
+        value = split_aggregate(
+            call,
+            merge.partials,
+            type_of=lambda node: merge.types[_text(node)],
+            answer_type=merge.types[text],
+            disjoint=merge.single or _is_disjoint(call, merge),
+        )
+        index = merge.known[text] = len(merge.values)
+        merge.values.append(value)
+    return column(MERGED, f"a{index}")
+
+
+def _is_disjoint(call: Call, merge: _Merge) -> bool:
+    argument = unwrapped(call.arguments[0]) if call.arguments else None
+    if not isinstance(argument, exp.Column):
+        return False
+    source = merge.query.scope.source(argument.table)
+    nullable = source is not None and source.nullable
+    return not nullable and (argument.table, argument.name.lower()) in merge.disjoint
+
+
+def _grouping(tree: exp.Expression, merge: _Merge) -> exp.Expression:
+    keys = merge.query.keys
+    if merge.query.grouping_sets is None:
+        return exp.Cast(this=exp.Literal.number("0"), to=exp.DataType.build("BIGINT"))
+    asked = [unwrapped(e) for e in tree.expressions]
+    terms = []
+    for place, key in enumerate(reversed(asked)):
+        if key not in keys:
+            raise error("BINDING", "grouping() names something that is not a group key")
+        shift = len(keys) - 1 - keys.index(key)
+        terms.append(f"((({MERGED}.grouping_id >> {shift}) & 1) << {place})")
+    return exp.maybe_parse(f"CAST({' + '.join(terms)} AS BIGINT)", dialect="duckdb")
+
+
+def _stage(
+    name: str,
+    pods: tuple[str, ...],
+    gaps: frozenset[tuple[str, str]],
+    merge: _Merge,
+    key_types: Sequence[str],
+) -> Stage:
+    query, lifter = merge.query, Lifter()
+
+    def text(tree: exp.Expression) -> str:
+        return lifter.text(settle_drift(tree, query.scope, gaps))
+
+    source = text(query.source).removeprefix("SELECT NULL ")
+    keys = tuple(
+        Column(f"k{i}", text(key), kind, "distinct")
+        for i, (key, kind) in enumerate(zip(query.keys, key_types, strict=True))
+    )
+    columns = tuple(_partial_column(p, text) for p in merge.partials.columns)
+    if not keys and not columns:
+        columns = (Column("p0", "count(*)", "BIGINT", "additive"),)
+    fields = [Field(c.name, c.type) for c in (*keys, *columns)]
+    if query.grouping_sets is not None:
+        fields.append(Field("grouping_id", "BIGINT"))
+    fragment = Aggregate(
+        source=source,
+        keys=keys,
+        aggregates=columns,
+        grouping_sets=query.grouping_sets,
+        literals=lifter.literals,
+    )
+    return Stage(name=name, pods=pods, fragment=fragment, fields=tuple(fields))
+
+
+def _partial_column(partial: Partial, text: Callable[[exp.Expression], str]) -> Column:
+    sql = partial.template.format(*(text(a) for a in partial.arguments))
+    if partial.condition is not None:
+        sql += f" FILTER (WHERE {text(partial.condition)})"
+    return Column(partial.name, sql, partial.type, partial.disclosure)
+
+
+def _merge_sql(
+    merge: _Merge, key_types: Sequence[str], stages: Sequence[Stage]
+) -> tuple[str, ...]:
+    """The CTEs that turn the stages' relations into ``merged``, one row a group."""
+    names = [f'"{f.name}"' for f in stages[0].fields]
+    selected = ", ".join(_normal_key(n, t) for n, t in _padded(names, key_types))
+    gathered = " UNION ALL ".join(f"SELECT {selected} FROM {stage.name}" for stage in stages)
+    groups = [f"k{i}" for i in range(len(merge.query.keys))]
+    if merge.query.grouping_sets is not None:
+        groups.append("grouping_id")
+    ctes = [f"{GATHERED} AS ({gathered})"]
+    relation = GATHERED
+    if merge.partials.centres:
+        same = f"PARTITION BY {', '.join(groups)}" if groups else ""
+        centres = ", ".join(f"{over} AS {name}" for over, name in merge.partials.centres.items())
+        ctes.append(
+            f"centred AS (SELECT *, {centres} FROM {GATHERED} WINDOW same_group AS ({same}))"
+        )
+        relation = "centred"
+    values = [*groups, *(f"{value} AS a{i}" for i, value in enumerate(merge.values))]
+    if not values:
+        values = ["1 AS nothing"] if groups else ["count(*) AS nothing"]
+    grouped = f" GROUP BY {', '.join(groups)}" if groups else ""
+    ctes.append(f"{MERGED} AS (SELECT {', '.join(values)} FROM {relation}{grouped})")
+    return tuple(ctes)
+
+
+def _padded(names: Sequence[str], key_types: Sequence[str]) -> list[tuple[str, str]]:
+    return [(n, key_types[i] if i < len(key_types) else "") for i, n in enumerate(names)]
+
+
+def _normal_key(name: str, kind: str) -> str:
+    """-0.0 and 0.0 are one group."""
+    if kind in ("FLOAT", "DOUBLE"):
+        return f"CAST({name} + 0 AS {kind}) AS {name}"
+    return name
+
+
+def _with_merge(stage: Stage, ctes: Sequence[str]) -> Stage:
+    return Stage(
+        name=stage.name,
+        pods=stage.pods,
+        fragment=stage.fragment,
+        fields=stage.fields,
+        merge=ctes[-1].removeprefix(f"{MERGED} AS (").removesuffix(")"),
+    )

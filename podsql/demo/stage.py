@@ -1,0 +1,160 @@
+"""A federation on this machine, founded, joined and run by the same functions and processes as a
+real one: for the demo, and for benchmarks and tests that need real processes.
+
+Pods and services say when they are ready (sd_notify), so nothing here sleeps or polls.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from podsql.convener.founding import RelayChoice, found
+from podsql.convener.joining import WayOut, join
+from podsql.convener.relay_files import plan_relay
+from podsql.errors import error
+from podsql.membership import load_membership, toml_text
+from podsql.policy.service.store import Store, grant
+from podsql.policyd import store_path
+
+READY_SECONDS: Final = 60.0
+
+Tables = Mapping[str, Mapping[str, object]]
+"""Table name to its section of ``pod.toml``."""
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """Directories and processes. With ``service``, pods ask a policy service that grants all."""
+
+    home: Path
+    pods: Mapping[str, Tables]
+    analysts: tuple[str, ...] = ("ana",)
+    service: bool = True
+    preset: str = "standard"
+    limits: Mapping[str, object] = field(default_factory=dict)
+    grants: dict[str, str] = field(default_factory=dict)
+    """Table to the id of the grant that covers it."""
+    _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _door: socket.socket = field(
+        default_factory=lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    )
+
+    def membership(self, name: str) -> Path:
+        """A peer's ``federation.toml``."""
+        return self.home / name / "federation.toml"
+
+    @property
+    def analyst(self) -> Path:
+        """The first analyst's ``federation.toml``."""
+        return self.membership(self.analysts[0])
+
+    @property
+    def access(self) -> Path:
+        """The policy service's ``federation.toml``."""
+        return self.membership("access")
+
+    def build(self) -> None:
+        """Found, invite, join everybody, start every process, wait until all are ready."""
+        now = time.time_ns() // 1_000_000
+        self._door.bind(str(self.home / "ready.sock"))
+        peers = [(name, "pod") for name in self.pods]
+        peers += [(name, "analyst") for name in self.analysts]
+        peers += [("access", "service")] * self.service
+        endpoint = f"tcp://127.0.0.1:{free_port()}"
+        choice = RelayChoice(endpoint=endpoint, plan=plan_relay(endpoint, listen=endpoint))
+        founded = found("newyork", self.home / "convener", choice, now=now, invites=peers)
+        self.run(["federation", "serve", "--dir", str(self.home / "convener")], ready=1)
+        for name, line in founded.invites:
+            join(line, self.home / name, way=WayOut(environ={}), now=now)
+        if self.service:
+            self._grant(now)
+            self.run(["policy", "serve", "--federation", str(self.access)], ready=1)
+        for name, tables in self.pods.items():
+            self._write_pod(name, tables)
+            self.serve_pod(name, ready=0)
+        self._await(len(self.pods))
+
+    def serve_pod(self, name: str, *, ready: int = 1) -> "subprocess.Popen[bytes]":
+        """Start a pod's process."""
+        return self.run(
+            ["pod", "serve", "--config", str(self.home / name / "pod.toml")], ready=ready
+        )
+
+    def _grant(self, now: int) -> None:
+        store = Store(store_path(self.access))
+        tables = sorted({table for pod in self.pods.values() for table in pod})
+        for analyst in self.analysts:
+            keys = load_membership(self.membership(analyst)).keys
+            for table in tables:
+                self.grants[table] = grant(
+                    store,
+                    analyst=keys.identity_public,
+                    name=analyst,
+                    now=now,
+                    tables=[table],
+                    release="rows",
+                )
+        store.close()
+
+    def _write_pod(self, name: str, tables: Tables) -> None:
+        services = [load_membership(self.access).keys.fingerprint] if self.service else []
+        sections: dict[str, Mapping[str, object]] = {
+            "pod": {"federation": "federation.toml", "state": "state"},
+            "policy": {"preset": self.preset, "services": services},
+            "limits": self.limits,
+        }
+        sections |= {f'tables."{table}"': section for table, section in tables.items()}
+        (self.home / name / "pod.toml").write_text(toml_text(sections), encoding="utf-8")
+
+    def run(self, arguments: Sequence[str], *, ready: int) -> "subprocess.Popen[bytes]":
+        """Start ``podsql ARGUMENTS`` and wait for ``ready`` processes to report."""
+        environ = {**os.environ, "NOTIFY_SOCKET": str(self.home / "ready.sock")}
+        with (self.home / "log.txt").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "podsql", *arguments],
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._processes.append(process)
+        self._await(ready)
+        return process
+
+    def _await(self, count: int) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while count:
+            self._door.settimeout(max(0.1, deadline - time.monotonic()))
+            try:
+                self._door.recv(64)
+            except TimeoutError:
+                raise error(
+                    "POD_LOST",
+                    "a process of the federation did not start",
+                    hint=f"see {self.home / 'log.txt'}",
+                ) from None
+            count -= 1
+
+    def close(self) -> None:
+        """End every process, the last started first."""
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def free_port() -> int:
+    """A TCP port of the loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,233 @@
+"""A pod from ``pod.toml`` to a running daemon: data, policy, workers, endpoint, desk, control.
+
+``Pod`` is used in a process of its own by ``podsql pod serve`` and inside another by
+``podsql.local``. A refresh builds the new snapshot beside the old one and swaps both data and
+policy in one step; statements already running finish on what they began with.
+"""
+
+import logging
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from podsql.engine.job import Pool
+from podsql.engine.limits import Limits
+from podsql.engine.pool import WorkerPool
+from podsql.engine.thread_pool import ThreadPool
+from podsql.errors import Error, error
+from podsql.lifecycle import wait_for_stop
+from podsql.membership import Membership, load_membership
+from podsql.pod.config import PodConfig, load_pod_config
+from podsql.pod.control import SOCKET, Control, failure
+from podsql.pod.datasets import Place, hold
+from podsql.pod.desk import Desk
+from podsql.pod.holding import Holding
+from podsql.policy.audit import Audit, Entry
+from podsql.policy.requests import RequestBook
+from podsql.relay.keys import parse_fingerprint
+from podsql.relay.sockets.endpoint import Endpoint, Request
+
+log = logging.getLogger("podsql.pod")
+
+GATEKEEPERS = 2
+
+
+class Pod:
+    """One running pod."""
+
+    def __init__(self, config: PodConfig, place: Place, membership: Membership) -> None:
+        if membership.role != "pod":
+            raise error("CONFIG", f"{membership.name!r} joined as {membership.role}, not as a pod")
+        self.config = config
+        self.place = place
+        self.membership = membership
+        self._services = tuple(parse_fingerprint(mark) for mark in config.policy.services)
+        self._refreshing = threading.Lock()
+        self.endpoint = Endpoint(
+            keys=membership.keys,
+            relay=membership.relay,
+            store=membership.store,
+            egress=membership.egress,
+            serve=self._serve,
+            name=membership.name,
+        )
+        self._gatekeepers = ThreadPoolExecutor(GATEKEEPERS, thread_name_prefix="gate")
+        self._stopped = False
+        self.desk: Desk | None = None
+        self.pool: Pool | None = None
+
+    def start(self) -> None:
+        """Read data and policy, start workers, connect; raises the first thing that is wrong."""
+        place, name = self.place, self.membership.name
+        place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._audit = Audit(place / "audit.jsonl", now=_now())
+        self._book = RequestBook(place / "requests.sqlite")
+        holding = hold(self.config, place, name)
+        limits = self.config.limits
+        kind = WorkerPool if self.config.pod.isolation == "process" else ThreadPool
+        self.pool = kind(
+            limits=Limits(
+                memory_mb=limits.memory_mb,
+                threads=limits.threads,
+                seconds=limits.seconds,
+                max_rows=limits.rows,
+                max_bytes=limits.result_mb << 20,
+            ),
+            size=limits.workers,
+            io=self.endpoint,
+        )
+        self.pool.start()
+        spool = place / "spool"
+        spool.mkdir(exist_ok=True, mode=0o700)
+        self.desk = Desk(
+            name=name,
+            keys=self.membership.keys,
+            endpoint=self.endpoint,
+            holding=holding,
+            pool=self.pool,
+            book=self._book,
+            audit=self._audit,
+            gatekeepers=self._gatekeepers,
+            services=self._services,
+            spool=spool,
+            limits=limits,
+        )
+        self._note("start", holding)
+        try:
+            self.endpoint.start()
+        except Error:
+            self._shut()
+            raise
+        self.endpoint.post(lambda: self._open(holding))
+
+    def _open(self, holding: Holding) -> None:
+        assert self.pool is not None
+        assert self.desk is not None
+        self.pool.warm(holding.database, holding.datasets)
+        self.desk.sweep()
+
+    def _serve(self, request: Request) -> None:
+        assert self.desk is not None
+        self.desk.serve(request)
+
+    def refresh(self) -> str:
+        """Build data and policy anew and swap them in; the data version (any thread but I/O's)."""
+        with self._refreshing:
+            holding = hold(self.config, self.place, self.membership.name)
+            done = threading.Event()
+
+            def swap() -> None:
+                assert self.desk is not None
+                self.desk.replace(holding)
+                done.set()
+
+            self._note("data", holding)
+            self.endpoint.post(swap)
+            done.wait()
+            return holding.data_version
+
+    def pause(self, paused: bool) -> None:
+        """Refuse new statements, or take them again."""
+        assert self.desk is not None
+        self.desk.paused = paused
+        self._note("pause" if paused else "resume", self.desk.holding)
+
+    def status(self) -> dict[str, Any]:
+        """What the pod does now."""
+        assert self.desk is not None
+        assert self.pool is not None
+        holding = self.desk.holding
+        return {
+            "pod": self.membership.name,
+            "fingerprint": self.membership.keys.fingerprint,
+            "paused": self.desk.paused,
+            "answered": self.desk.answered,
+            "refused": self.desk.refused,
+            "running": self.desk.running,
+            "tables": sorted([*self.config.tables, *self.config.views]),
+            "data_version": holding.data_version,
+            "policy_hash": holding.gate.policy_hash,
+            "isolation": self.config.pod.isolation,
+            "sandbox": self.sandbox(),
+        }
+
+    def sandbox(self) -> list[str]:
+        """Which layers of isolation hold."""
+        assert isinstance(self.pool, WorkerPool | ThreadPool)
+        report = self.pool.sandbox
+        return [*(f"{n} holds" for n in report.held), *(f"{n}: {why}" for n, why in report.missing)]
+
+    def stop(self) -> None:
+        """Stop; running statements end with CANCELLED at their analysts."""
+        if self._stopped:
+            return
+        if self.desk is not None:
+            self._note("stop", self.desk.holding)
+        self.endpoint.close()
+        self._shut()
+
+    def _shut(self) -> None:
+        self._stopped = True
+        if self.pool is not None:
+            self.pool.close()
+        self._gatekeepers.shutdown(wait=True, cancel_futures=True)
+        self._book.close()
+        self._audit.close()
+
+    def _note(self, event: str, holding: Holding) -> None:
+        self._audit.append(
+            Entry(
+                time=_now(),
+                event=event,  # type: ignore[arg-type]
+                data_version=holding.data_version,
+                policy_hash=holding.gate.policy_hash,
+            )
+        )
+
+
+def run_pod(config_path: Path) -> int:
+    """``podsql pod serve``: run until SIGTERM; SIGHUP refreshes data and policy."""
+    config = load_pod_config(config_path)
+    place = Place.of(config, config_path)
+    pod = Pod(config, place, load_membership(place.home / config.pod.federation))
+    pod.start()
+    log.info("pod %s serves %d tables", pod.membership.name, len(config.tables) + len(config.views))
+    for line in pod.sandbox():
+        log.info("isolation, %s", line)
+    control = Control(
+        place / SOCKET,
+        watch=pod.endpoint.watch_fd,
+        unwatch=pod.endpoint.unwatch_fd,
+        run=lambda command, answer: _command(pod, command, answer),
+    )
+    pod.endpoint.post(control.open)
+    try:
+        wait_for_stop({signal.SIGHUP: lambda: log.info("refreshed: %s", _refresh(pod))})
+    finally:
+        pod.endpoint.post(control.close)
+        pod.stop()
+    return 0
+
+
+def _command(pod: Pod, command: str, answer: Any) -> None:
+    if command == "reload":
+        threading.Thread(target=lambda: answer(_refresh(pod)), daemon=True).start()
+        return
+    if command in ("pause", "resume"):
+        pod.pause(command == "pause")
+    answer(pod.status())
+
+
+def _refresh(pod: Pod) -> dict[str, Any]:
+    try:
+        return {"data_version": pod.refresh()}
+    except Error as fault:
+        log.error("refresh failed, the old data stays: %s", fault.message)
+        return failure(fault)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,119 @@
+"""From ``pod.toml`` to what the gate and the engine need: a frozen snapshot and its tables."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from podsql.engine.snapshot import Snapshot, TableSource, ViewSource, build_snapshot
+from podsql.pod.config import PodConfig, TableSection, ViewSection, qualified
+from podsql.pod.holding import Holding
+from podsql.policy.document import Policy, load_policy, load_preset
+from podsql.policy.enforcement import require_enforceable
+from podsql.policy.gate import Gate
+from podsql.policy.rights import PodTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a pod's files lie: relative paths of ``pod.toml`` start at ``home``."""
+
+    home: Path
+    state: Path
+
+    @classmethod
+    def of(cls, config: PodConfig, config_path: Path) -> "Place":
+        """The places of the pod configured at ``config_path``."""
+        home = config_path.resolve().parent
+        return cls(home=home, state=home / config.pod.state)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.state / name
+
+
+def read_policy(config: PodConfig, place: Place) -> Policy:
+    """The pod's policy document; refuses one with clauses this version does not enforce."""
+    if config.policy.file is not None:
+        policy = load_policy(place.home / config.policy.file)
+    else:
+        policy = load_preset(config.policy.preset or "standard")
+    require_enforceable(policy)
+    return policy
+
+
+def freeze(config: PodConfig, place: Place, directory: Path) -> Snapshot:
+    """Import every table and view of ``config`` into a snapshot below ``directory``."""
+    tables = [
+        TableSource(
+            name=qualified(name),
+            path=str((place.home / section.path).resolve()),
+            format=section.format,
+            source_table=section.source_table,
+            kind=section.kind,
+            mode=section.mode,
+            columns=section.columns,
+            null_values=section.null_values,
+            privacy_unit=section.privacy_unit,
+            local_keys=section.local_keys,
+        )
+        for name, section in config.tables.items()
+    ]
+    views = [
+        ViewSource(
+            name=qualified(name),
+            sql=section.sql,
+            kind=section.kind,
+            privacy_unit=section.privacy_unit,
+            local_keys=section.local_keys,
+        )
+        for name, section in config.views.items()
+    ]
+    return build_snapshot(
+        tables,
+        views,
+        directory,
+        memory_mb=config.limits.memory_mb,
+        threads=config.limits.threads,
+        isolated=config.pod.isolation == "process",
+    )
+
+
+def hold(config: PodConfig, place: Place, pod: str) -> Holding:
+    """Data and policy as they are now, ready to serve."""
+    policy = read_policy(config, place)
+    snapshot = freeze(config, place, place / "snapshots")
+    gate = Gate(
+        pod=pod, tables=pod_tables(config, snapshot), policy=policy, data_version=snapshot.version
+    )
+    return Holding(
+        gate=gate,
+        database=snapshot.path,
+        datasets=snapshot.datasets,
+        data_version=snapshot.version,
+    )
+
+
+def drop_old_snapshots(place: Place, keep: Path) -> None:
+    """Remove snapshots but ``keep``; engines that still serve one hold it open until they end."""
+    for path in (place / "snapshots").glob("*.duckdb"):
+        if path != keep:
+            path.unlink(missing_ok=True)
+
+
+def pod_tables(config: PodConfig, snapshot: Snapshot) -> dict[str, PodTable]:
+    """The gate's view of the snapshot's tables."""
+    served_in_place = {
+        qualified(name) for name, section in config.tables.items() if section.mode == "in_place"
+    }
+    found = {}
+    sections: dict[str, TableSection | ViewSection] = {**config.tables, **config.views}
+    for name, section in sections.items():
+        full = qualified(name)
+        found[full] = PodTable(
+            name=full,
+            kind=section.kind,
+            columns=snapshot.schemas[full],
+            privacy_unit=section.privacy_unit,
+            local_keys=section.local_keys,
+            content_hash=snapshot.hashes[full],
+            numbered=full not in served_in_place,
+        )
+    return found

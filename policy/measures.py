@@ -1,0 +1,93 @@
+"""What may be aggregated: a small arithmetic of measures that cannot pick one row out.
+
+Rule to keep: nothing here may act as a step or a switch. No comparison, no CASE, no rounding
+cast, no division by a column (infinity would mark a row), no large or precise constants (adding
+one to a float rounds the rest away).
+"""
+
+import re
+from typing import Final
+
+from sqlglot import exp
+
+from podsql.planner.widening import widen_pair
+from podsql.planner.wire_types import known_type
+from podsql.policy.denial import Denial
+from podsql.policy.scope import Scope
+
+COLUMNS: Final = 4
+CONSTANTS: Final = 2
+CONSTANT: Final = re.compile(r"\d{1,6}(\.\d{0,6})?|\.\d{1,6}", re.ASCII)
+PLAIN_NODES: Final = (
+    exp.Add,
+    exp.Sub,
+    exp.Mul,
+    exp.Neg,
+    exp.Paren,
+    exp.Null,
+    exp.Identifier,
+    exp.DataType,
+    exp.DataTypeParam,
+)
+
+
+def require_measure(argument: exp.Expr, scope: Scope) -> None:
+    """Refuse an aggregate's argument that is more than arithmetic of measures."""
+    columns = constants = 0
+    for node in argument.walk():
+        if isinstance(node, exp.Column):
+            columns += 1
+            rights = scope.column(node)
+            if rights.is_key or not rights.may("measure"):
+                raise Denial("PREDICATE_IN_AGG")
+        elif isinstance(node, exp.Literal):
+            if not isinstance(node.parent, exp.DataTypeParam):
+                constants += 1
+                _require_constant(node)
+        elif isinstance(node, exp.Cast):
+            _require_cast(node, scope)
+        elif isinstance(node, exp.Div):
+            if node.expression.find(exp.Column) is not None:
+                raise Denial("PREDICATE_IN_AGG")
+        elif not isinstance(node, PLAIN_NODES):
+            raise Denial("PREDICATE_IN_AGG")
+    if columns > COLUMNS or constants > CONSTANTS:
+        raise Denial("ENCODE_IN_AGG")
+
+
+def plain_column(node: exp.Expr, scope: Scope) -> exp.Column | None:
+    """The column ``node`` is, looked at through parentheses and casts that lose nothing."""
+    while True:
+        if isinstance(node, exp.Column):
+            return node
+        if isinstance(node, exp.Paren) or (
+            isinstance(node, exp.Cast) and type(node) is exp.Cast and _keeps_all(node, scope)
+        ):
+            node = node.this
+        else:
+            return None
+
+
+def _require_constant(node: exp.Literal) -> None:
+    if node.is_string or CONSTANT.fullmatch(node.name) is None:
+        raise Denial("ENCODE_IN_AGG")
+
+
+def _require_cast(node: exp.Cast, scope: Scope) -> None:
+    if type(node) is not exp.Cast:
+        raise Denial("PREDICATE_IN_AGG")
+    if node.to.this is exp.DType.DOUBLE or isinstance(node.this, exp.Null):
+        return
+    if not _keeps_all(node, scope):
+        raise Denial("PREDICATE_IN_AGG")
+
+
+def _keeps_all(node: exp.Cast, scope: Scope) -> bool:
+    inner = node.this
+    while isinstance(inner, exp.Paren):
+        inner = inner.this
+    if not isinstance(inner, exp.Column):
+        return False
+    source = known_type(scope.column(inner).type)
+    target = known_type(node.to.sql(dialect="duckdb"))
+    return source is not None and target is not None and widen_pair(source, target) == target

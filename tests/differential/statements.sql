@@ -1,0 +1,160 @@
+-- One statement a line. "ordered:" says that the order of the answer is total and compared too.
+SELECT count(*) FROM visits
+SELECT count(age), count(w), count(sex) FROM visits
+SELECT count_if(age > 40), countif(ok) FROM visits
+SELECT sum(age), sum(big), sum(price), sum(w), sum(ok) FROM visits
+SELECT avg(age), avg(price), avg(w), avg(big), mean(age) FROM visits
+SELECT fsum(w), kahan_sum(w), favg(w), sumkahan(w) FROM visits
+SELECT min(age), max(age), min(w), max(w), min(sex), max(sex), min(d), max(ts), min(price), max(ok) FROM visits
+SELECT bool_and(ok), bool_or(ok), bool_and(age > 3), bool_or(age IS NULL) FROM visits
+SELECT bit_and(age), bit_or(age), bit_xor(age) FROM visits
+SELECT var_pop(w), var_samp(w), variance(w), stddev(w), stddev_pop(w), stddev_samp(w), sem(w) FROM visits
+SELECT var_pop(age), var_samp(age), stddev(age), sem(age) FROM visits
+SELECT stddev_pop(price), var_samp(price) FROM visits
+SELECT covar_pop(w, age), covar_samp(w, age), corr(w, age) FROM visits
+SELECT regr_slope(w, age), regr_intercept(w, age), regr_r2(w, age) FROM visits
+SELECT regr_sxx(w, age), regr_sxy(w, age), regr_syy(w, age), regr_avgx(w, age), regr_avgy(w, age), regr_count(w, age) FROM visits
+SELECT skewness(small), kurtosis(small), kurtosis_pop(small) FROM visits
+SELECT product(small) FROM visits WHERE id < 6
+SELECT geometric_mean(id + 1), geomean(age * age + 1) FROM visits
+SELECT weighted_avg(w, id), wavg(age, small) FROM visits
+SELECT sex, count(*) FROM visits GROUP BY sex
+SELECT sex, count(*), sum(age), avg(age) FROM visits GROUP BY sex
+SELECT sex, avg(price), sum(price) FROM visits GROUP BY 1
+SELECT sex, stddev(w), var_pop(w), corr(w, age) FROM visits GROUP BY sex
+SELECT sex, ok, regr_slope(w, age), regr_r2(w, age), covar_samp(w, age) FROM visits GROUP BY ALL
+SELECT sex, skewness(small), kurtosis(small), kurtosis_pop(small) FROM visits GROUP BY sex
+SELECT f, count(*) FROM visits GROUP BY f
+SELECT f, sum(w), min(f), max(f) FROM visits GROUP BY f
+SELECT sum(f), avg(f), max(f), min(f) FROM visits
+SELECT age // 10 AS decade, count(*) FROM visits GROUP BY decade
+SELECT age % 7 AS m, avg(w) FROM visits GROUP BY m
+SELECT date_trunc('month', d) AS month, count(*), sum(price) FROM visits GROUP BY month
+SELECT year(d), month(d), count(*) FROM visits GROUP BY year(d), month(d)
+SELECT extract(year FROM ts) AS y, max(w) FROM visits GROUP BY y
+SELECT CASE WHEN age < 30 THEN 'young' WHEN age < 60 THEN 'middle' ELSE 'old' END AS band, count(*), avg(w) FROM visits GROUP BY band
+SELECT upper(sex) || '!' AS s, count(*) FROM visits GROUP BY s
+SELECT coalesce(sex, '?') AS s, ok, count(*) FROM visits GROUP BY s, ok
+SELECT length(code), count(*) FROM visits GROUP BY length(code)
+SELECT sex, count(*) FILTER (WHERE age > 40), sum(w) FILTER (WHERE ok), avg(w) FILTER (WHERE w > 0) FROM visits GROUP BY sex
+SELECT stddev(w) FILTER (WHERE ok), corr(w, age) FILTER (WHERE age > 20) FROM visits
+SELECT sex, count(*) AS n FROM visits GROUP BY sex HAVING count(*) > 2
+SELECT sex, count(*) AS n FROM visits GROUP BY sex HAVING n > 2
+SELECT sex, avg(w) AS m FROM visits GROUP BY sex HAVING sum(age) > 50 AND m IS NOT NULL
+ordered: SELECT sex, count(*) AS n FROM visits GROUP BY sex ORDER BY sex
+ordered: SELECT sex, count(*) AS n FROM visits GROUP BY sex ORDER BY n DESC, sex NULLS FIRST
+ordered: SELECT sex, count(*) FROM visits GROUP BY sex ORDER BY count(*) DESC, sex
+ordered: SELECT sex, sum(age) AS s FROM visits GROUP BY sex ORDER BY s NULLS FIRST, sex
+ordered: SELECT sex, avg(price) FROM visits GROUP BY sex ORDER BY 2 DESC NULLS LAST, 1 NULLS FIRST
+ordered: SELECT sex FROM visits GROUP BY sex ORDER BY max(id) DESC
+ordered: SELECT code, count(*) AS n FROM visits GROUP BY code ORDER BY n DESC, code LIMIT 2
+ordered: SELECT code, count(*) AS n FROM visits GROUP BY code ORDER BY n DESC, code LIMIT 2 OFFSET 1
+ordered: SELECT code, ok, count(*) FROM visits GROUP BY ALL ORDER BY ALL
+SELECT sex, ok, count(*), sum(w) FROM visits GROUP BY ROLLUP (sex, ok)
+SELECT sex, ok, count(*), avg(age) FROM visits GROUP BY CUBE (sex, ok)
+SELECT sex, ok, code, count(*) FROM visits GROUP BY GROUPING SETS ((sex, ok), (code), ())
+SELECT sex, grouping(sex), ok, grouping(ok), grouping(sex, ok), count(*) FROM visits GROUP BY ROLLUP (sex, ok)
+SELECT sex, ok, grouping(ok, sex) AS g, stddev(w) FROM visits GROUP BY CUBE (sex, ok)
+SELECT code, sex, count(*) FROM visits GROUP BY code, ROLLUP (sex)
+SELECT sex, count(*) FROM visits GROUP BY GROUPING SETS ((sex), ()) HAVING grouping(sex) = 1
+ordered: SELECT sex, grouping(sex) AS g, count(*) FROM visits GROUP BY ROLLUP (sex) ORDER BY g, sex NULLS FIRST
+SELECT sum(age) + count(*) AS x, avg(w) * 2, sum(price) / 3, round(avg(w), 2) FROM visits
+SELECT sex, sum(w) / nullif(count(w), 0) AS m, max(age) - min(age) AS spread FROM visits GROUP BY sex
+SELECT CASE WHEN count(*) > 5 THEN 'many' ELSE 'few' END, count(*) FROM visits
+SELECT sex, count(*) * 100.0 / sum(count(*)) OVER () AS share FROM visits GROUP BY sex
+SELECT code, rank() OVER (ORDER BY count(*) DESC) AS r, count(*) FROM visits GROUP BY code
+SELECT code, sex, row_number() OVER (PARTITION BY code ORDER BY count(*) DESC, sex NULLS FIRST) AS r FROM visits GROUP BY code, sex
+SELECT code, sum(sum(age)) OVER (ORDER BY code ROWS UNBOUNDED PRECEDING) AS running FROM visits GROUP BY code
+SELECT code, count(*) AS n FROM visits GROUP BY code QUALIFY rank() OVER (ORDER BY count(*) DESC, code) <= 2
+SELECT code, lag(count(*)) OVER (ORDER BY code) AS before FROM visits GROUP BY code
+SELECT DISTINCT count(*) AS n FROM visits GROUP BY sex
+ordered: SELECT DISTINCT count(*) AS n FROM visits GROUP BY code ORDER BY n
+SELECT count(DISTINCT id) FROM visits
+SELECT sex, count(DISTINCT id), sum(DISTINCT id), max(DISTINCT age) FROM visits GROUP BY sex
+SELECT sex FROM visits GROUP BY sex
+SELECT count(*) FROM visits WHERE age > 1000
+SELECT sex, count(*) FROM visits WHERE age > 1000 GROUP BY sex
+SELECT sum(age), avg(w), min(sex), stddev(w), corr(w, age), count(w), bool_and(ok) FROM visits WHERE false
+SELECT sex, count(*) FROM visits WHERE id < 0 GROUP BY ROLLUP (sex)
+SELECT count(*) FROM visits WHERE sex = 'f' AND (age BETWEEN 20 AND 60 OR w IN (1, 2.5, 3)) AND NOT ok
+SELECT count(*) FROM visits WHERE sex LIKE 'f%' OR code ILIKE 'A%' OR sex IS NULL
+SELECT count(*) FROM visits WHERE d >= DATE '2020-02-01' AND ts < TIMESTAMP '2021-01-01 00:00:00'
+SELECT count(*) FROM visits WHERE d + INTERVAL 1 MONTH > DATE '2020-03-01'
+SELECT count(*) FROM visits WHERE d - INTERVAL '10 days' < DATE '2020-03-01'
+SELECT count(*) FROM visits WHERE regexp_matches(code, '^a') AND starts_with(code, 'a')
+SELECT count(*) FROM visits WHERE sex IS DISTINCT FROM 'f'
+SELECT count(*) FROM visits WHERE sex NOT IN ('f', 'x') AND age IS NOT NULL
+SELECT sum(CAST(code || '1' AS VARCHAR) = 'aa1') FROM visits
+SELECT sum(abs(w) + sqrt(age * age)), avg(ln(id + 1)), max(greatest(age, small)), min(least(w, 0.5)) FROM visits
+SELECT sum(age::DECIMAL(10, 2) * price), avg(age / 3), sum(age // 2) FROM visits
+SELECT sum(CASE WHEN ok THEN 1 ELSE 0 END), avg(CASE WHEN sex = 'f' THEN w END) FROM visits
+SELECT sum(-age), sum(+age), avg(age ** 2), sum(pow(small, 3)), sum(age ^ 2) FROM visits
+SELECT sum(if(ok, 1, 2)), max(ifnull(sex, 'zz')), min(nullif(code, 'a')) FROM visits
+SELECT max(date_diff('day', d, DATE '2022-01-01')), min(dayofweek(d)), max(hour(ts)) FROM visits
+SELECT min(strftime(d, '%Y-%m')), max(substr(code, 1, 1)), min(replace(code, 'a', 'b')) FROM visits
+SELECT v.sex, count(*) FROM visits v WHERE v.age > 10 GROUP BY v.sex
+SELECT visits.sex, count(visits.age) FROM main.visits GROUP BY visits.sex
+SELECT "sex" AS "the sex", count(*) AS "select" FROM "visits" GROUP BY "sex"
+SELECT SEX, COUNT(*) FROM VISITS GROUP BY Sex
+SELECT c.label, count(*), avg(v.w) FROM visits v JOIN codes c ON v.code = c.code GROUP BY c.label
+SELECT label, count(*) FROM visits JOIN codes USING (code) GROUP BY label
+SELECT label, sum(weight * age) FROM visits LEFT JOIN codes USING (code) GROUP BY label
+SELECT c.label, count(v.id) FROM codes c RIGHT JOIN visits v ON v.code = c.code GROUP BY c.label
+SELECT code, count(*) FROM codes JOIN visits USING (code) GROUP BY code
+SELECT count(*) FROM visits CROSS JOIN codes
+SELECT count(*) FROM visits, codes WHERE visits.code = codes.code AND weight > 1
+SELECT count(*) FROM visits SEMI JOIN codes USING (code)
+SELECT count(*) FROM visits ANTI JOIN codes USING (code)
+SELECT kind, count(*), avg(value), sum(w) FROM visits JOIN labs USING (id) GROUP BY kind
+SELECT kind, count(*), count(v.id) FROM labs l LEFT JOIN visits v ON l.id = v.id AND v.age > 20 GROUP BY kind
+SELECT count(*), count(v.id), count(l.id), sum(l.value) FROM visits v FULL JOIN labs l ON v.id = l.id
+SELECT count(*) FROM visits v RIGHT JOIN labs l ON l.id = v.id WHERE v.id IS NULL
+SELECT count(*) FROM visits v, labs l WHERE v.id = l.id AND l.value > 1
+SELECT corr(value, age), regr_slope(value, age) FROM visits JOIN labs USING (id)
+SELECT label, kind, count(*) FROM visits v JOIN labs l ON v.id = l.id LEFT JOIN codes c ON c.code = v.code GROUP BY ALL
+SELECT count(*) FROM visits a JOIN visits b ON a.id = b.id AND a.age < b.age
+SELECT count(*) FROM visits a JOIN visits b ON a._pod = b._pod AND a.id < b.id
+SELECT _pod, count(*) FROM visits GROUP BY _pod
+SELECT count(*) FROM visits WHERE _pod = 'alpha'
+SELECT sex, sum(w) FROM visits WHERE _pod IN ('alpha', 'nowhere') GROUP BY sex
+SELECT count(*), sum(age) FROM visits WHERE _pod = 'nowhere'
+SELECT count(DISTINCT _pod) FROM visits WHERE _pod = 'alpha'
+SELECT _pod || '-' || sex AS x, count(*) FROM visits GROUP BY x
+SELECT count(*) FROM codes
+SELECT label, sum(weight), count(*) FROM codes GROUP BY label
+ordered: SELECT * FROM codes ORDER BY code
+SELECT id, sex, age FROM visits
+SELECT * FROM visits
+SELECT * EXCLUDE (f, w) FROM visits WHERE age > 30
+SELECT id, age + 1 AS older, upper(sex) FROM visits WHERE ok
+ordered: SELECT id, w FROM visits ORDER BY id
+ordered: SELECT id, w FROM visits ORDER BY w DESC, id LIMIT 3
+ordered: SELECT id FROM visits ORDER BY age NULLS FIRST, id LIMIT 4 OFFSET 2
+ordered: SELECT id, age FROM visits ORDER BY age DESC NULLS LAST, id DESC LIMIT 5
+ordered: SELECT id, sex AS s FROM visits ORDER BY s, 1 LIMIT 5
+ordered: SELECT id, d, ts, price, ok FROM visits ORDER BY d DESC NULLS FIRST, ts, id LIMIT 6
+SELECT DISTINCT sex, ok FROM visits
+ordered: SELECT DISTINCT code FROM visits ORDER BY code LIMIT 2
+SELECT id, row_number() OVER (ORDER BY id) AS r, avg(w) OVER (PARTITION BY sex) AS m FROM visits
+SELECT id, rank() OVER (PARTITION BY code ORDER BY age DESC NULLS LAST, id) AS r FROM visits QUALIFY r <= 2
+SELECT v.id, c.label, l.value FROM visits v JOIN labs l ON l.id = v.id LEFT JOIN codes c USING (code)
+SELECT _pod, id FROM visits WHERE age > 20
+SELECT note, count(*) FROM visits GROUP BY note
+SELECT count(note), max(note) FROM visits WHERE note IS NOT NULL OR age > 3
+SELECT id, note FROM visits
+SELECT age, count(*) FROM visits GROUP BY age HAVING count(*) > 1
+SELECT price, d, count(*) FROM visits GROUP BY price, d
+SELECT age > 40, count(*) FROM visits GROUP BY age > 40
+SELECT sum(x) FROM (SELECT age * 2 AS x FROM visits WHERE ok) t
+WITH adult AS (SELECT * FROM visits WHERE age >= 18) SELECT sex, count(*) FROM adult GROUP BY sex
+SELECT 1 + 1 AS two, 'x' AS x
+SELECT count(*) FROM visits JOIN labs ON visits.age = labs.id
+SELECT median(w) FROM visits
+SELECT count(DISTINCT sex) FROM visits
+SELECT string_agg(sex, ',') FROM visits
+SELECT c.label, count(v.id) FROM codes c LEFT JOIN visits v ON v.code = c.code GROUP BY c.label
+SELECT count(*) FROM visits WHERE age > (SELECT avg(age) FROM visits)
+SELECT sex, count(*) FROM visits GROUP BY sex UNION ALL SELECT kind, count(*) FROM labs GROUP BY kind
+SELECT avg(d) FROM visits
+SELECT sex, 'all' AS what, count(*) FROM visits GROUP BY ALL
+SELECT any_value(sex) FROM visits

@@ -1,0 +1,57 @@
+"""The contract: the answer of one DuckDB over all rows, or a refusal. Wrong answers: none."""
+
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from splits import SPLITS, build, first_difference
+
+from podsql.errors import Error
+
+STATEMENTS = [
+    line
+    for line in (Path(__file__).parent / "statements.sql").read_text().splitlines()
+    if line and not line.startswith("--")
+]
+REFUSED_AT_MOST = 14
+
+
+def check(federation, line):
+    """"equal", "refused" or what is wrong."""
+    ordered = line.startswith("ordered: ")
+    sql = line.removeprefix("ordered: ")
+    try:
+        expected = federation.expected(sql)
+    except duckdb.Error as fault:
+        expected = fault
+    try:
+        plan, ours = federation.answer(sql)
+    except Error as refusal:
+        plain = refusal.code in ("NOT_EXACT", "NOT_LOCAL", "NOT_SUPPORTED", "PARSER_DISAGREES")
+        if isinstance(expected, duckdb.Error) or plain:
+            return "refused"
+        return f"{sql}: {refusal}"
+    except duckdb.Error as fault:
+        if isinstance(expected, duckdb.Error):
+            return "equal"
+        return f"{sql}: a pod failed: {fault}"
+    if isinstance(expected, duckdb.Error):
+        return f"{sql}: one database fails ({expected}), we answer"
+    if [(f.name, f.type) for f in plan.columns] != federation.described(sql):
+        return f"{sql}: {plan.columns} is described as {federation.described(sql)}"
+    wrong = first_difference(ours, expected, ordered=ordered)
+    return "equal" if wrong is None else f"{sql}: {wrong}"
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_statement_is_equal_or_refused_over_every_split(split):
+    federation = build(split, seed=len(split))
+    results = [check(federation, line) for line in STATEMENTS]
+    federation.close()
+    wrong = [r for r in results if r not in ("equal", "refused")]
+    assert wrong == []
+    assert results.count("refused") <= REFUSED_AT_MOST
+    assert len(STATEMENTS) >= 120
