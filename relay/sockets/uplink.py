@@ -20,6 +20,7 @@ from podsql.relay.invite import RelayAddress
 from podsql.relay.keys import fingerprint
 from podsql.relay.sockets.dealer import Dealer, Turn, Wiring
 from podsql.relay.sockets.iothread import IoThread
+from podsql.relay.sockets.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from podsql.relay.sockets.endpoint import Egress
@@ -60,6 +61,7 @@ class Uplink:
         self._wait = FIRST_WAIT
         self._no_handshake = 0
         self._refused = 0
+        self._tunnel: Tunnel | None = None
 
     def start(self, deadline: float, failed: Callable[[Error], None]) -> None:
         """Begin; ``failed`` hears why the first connection does not come about."""
@@ -71,6 +73,9 @@ class Uplink:
         """No more connections."""
         self._closed = True
         self._generation += 1
+        if self._tunnel is not None:
+            self._tunnel.stop()
+            self._tunnel = None
 
     def welcomed(self) -> None:
         """The relay let this peer in."""
@@ -169,7 +174,19 @@ class Uplink:
         return f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"
 
     def _through_tunnel(self, host: str, port: int, *, tls: bool) -> str:
-        raise NotImplementedError
+        """The local end of a tunnel that dials the relay through TLS, a proxy, or both."""
+        if self._tunnel is None:
+            tunnel = Tunnel(
+                host=host,
+                port=port,
+                tls=tls,
+                ca=self._egress.ca,
+                proxy=self._egress.proxy,
+                on_fault=lambda fault: self._io.post(lambda: self._fail(fault)),
+            )
+            tunnel.start()
+            self._tunnel = tunnel
+        return self._tunnel.endpoint
 
     def _resolved(self, generation: int, target: str | Error) -> None:
         if self._closed or generation != self._generation:
