@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
+
 from podsql.errors import Error, error
 from podsql.relay.cards import Card, may_open
 from podsql.relay.channels import Channel, channel
@@ -154,8 +156,10 @@ class Dialing:
         if card is None or session is None or not may_open(card.role, out.role):
             out.dropped += 1
             return
-        # An invitee's static key is in no manifest yet; its invite's mailbox key let it this far.
-        if card.role != INVITEE and session.remote_static != card.noise:
+        if card.role == INVITEE:
+            # Its static key is in no manifest yet; its invite's mailbox key let it this far.
+            card = replace(card, noise=session.remote_static)
+        if session.remote_static != card.noise:
             out.dropped += 1
             return
         self._add(card, key, session, None, now)
