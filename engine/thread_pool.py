@@ -98,6 +98,8 @@ class ThreadPool:
             self._conclude(task, "CANCELLED")
         for _ in range(self._size):
             self._work.put(None)
+        with self._opening:
+            self._databases.clear()  # each is closed when its last statement lets go of it
 
     def warm(self, database: Path, datasets: tuple[Dataset, ...] = ()) -> None:
         """Nothing to prepare: databases open at their first statement, old ones are let go."""

@@ -107,13 +107,24 @@ _IGNORED: Final = frozenset(
         "named_param_map",
     }
 )
-_ORDER_DEFAULTS: Final = (("type", "ASCENDING"), ("null_order", "NULLS_LAST"))
+_ORDER_DEFAULTS: Final = (("type", "ASCENDING"), ("null_order", "NULLS LAST"))
 """The pinned settings' defaults: sqlglot leaves out what it takes for the default."""
 _INTERVAL_TEXT: Final = re.compile(r"\s*(\d+)\s+([a-zA-Z]+?)s?\s*")
 _INTEGER: Final = re.compile(r"\d+")
 _UNITS: Final = {
     f"to_{unit}s": unit
-    for unit in "year month day hour minute second week quarter millisecond microsecond".split()
+    for unit in [
+        "year",
+        "month",
+        "day",
+        "hour",
+        "minute",
+        "second",
+        "week",
+        "quarter",
+        "millisecond",
+        "microsecond",
+    ]
 }
 
 

@@ -161,7 +161,7 @@ def _columns(name: str, offers: Mapping[str, TableOffer]) -> Iterator[CatalogCol
                 f"and never null in {strict[0]!r}",
                 hint="declare it nullable, or add it",
             )
-        deviations = {pod: "" for pod in missing}
+        deviations = dict.fromkeys(missing, "")
         for (pod, _), own_type in zip(by_pod.items(), types, strict=True):
             if own_type != settled:
                 deviations[pod] = own_type

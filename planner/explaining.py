@@ -31,7 +31,9 @@ def _stage(stage: Stage, plan: Plan, catalog: Catalog) -> list[str]:
                 for members in fragment.grouping_sets
             )
             lines.append(f"  grouping sets {', '.join(sets)}")
-        lines.append("  leaves the pod, one row a group" if fragment.keys else "  leaves the pod, one row")
+        lines.append(
+            "  leaves the pod, one row a group" if fragment.keys else "  leaves the pod, one row"
+        )
         lines += [_column(c) for c in (*fragment.keys, *fragment.aggregates)]
     else:
         lines.append("  leaves the pod, row by row")

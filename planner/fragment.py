@@ -83,9 +83,7 @@ class Aggregate(
     masked: bool = False
 
 
-class Rows(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="rows/1"
-):
+class Rows(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="rows/1"):
     """Rows of ``columns``; with ``order`` and ``limit`` only the pod's own first ``limit`` rows."""
 
     source: str
@@ -96,9 +94,7 @@ class Rows(
     inputs: tuple[Relation, ...] = ()
 
 
-class Bins(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="bins/1"
-):
+class Bins(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="bins/1"):
     """One counting round of an exact quantile: bins of ``column`` below ``path`` at ``level``."""
 
     source: str

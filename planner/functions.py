@@ -8,26 +8,186 @@ aggregate enters only with a partial state and a merge in ``rules/``. Names are 
 from typing import Final
 
 SCALARS: Final = frozenset(
-    """
-    + - * / // % ** & | << >> ~ ~~ !~~ ~~* !~~* ~~~ || ^@ @ !__postfix
-    like_escape ilike_escape not_like_escape not_ilike_escape
-    abs acos acosh asin asinh atan atan2 atanh cbrt ceil cos cosh cot degrees even exp fdiv fmod
-    floor gamma greatest_common_divisor isfinite isinf isnan least_common_multiple lgamma ln log
-    log10 log2 nextafter pi radians round round_even sign signbit sin sinh sqrt tan tanh trunc xor
-    divide bit_count greatest least nullif coalesce if
-    ascii bit_length chr concat concat_ws contains damerau_levenshtein ends_with format hamming
-    jaccard jaro_similarity jaro_winkler_similarity left length levenshtein lower lpad ltrim md5
-    nfc_normalize octet_length prefix printf regexp_escape regexp_extract regexp_full_match
-    regexp_matches regexp_replace repeat replace reverse right rpad rtrim sha1 sha256 split_part
-    strip_accents strlen strpos substring translate trim unicode upper hex unhex to_base64
-    century date_diff date_part date_sub date_trunc day dayname dayofmonth dayofweek dayofyear
-    decade epoch epoch_ms epoch_ns epoch_us era hour isodow isoyear julian last_day make_date
-    make_time make_timestamp microsecond millennium millisecond minute month monthname quarter
-    second strftime time_bucket week weekday weekofyear year yearweek
-    to_years to_months to_days to_hours to_minutes to_seconds to_weeks to_quarters
-    to_milliseconds to_microseconds to_timestamp try_strptime strptime
-    typeof
-    """.split()
+    [
+        "+",
+        "-",
+        "*",
+        "/",
+        "//",
+        "%",
+        "**",
+        "&",
+        "|",
+        "<<",
+        ">>",
+        "~",
+        "~~",
+        "!~~",
+        "~~*",
+        "!~~*",
+        "~~~",
+        "||",
+        "^@",
+        "@",
+        "!__postfix",
+        "like_escape",
+        "ilike_escape",
+        "not_like_escape",
+        "not_ilike_escape",
+        "abs",
+        "acos",
+        "acosh",
+        "asin",
+        "asinh",
+        "atan",
+        "atan2",
+        "atanh",
+        "cbrt",
+        "ceil",
+        "cos",
+        "cosh",
+        "cot",
+        "degrees",
+        "even",
+        "exp",
+        "fdiv",
+        "fmod",
+        "floor",
+        "gamma",
+        "greatest_common_divisor",
+        "isfinite",
+        "isinf",
+        "isnan",
+        "least_common_multiple",
+        "lgamma",
+        "ln",
+        "log",
+        "log10",
+        "log2",
+        "nextafter",
+        "pi",
+        "radians",
+        "round",
+        "round_even",
+        "sign",
+        "signbit",
+        "sin",
+        "sinh",
+        "sqrt",
+        "tan",
+        "tanh",
+        "trunc",
+        "xor",
+        "divide",
+        "bit_count",
+        "greatest",
+        "least",
+        "nullif",
+        "coalesce",
+        "if",
+        "ascii",
+        "bit_length",
+        "chr",
+        "concat",
+        "concat_ws",
+        "contains",
+        "damerau_levenshtein",
+        "ends_with",
+        "format",
+        "hamming",
+        "jaccard",
+        "jaro_similarity",
+        "jaro_winkler_similarity",
+        "left",
+        "length",
+        "levenshtein",
+        "lower",
+        "lpad",
+        "ltrim",
+        "md5",
+        "nfc_normalize",
+        "octet_length",
+        "prefix",
+        "printf",
+        "regexp_escape",
+        "regexp_extract",
+        "regexp_full_match",
+        "regexp_matches",
+        "regexp_replace",
+        "repeat",
+        "replace",
+        "reverse",
+        "right",
+        "rpad",
+        "rtrim",
+        "sha1",
+        "sha256",
+        "split_part",
+        "strip_accents",
+        "strlen",
+        "strpos",
+        "substring",
+        "translate",
+        "trim",
+        "unicode",
+        "upper",
+        "hex",
+        "unhex",
+        "to_base64",
+        "century",
+        "date_diff",
+        "date_part",
+        "date_sub",
+        "date_trunc",
+        "day",
+        "dayname",
+        "dayofmonth",
+        "dayofweek",
+        "dayofyear",
+        "decade",
+        "epoch",
+        "epoch_ms",
+        "epoch_ns",
+        "epoch_us",
+        "era",
+        "hour",
+        "isodow",
+        "isoyear",
+        "julian",
+        "last_day",
+        "make_date",
+        "make_time",
+        "make_timestamp",
+        "microsecond",
+        "millennium",
+        "millisecond",
+        "minute",
+        "month",
+        "monthname",
+        "quarter",
+        "second",
+        "strftime",
+        "time_bucket",
+        "week",
+        "weekday",
+        "weekofyear",
+        "year",
+        "yearweek",
+        "to_years",
+        "to_months",
+        "to_days",
+        "to_hours",
+        "to_minutes",
+        "to_seconds",
+        "to_weeks",
+        "to_quarters",
+        "to_milliseconds",
+        "to_microseconds",
+        "to_timestamp",
+        "try_strptime",
+        "strptime",
+        "typeof",
+    ]
 )
 
 COUNTS: Final = frozenset({"count", "count_star", "count_if", "regr_count"})
@@ -36,8 +196,19 @@ MEANS: Final = frozenset({"avg", "favg"})
 SPREADS: Final = frozenset({"var_pop", "var_samp", "stddev_pop", "stddev_samp", "sem"})
 SHAPES: Final = frozenset({"skewness", "kurtosis", "kurtosis_pop"})
 PAIRS: Final = frozenset(
-    """covar_pop covar_samp corr regr_slope regr_intercept regr_r2 regr_sxx regr_sxy regr_syy
-    regr_avgx regr_avgy""".split()
+    [
+        "covar_pop",
+        "covar_samp",
+        "corr",
+        "regr_slope",
+        "regr_intercept",
+        "regr_r2",
+        "regr_sxx",
+        "regr_sxy",
+        "regr_syy",
+        "regr_avgx",
+        "regr_avgy",
+    ]
 )
 SAME: Final = frozenset(
     {"min", "max", "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor", "product"}
@@ -81,8 +252,20 @@ REFUSED: Final[dict[str, str]] = {
 AGGREGATES: Final = MERGEABLE | MACROS | REFUSED.keys()
 
 WINDOWS: Final = frozenset(
-    """row_number rank dense_rank percent_rank cume_dist ntile lag lead first_value last_value
-    nth_value fill""".split()
+    [
+        "row_number",
+        "rank",
+        "dense_rank",
+        "percent_rank",
+        "cume_dist",
+        "ntile",
+        "lag",
+        "lead",
+        "first_value",
+        "last_value",
+        "nth_value",
+        "fill",
+    ]
 )
 """Functions that only exist over a window; aggregates may stand there too."""
 

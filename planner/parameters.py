@@ -17,7 +17,7 @@ from podsql.errors import error
 
 def bind_parameters(tree: exp.Expression, parameters: Sequence[object]) -> exp.Expression:
     """The tree with every ``?`` replaced, in the order of the text; PARAMETERS on a mismatch."""
-    marks = [node for node in tree.find_all(exp.Placeholder, bfs=False)]
+    marks: list[exp.Expression] = list(tree.find_all(exp.Placeholder, bfs=False))
     marks.extend(tree.find_all(exp.Parameter))
     if any(node.args.get("this") for node in marks):
         raise error("PARAMETERS", "parameters are written as ?", hint="named ones are not known")
@@ -95,7 +95,7 @@ def _other(value: object) -> exp.Expression:
 def _decimal(value: Decimal) -> exp.Expression:
     if not value.is_finite():
         raise error("PARAMETERS", "a decimal parameter is not finite")
-    sign, digits, exponent = value.as_tuple()
+    _, digits, exponent = value.as_tuple()
     scale = max(0, -int(exponent))
     width = max(len(digits) + max(0, int(exponent)), scale, 1)
     if width > 38:

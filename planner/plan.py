@@ -49,7 +49,8 @@ class Plan:
     """A pure row plan: ``final`` is the identity, so rows may stream past the merge."""
     group_keys: tuple[str, ...] = ()
     """Of an aggregate plan: key columns of the first stage, by which withheld cells are decided."""
-    local_groups: bool = False
-    """The keys hold ``_pod`` or a local key: each group has rows in one pod only."""
+    local_key: str | None = None
+    """A group key that is ``_pod`` or a local key: groups in which it is not NULL have rows in one
+    pod only."""
     crosses_groups: bool = False
     """``final`` combines several groups (window, LIMIT, outer aggregate, set operation)."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from sqlglot import exp
 
-from podsql.errors import error
+from podsql.errors import Error, error
 from podsql.planner.catalog import Catalog
 from podsql.planner.explaining import explain_text
 from podsql.planner.fragment import Field
@@ -61,12 +61,21 @@ def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
     refuse_unlisted(serialised(text))
     if not isinstance(tree, exp.Select):
         raise error("NOT_SUPPORTED", "a statement must be one plain SELECT")
-    tree = bind_parameters(tree, parameters)
+    if tree.args.get("with_"):
+        raise error(
+            "NOT_SUPPORTED",
+            "a WITH query (common table expression) is not supported over the federation",
+            hint="run the inner statement first, or write it in place",
+        )
+    bound = bind_parameters(tree, parameters)
+    assert isinstance(bound, exp.Select)
+    tree = bound
     scope = bind_tables(tree, catalog)
     expand_stars(tree, scope)
     query = resolve_query(tree, scope)
     schemas = _schemas(scope)
     answer = describe(tree.sql(dialect="duckdb", comments=False), schemas)
+    answer = _named_as_written(text, answer, schemas)
     query.names = tuple(f.name for f in answer)
     query.types = tuple(f.type for f in answer)
     if not scope.sources:
@@ -77,6 +86,19 @@ def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
     if query.grouped:
         return plan_aggregate(query, catalog, pods, sql, options, schemas)
     return plan_rows(query, pods, sql, options, schemas)
+
+
+def _named_as_written(
+    text: str, answer: tuple[Field, ...], schemas: dict[str, tuple[Field, ...]]
+) -> tuple[Field, ...]:
+    """DuckDB names a column without an alias after its text as written, not as regenerated."""
+    try:
+        written = describe(text, schemas)
+    except Error:
+        return answer  # a table under another name there, a parameter: the names differ in spelling
+    if len(written) != len(answer):
+        return answer
+    return tuple(Field(w.name, a.type) for w, a in zip(written, answer, strict=True))
 
 
 def _local(

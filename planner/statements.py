@@ -176,7 +176,7 @@ def _options(values: dict[str, Value]) -> Options:
     if not isinstance(deterministic, bool):
         raise _wrong("deterministic", "true or false")
     return Options(
-        allow_partial=partial,  # type: ignore[arg-type]
+        allow_partial=partial,
         withheld=withheld,
         pods=pods,
         timeout=None if timeout is None else float(timeout),  # type: ignore[arg-type]

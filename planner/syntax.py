@@ -83,11 +83,19 @@ def parse(sql: str) -> exp.Expression:
     _require_serialisable(sql)
     try:
         trees = sqlglot.parse(sql, read="duckdb")
-    except (SqlglotError, RecursionError, ValueError, TypeError, AttributeError, KeyError, IndexError):
+    except (
+        SqlglotError,
+        RecursionError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        IndexError,
+    ):
         # sqlglot answers some malformed texts with these instead of its own errors.
         raise _disagreement("the statement as a whole") from None
     tree = trees[0] if len(trees) == 1 else None
-    if tree is None:
+    if not isinstance(tree, exp.Expression):
         raise _disagreement("the statement as a whole")
     agree(sql, tree.sql(dialect="duckdb", comments=False))
     return tree
@@ -180,7 +188,11 @@ _BINDER_CODES: Final = (
     ("Referenced column", "UNKNOWN_COLUMN", "a column is not found in the tables of FROM"),
     ("Referenced table", "UNKNOWN_TABLE", "a column names a table that is not in FROM"),
     ("Table with name", "UNKNOWN_TABLE", "a table is not found"),
-    ("must appear in the GROUP BY", "BINDING", "a selected column is neither grouped nor aggregated"),
+    (
+        "must appear in the GROUP BY",
+        "BINDING",
+        "a selected column is neither grouped nor aggregated",
+    ),
     ("No function matches", "BINDING", "a function does not take arguments of these types"),
     ("does not exist", "BINDING", "a function does not exist"),
     ("Cannot mix", "BINDING", "values of different types are mixed"),

@@ -116,7 +116,9 @@ def _report(relay: Relay, path: Path, stopping: threading.Event) -> None:
 def main() -> int:
     """Entry point; the exit code."""
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
     )
     if len(sys.argv) != 2:
         sys.stderr.write("usage: python -m podsql.relayd relay.toml\n")

@@ -31,6 +31,11 @@ _SESSIONS: Final = frozenset(
         ("modeller", "service"),
         ("pod", "service"),
         ("invitee", "convener"),
+        # Members rotate their keys there.
+        ("analyst", "convener"),
+        ("modeller", "convener"),
+        ("pod", "convener"),
+        ("service", "convener"),
     }
 )
 

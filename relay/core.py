@@ -138,7 +138,9 @@ class RelayCore:
                 self._nack(connection.route, header, Nack.BUSY, now, retry=0.05)
                 return
             stamped = header[:24] + entry.address + header[40:]
-            self._put(destination, stamped, body, self._expiry(header, now), bulk=header[4] == _STREAM)
+            self._put(
+                destination, stamped, body, self._expiry(header, now), bulk=header[4] == _STREAM
+            )
 
     def _expiry(self, header: bytes, now: float) -> float:
         asked: int = _TTL.unpack_from(header, 60)[0]
@@ -146,7 +148,13 @@ class RelayCore:
         return now + ttl / 1000
 
     def _put(
-        self, connection: Connection, header: bytes, body: Body, expires: float, *, bulk: bool = False
+        self,
+        connection: Connection,
+        header: bytes,
+        body: Body,
+        expires: float,
+        *,
+        bulk: bool = False,
     ) -> None:
         parcel = Parcel(header, body, expires)
         connection.queue.put(parcel, bulk=bulk)
@@ -294,7 +302,11 @@ class RelayCore:
         """Presence of a listed address, now and when it changes; of others, the same-sized no."""
         target, me = header.dst, connection.entry.address
         full = len(connection.watching) >= self.limits.watches
-        if connection.entry.standing is not Standing.MEMBER or full or not self.roster.is_member(target):
+        if (
+            connection.entry.standing is not Standing.MEMBER
+            or full
+            or not self.roster.is_member(target)
+        ):
             kind = Kind.GONE
         else:
             connection.watching.add(target)
@@ -311,5 +323,3 @@ class RelayCore:
 
 def _bytes(body: Body) -> bytes:
     return body if isinstance(body, bytes) else bytes(memoryview(body))  # type: ignore[arg-type]
-
-

@@ -92,7 +92,9 @@ class Roster:
             if card.curve not in listed
         }
         entries |= {
-            invite.curve: Entry(address_of(invite.curve), Standing.INVITEE, "invitee", invite.expires)
+            invite.curve: Entry(
+                address_of(invite.curve), Standing.INVITEE, "invitee", invite.expires
+            )
             for invite in manifest.invites
         }
         entries |= {card.curve: Entry(card.address, Standing.MEMBER, card.role) for card in members}

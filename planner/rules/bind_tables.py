@@ -10,24 +10,22 @@ from sqlglot import exp
 
 from podsql.errors import error
 from podsql.planner.catalog import Catalog, CatalogTable
-from podsql.planner.scope import Scope, Source, column
+from podsql.planner.scope import Scope, Source
 from podsql.planner.syntax import nearest
 
 _TABLE_PARTS: Final = frozenset({"this", "db", "catalog", "alias"})
 _KINDS: Final = frozenset({"", "inner", "cross", "outer", "semi", "anti"})
 
 
-def bind_tables(
-    select: exp.Select, catalog: Catalog, views: "Mapping[str, View] | None" = None
-) -> Scope:
+def bind_tables(select: exp.Select, catalog: Catalog) -> Scope:
     """Rewrite FROM and the joins of ``select`` in place; the scope they open."""
     start = select.args.get("from_")
     if start is None:
         return Scope(sources=())
-    scope = Scope(sources=(_bind(start, catalog, views),))
+    scope = Scope(sources=(_bind(start, catalog),))
     for join in select.args.get("joins") or ():
         _require_plain(join)
-        added = _bind(join, catalog, views)
+        added = _bind(join, catalog)
         _refuse_repeated(scope, added)
         if join.args.get("using"):
             _use(scope, added, join)
@@ -84,9 +82,7 @@ def _unqualified(name: str) -> str:
     return name.split(".", 1)[1].lower()
 
 
-def _bind(
-    holder: exp.Expression, catalog: Catalog, views: "Mapping[str, View] | None"
-) -> Source:
+def _bind(holder: exp.Expression, catalog: Catalog) -> Source:
     """Rewrite the table under a From or Join node; the source it is."""
     node = holder.this
     if isinstance(node, exp.Subquery) or not isinstance(node, exp.Table):
@@ -100,13 +96,10 @@ def _bind(
     for name, value in node.args.items():
         if value and name not in _TABLE_PARTS:
             raise error("NOT_SUPPORTED", f"{name} on a table is not supported over the federation")
-    view = (views or {}).get(node.name.lower()) if not node.db else None
     alias_node = node.args.get("alias")
     if alias_node is not None and alias_node.args.get("columns"):
         raise error("NOT_SUPPORTED", "column aliases of a table are not supported")
     alias = node.alias or node.name
-    if view is not None:
-        return view.over(holder, alias)
     table, pod = find_table(node, catalog)
     schema, name = table.name.split(".", 1)
     holder.set(
@@ -125,7 +118,9 @@ def _require_plain(join: exp.Join) -> None:
     named = [k for k, v in join.args.items() if v and k not in allowed]
     if named or join.kind.lower() not in _KINDS:
         word = (join.method or join.kind or named[0]).lower()
-        raise error("NOT_SUPPORTED", f"a {word} join is not supported", hint="join with ON or USING")
+        raise error(
+            "NOT_SUPPORTED", f"a {word} join is not supported", hint="join with ON or USING"
+        )
 
 
 def _refuse_repeated(scope: Scope, added: Source) -> None:
@@ -136,9 +131,7 @@ def _refuse_repeated(scope: Scope, added: Source) -> None:
 def _with_nulls(sources: tuple[Source, ...], join: exp.Join) -> tuple[Source, ...]:
     if kind_of(join) not in ("right", "full"):
         return sources
-    return tuple(
-        Source(alias=s.alias, table=s.table, pod=s.pod, nullable=True) for s in sources
-    )
+    return tuple(Source(alias=s.alias, table=s.table, pod=s.pod, nullable=True) for s in sources)
 
 
 def _nullable(source: Source, join: exp.Join) -> Source:
@@ -160,9 +153,11 @@ def _use(scope: Scope, added: Source, join: exp.Join) -> None:
         if kind == "full":
             merged: exp.Expression = exp.Coalesce(this=left.copy(), expressions=[other.copy()])
         else:
-            merged = other.copy() if kind == "right" else left.copy()
+            chosen: exp.Expression = other if kind == "right" else left
+            merged = chosen.copy()
         scope.merged[name.lower()] = merged
-    scope.conditions[len(scope.sources) - 1] = exp.and_(*terms)
+    condition: exp.Expression = exp.and_(*terms)
+    scope.conditions[len(scope.sources) - 1] = condition
 
 
 def _left_column(scope: Scope, name: str) -> exp.Expression | None:

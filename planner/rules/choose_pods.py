@@ -87,6 +87,8 @@ def _named_pods(term: exp.Expression, scope: Scope) -> set[str] | None:
 
 
 def _is_pod(node: exp.Expression, scope: Scope) -> bool:
-    return isinstance(node, exp.Column) and node.name == POD_COLUMN and bool(
-        (source := scope.source(node.table)) and source.table.partitioned
+    return (
+        isinstance(node, exp.Column)
+        and node.name == POD_COLUMN
+        and bool((source := scope.source(node.table)) and source.table.partitioned)
     )

@@ -58,7 +58,7 @@ class Call:
     tree: exp.Expression
 
 
-def aggregate_name(node: exp.Expression) -> str | None:
+def aggregate_name(node: exp.Expr) -> str | None:
     """The folded name of the aggregate ``node`` calls, or None."""
     name = _CLASSES.get(type(node))
     if name is None and isinstance(node, exp.Anonymous):

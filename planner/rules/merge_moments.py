@@ -65,7 +65,9 @@ def merge_shape(call: Call, partials: Partials) -> str:
     excess = f"({m4} / {total} / ({variance} * {variance}) - 3)"
     if call.name == "kurtosis_pop":
         return f"CASE WHEN {total} > 1 AND {variance} > 0 THEN {excess} END"
-    value = f"({total} - 1.0) / (({total} - 2.0) * ({total} - 3.0)) * (({total} + 1) * {excess} + 6)"
+    value = (
+        f"({total} - 1.0) / (({total} - 2.0) * ({total} - 3.0)) * (({total} + 1) * {excess} + 6)"
+    )
     return f"CASE WHEN {total} > 3 AND {variance} > 0 THEN {value} END"
 
 
@@ -116,7 +118,7 @@ def _present(other: exp.Expression, condition: exp.Expression | None) -> exp.Exp
     found: exp.Expression = exp.Not(
         this=exp.Is(this=exp.Paren(this=other.copy()), expression=exp.Null())
     )
-    return found if condition is None else exp.and_(condition.copy(), found)
+    return found if condition is None else exp.And(this=condition.copy(), expression=found)
 
 
 def _unless_constant(spread: str, mean: str, value: str) -> str:

@@ -28,7 +28,7 @@ from podsql.planner.rules.resolve_columns import unwrapped
 from podsql.planner.rules.settle_drift import group_pods, settle_drift
 from podsql.planner.rules.split_aggregates import split_aggregate
 from podsql.planner.rules.write_final import write_final
-from podsql.planner.scope import Query, column
+from podsql.planner.scope import POD_COLUMN, Query, column
 from podsql.planner.syntax import describe
 
 MERGED = "merged"
@@ -46,6 +46,19 @@ class _Merge:
     types: dict[str, str] = field(default_factory=dict)
     disjoint: frozenset[tuple[str, str]] = frozenset()
     single: bool = False
+
+
+def _local_key(query: Query) -> str | None:
+    """Name of the first key whose values never occur in two pods."""
+    for position, key in enumerate(query.keys):
+        if not isinstance(key, exp.Column):
+            continue
+        for source in query.scope.sources:
+            if source.alias == key.table and source.table.partitioned:
+                local = {POD_COLUMN, *(name.lower() for name in source.table.local_keys)}
+                if key.name.lower() in local:
+                    return f"k{position}"
+    return None
 
 
 def plan_aggregate(
@@ -84,6 +97,7 @@ def plan_aggregate(
         tables=tuple(sorted({s.table.name for s in query.scope.sources})),
         options=options,
         group_keys=tuple(group_keys),
+        local_key=_local_key(query),
         crosses_groups=query.distinct
         or query.limit is not None
         or bool(query.offset)
@@ -245,9 +259,7 @@ def _partial_column(partial: Partial, text: Callable[[exp.Expression], str]) -> 
     return Column(partial.name, sql, partial.type, partial.disclosure)
 
 
-def _merge_sql(
-    merge: _Merge, key_types: Sequence[str], stages: Sequence[Stage]
-) -> tuple[str, ...]:
+def _merge_sql(merge: _Merge, key_types: Sequence[str], stages: Sequence[Stage]) -> tuple[str, ...]:
     """The CTEs that turn the stages' relations into ``merged``, one row a group."""
     names = [f'"{f.name}"' for f in stages[0].fields]
     selected = ", ".join(_normal_key(n, t) for n, t in _padded(names, key_types))

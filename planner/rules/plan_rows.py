@@ -122,9 +122,7 @@ def _require_rows_release(query: Query) -> None:
             )
 
 
-def _types(
-    query: Query, pushed: _Pushed, schemas: dict[str, tuple[Field, ...]]
-) -> list[str]:
+def _types(query: Query, pushed: _Pushed, schemas: dict[str, tuple[Field, ...]]) -> list[str]:
     if [_text(item.tree) for item in query.items] == list(pushed.trees):
         return list(query.types)
     probe = query.source.copy()
@@ -132,9 +130,7 @@ def _types(
     return [f.type for f in describe(_text(probe), schemas)]
 
 
-def _top(
-    query: Query, pushed: _Pushed, crossing: bool
-) -> tuple[tuple[Ordering, ...], int | None]:
+def _top(query: Query, pushed: _Pushed, crossing: bool) -> tuple[tuple[Ordering, ...], int | None]:
     """What of ORDER BY and LIMIT the pods may apply to their own rows."""
     if crossing or query.limit is None:
         return (), None

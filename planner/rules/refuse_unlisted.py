@@ -10,11 +10,28 @@ from podsql.errors import Error, error
 from podsql.planner.functions import AGGREGATES, SCALARS, WINDOWS
 
 _CLASSES: Final = frozenset(
-    "CASE CAST COLUMN_REF COMPARISON CONJUNCTION CONSTANT INTERVAL PARAMETER BETWEEN TYPE".split()
+    [
+        "CASE",
+        "CAST",
+        "COLUMN_REF",
+        "COMPARISON",
+        "CONJUNCTION",
+        "CONSTANT",
+        "INTERVAL",
+        "PARAMETER",
+        "BETWEEN",
+        "TYPE",
+    ]
 )
 _OPERATORS: Final = frozenset(
-    """OPERATOR_IS_NULL OPERATOR_NOT COMPARE_IN COMPARE_NOT_IN OPERATOR_COALESCE
-    GROUPING_FUNCTION""".split()
+    [
+        "OPERATOR_IS_NULL",
+        "OPERATOR_NOT",
+        "COMPARE_IN",
+        "COMPARE_NOT_IN",
+        "OPERATOR_COALESCE",
+        "GROUPING_FUNCTION",
+    ]
 )
 _WORDS: Final = {
     "SUBQUERY": ("a subquery", "join the table, or run the inner statement first"),
@@ -30,14 +47,52 @@ _TABLES: Final = {
     "SHOW_REF": ("SHOW", "use SHOW TABLES of the driver"),
 }
 _VOLATILE: Final = frozenset(
-    """random uuid uuidv4 uuidv7 now get_current_timestamp current_timestamp current_date
-    current_time today get_current_time current_localtime current_localtimestamp localtime
-    localtimestamp nextval currval setseed txid_current age""".split()
+    [
+        "random",
+        "uuid",
+        "uuidv4",
+        "uuidv7",
+        "now",
+        "get_current_timestamp",
+        "current_timestamp",
+        "current_date",
+        "current_time",
+        "today",
+        "get_current_time",
+        "current_localtime",
+        "current_localtimestamp",
+        "localtime",
+        "localtimestamp",
+        "nextval",
+        "currval",
+        "setseed",
+        "txid_current",
+        "age",
+    ]
 )
 _OUTSIDE: Final = frozenset(
-    """current_setting getvariable getenv error sleep_ms write_log query query_table stats version
-    current_schema current_database current_user current_query json_execute_serialized_sql
-    current_schemas current_catalog current_role session_user user""".split()
+    [
+        "current_setting",
+        "getvariable",
+        "getenv",
+        "error",
+        "sleep_ms",
+        "write_log",
+        "query",
+        "query_table",
+        "stats",
+        "version",
+        "current_schema",
+        "current_database",
+        "current_user",
+        "current_query",
+        "json_execute_serialized_sql",
+        "current_schemas",
+        "current_catalog",
+        "current_role",
+        "session_user",
+        "user",
+    ]
 )
 
 

@@ -120,9 +120,7 @@ class Resolver:
         if merged is not None:
             return merged.copy()
         found = [
-            (s.alias, value)
-            for s in self.scope.sources
-            if (value := s.value(name)) is not None
+            (s.alias, value) for s in self.scope.sources if (value := s.value(name)) is not None
         ]
         if len(found) > 1:
             raise error(
@@ -164,9 +162,7 @@ def _unknown_alias(scope: Scope, alias: str) -> Error:
     )
 
 
-def _rewrite(
-    tree: exp.Expression, put: Callable[[exp.Column], exp.Expression]
-) -> exp.Expression:
+def _rewrite(tree: exp.Expression, put: Callable[[exp.Column], exp.Expression]) -> exp.Expression:
     """Replace each column of ``tree`` (not those within a replacement)."""
     if isinstance(tree, exp.Column):
         return put(tree)

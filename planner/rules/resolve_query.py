@@ -122,9 +122,7 @@ def _order(
             tree = resolver.bare_alias(subject) or unwrapped(resolver.tree(subject))
             same = [n for n, item in enumerate(items) if unwrapped(item.tree) == unwrapped(tree)]
             if distinct and not same:
-                raise error(
-                    "BINDING", "with DISTINCT, ORDER BY may only name what is selected"
-                )
+                raise error("BINDING", "with DISTINCT, ORDER BY may only name what is selected")
             found.append(_sort(tree, descending, nulls, same[0] if same else None))
     return tuple(found)
 

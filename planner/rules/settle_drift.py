@@ -31,9 +31,7 @@ def group_pods(
     return [(tuple(names), gaps) for gaps, names in ordered] or [((), frozenset())]
 
 
-def settle_drift(
-    tree: exp.Expression, scope: Scope, gaps: frozenset[Gap]
-) -> exp.Expression:
+def settle_drift(tree: exp.Expression, scope: Scope, gaps: frozenset[Gap]) -> exp.Expression:
     """A copy of ``tree`` for pods that lack ``gaps``."""
 
     def put(node: exp.Expression) -> exp.Expression:

@@ -64,7 +64,9 @@ def _distinct(call: Call, partials: Partials, answer_type: str, disjoint: bool) 
             f"{call.name}(DISTINCT …) counts a value twice that occurs in two pods",
             hint="it is exact on a column that the custodians declare a local key",
         )
-    partial = partials.add(f"{call.name}(DISTINCT {{0}})", call.arguments, call.condition, answer_type, "additive")
+    partial = partials.add(
+        f"{call.name}(DISTINCT {{0}})", call.arguments, call.condition, answer_type, "additive"
+    )
     merged = f"sum({partial})"
     if call.name == "count":
         merged = f"coalesce({merged}, 0)"
@@ -77,14 +79,18 @@ def _count(call: Call, partials: Partials, type_of: TypeOf) -> str:
         raise error("BINDING", f"{call.name} has the wrong number of arguments")
     if call.name == "count" and len(call.arguments) > 1:
         raise error("NOT_SUPPORTED", "count of several expressions is not supported")
-    spelled = "*" if not call.arguments else ", ".join(f"{{{i}}}" for i in range(len(call.arguments)))
-    partial = partials.add(f"{call.name}({spelled})", call.arguments, call.condition, "BIGINT", "additive")
+    spelled = (
+        "*" if not call.arguments else ", ".join(f"{{{i}}}" for i in range(len(call.arguments)))
+    )
+    partial = partials.add(
+        f"{call.name}({spelled})", call.arguments, call.condition, "BIGINT", "additive"
+    )
     return f"coalesce(sum({partial}), 0)"
 
 
 def sum_type(argument: str) -> str:
     """DuckDB's type of ``sum`` over a column of that type."""
-    if argument in INTEGERS and argument != "UHUGEINT" or argument == "BOOLEAN":
+    if (argument in INTEGERS and argument != "UHUGEINT") or argument == "BOOLEAN":
         return "HUGEINT"
     if argument.startswith("DECIMAL("):
         return f"DECIMAL(38,{argument.rstrip(')').split(',')[1].strip()})"
@@ -94,7 +100,9 @@ def sum_type(argument: str) -> str:
 def _sum(call: Call, partials: Partials, type_of: TypeOf) -> str:
     if call.name == "kahan_sum":
         return f"fsum({partials.add('fsum({0})', call.arguments, call.condition, 'DOUBLE', 'additive')})"
-    partial = partials.add("sum({0})", call.arguments, call.condition, sum_type(type_of(call.arguments[0])), "additive")
+    partial = partials.add(
+        "sum({0})", call.arguments, call.condition, sum_type(type_of(call.arguments[0])), "additive"
+    )
     return f"sum({partial})"
 
 

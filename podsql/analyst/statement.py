@@ -156,8 +156,8 @@ class Statement:
     def _begin(self, merger: Merger) -> list[Exchange]:
         """Every pod has accepted, or none is left running."""
         plan, bound = self.bound()
-        (stage,) = plan.stages
-        exchanges = self._start(stage, plan, bound, merger)
+        exchanges = [e for s in plan.stages for e in self._start(s, plan, bound, merger)]
+        self._exchanges = exchanges
         try:
             for exchange in exchanges:
                 exchange.answer()

@@ -1,7 +1,8 @@
 """Which cells count as withheld once the pods have answered.
 
 A pod that withheld anything says how many groups, never which. So a group is kept only if every
-withholding pod reported it; any other group may be short of that pod's rows and goes whole.
+withholding pod reported it, or if no other pod can hold rows of it; any other may be short of that
+pod's rows and goes whole.
 """
 
 from collections.abc import Mapping
@@ -12,17 +13,17 @@ from podsql.errors import error
 from podsql.planner.plan import Plan
 
 Gathered = Mapping[str, Mapping[str, pa.Table]]
+Group = tuple[object, ...]
 
 
 def settle_withheld(
     plan: Plan, gathered: Gathered, withheld: Mapping[str, int]
 ) -> tuple[dict[str, Mapping[str, pa.Table]], int]:
-    """Drop every group a withholding pod did not report.
+    """Drop every group that a withholding pod may hold and did not report.
 
     Returns the partials that remain and the number of groups known to be withheld (at least).
     WITHHELD if nothing groupwise can remain, or if ``final`` would combine the rest.
     """
-    (stage,) = plan.stages
     if not plan.group_keys:
         raise error(
             "WITHHELD",
@@ -35,22 +36,27 @@ def settle_withheld(
             "groups are withheld, and the statement combines groups",
             hint="end it with WITH (withheld = 'omit') to compute over the released groups only",
         )
-    tables = gathered[stage.name]
-    if plan.local_groups:
-        # No other pod can hold rows of a group that a pod reported.
-        return dict(gathered), sum(withheld.values())
     keys = list(plan.group_keys)
-    reported = {pod: _groups(table, keys) for pod, table in tables.items()}
-    kept = set.intersection(*(set(reported[pod]) for pod in withheld if pod in reported))
-    seen = set().union(*(set(groups) for groups in reported.values()))
-    remaining = {
-        pod: table.filter(pa.array([g in kept for g in reported[pod]], pa.bool_()))
-        for pod, table in tables.items()
+    reported = {
+        pod: _groups(table, keys) for tables in gathered.values() for pod, table in tables.items()
     }
-    return {stage.name: remaining}, max(len(seen - kept), *withheld.values())
+    seen = set().union(*(set(groups) for groups in reported.values()))
+    kept = set.intersection(*(set(reported[pod]) for pod in withheld))
+    if plan.local_key is not None:
+        local = keys.index(plan.local_key)
+        kept |= {group for group in seen if group[local] is not None}
+    remaining: dict[str, Mapping[str, pa.Table]] = {
+        stage: {pod: _only(table, reported[pod], kept) for pod, table in tables.items()}
+        for stage, tables in gathered.items()
+    }
+    return remaining, max(len(seen - kept), *withheld.values())
 
 
-def _groups(table: pa.Table, keys: list[str]) -> list[tuple[object, ...]]:
+def _only(table: pa.Table, groups: list[Group], kept: set[Group]) -> pa.Table:
+    return table.filter(pa.array([group in kept for group in groups], pa.bool_()))
+
+
+def _groups(table: pa.Table, keys: list[str]) -> list[Group]:
     """Each row's group; NaN equals NaN and -0.0 equals 0.0, as in GROUP BY."""
     columns = [[_normal(value) for value in table[key].to_pylist()] for key in keys]
     return list(zip(*columns, strict=True))

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import zmq
 from nacl.bindings import crypto_scalarmult_base
@@ -109,9 +109,11 @@ class Relay:
             self.zap.stop()
             self._context.destroy(linger=0)
             raise error("RELAY_UNREACHABLE", f"cannot listen at {self._listen}: {fault}") from None
-        self.endpoint = router.getsockopt(zmq.LAST_ENDPOINT).decode().rstrip("\0")
+        self.endpoint = cast("bytes", router.LAST_ENDPOINT).decode().rstrip("\0")
         self._router = router
-        self._thread = threading.Thread(target=self._run, args=(commands,), name="relay", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(commands,), name="relay", daemon=True
+        )
         self._thread.start()
 
     def stop(self, *, drain_ms: int = 0) -> None:
@@ -214,10 +216,10 @@ class Relay:
                 router.send(connection.route, zmq.SNDMORE | zmq.NOBLOCK)
                 router.send(parcel.header, zmq.SNDMORE | zmq.NOBLOCK)
                 body = parcel.body
-                if isinstance(body, zmq.Frame):
-                    router.send(body, zmq.NOBLOCK, copy=False)
+                if isinstance(body, bytes):
+                    router.send(body, zmq.NOBLOCK)
                 else:
-                    router.send(body, zmq.NOBLOCK)  # type: ignore[arg-type]
+                    router.send(cast("zmq.Frame", body), zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 stuck.append(connection)
                 continue

@@ -123,7 +123,9 @@ class Tunnel:
             raise error("PROXY", "the proxy did not answer as an HTTP proxy")
         if status[1] == b"407":
             raise error(
-                "PROXY", "the proxy wants a login", hint="PODSQL_PROXY=http://user:password@host:port"
+                "PROXY",
+                "the proxy wants a login",
+                hint="PODSQL_PROXY=http://user:password@host:port",
             )
         if not status[1].startswith(b"2"):
             code = status[1][:3].decode("ascii", "replace")

@@ -40,10 +40,11 @@ def test_null_and_nan_keys_are_groups_like_others():
     assert withheld == 2
 
 
-def test_groups_that_live_in_one_pod_stay():
-    gathered = {"p0": {"a": groups("n"), "b": groups("w")}}
-    kept, withheld = settle_withheld(plan_of(local_groups=True), gathered, {"b": 2})
-    assert kept == gathered
+def test_groups_that_live_in_one_pod_stay_but_the_null_group():
+    gathered = {"p0": {"a": groups("n", None), "b": groups("w")}}
+    kept, withheld = settle_withheld(plan_of(local_key="k0"), gathered, {"b": 2})
+    assert kept["p0"]["a"]["k0"].to_pylist() == ["n"]
+    assert kept["p0"]["b"]["k0"].to_pylist() == ["w"]
     assert withheld == 2
 
 

@@ -247,6 +247,10 @@ def first_difference(ours, theirs, *, ordered):
 
 def _sortable(row):
     return tuple(
-        (value is None, str(type(value)), f"{value + 0.0:.7g}" if isinstance(value, float) else str(value))
+        (
+            value is None,
+            str(type(value)),
+            f"{value + 0.0:.7g}" if isinstance(value, float) else str(value),
+        )
         for value in row
     )

@@ -44,7 +44,8 @@ attempts = {
     "list": lambda: os.listdir("/"),
     "parent environment": lambda: open(f"/proc/{parent}/environ").read(),
     "parent memory": lambda: open(f"/proc/{parent}/mem", "rb").read(1),
-    "parent files": lambda: os.listdir(f"/proc/{parent}/fd"),
+    # Linux lets one user count another process's descriptors; what they are stays closed.
+    "parent files": lambda: os.readlink(f"/proc/{parent}/fd/0"),
     "inherited": lambda: os.read(int(inherited), 1),
     "overwrite": lambda: open(dataset, "w"),
     "create": lambda: open(dataset + ".new", "w"),

@@ -73,7 +73,9 @@ def test_a_call_is_answered_in_two_round_trips_and_the_next_in_one():
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), weather=WEATHER, restart=st.booleans(), calls=st.integers(1, 8))
-def test_every_call_gets_exactly_one_reply_and_is_served_at_most_once(seed, weather, restart, calls):
+def test_every_call_gets_exactly_one_reply_and_is_served_at_most_once(
+    seed, weather, restart, calls
+):
     made = world("ana", "north", seed=seed, weather=weather)
     for ident in range(1, calls + 1):
         ask(made, "ana", "north", b"%d" % ident, ident=ident, seconds=40)
@@ -128,7 +130,7 @@ def test_every_stream_arrives_bit_identical_or_fails_but_never_short(seed, weath
 
 def test_a_slow_reader_bounds_what_is_sent():
     made = world("ana", "north")
-    stream, key = new_stream()
+    stream, _key = new_stream()
     source = StreamSource(stream)
     made.feed("north", ev.Offer(members().cards["ana"], source))
     for index in range(200):
@@ -352,9 +354,7 @@ def test_half_open_handshakes_are_capped_in_all_and_a_peer():
     header, hs1 = next((h, b) for h, b in made.sent if b[0] == Step.HS1)
     head = decode(header)
     for flow in range(HALF_OPEN * 2):
-        replayed = Header(
-            kind=Kind.SEND, dst=head.dst, src=head.src, flow=flow.to_bytes(16, "big")
-        )
+        replayed = Header(kind=Kind.SEND, dst=head.dst, src=head.src, flow=flow.to_bytes(16, "big"))
         made.deliver(replayed.encode(), hs1)
     made.run(0)
     assert made.peers["north"].half_open == HALF_OPEN_A_PEER

@@ -127,7 +127,13 @@ class Whole:
 
 @pytest.mark.parametrize(
     ("frm", "to"),
-    [("ana", "north"), ("ana", "rules"), ("north", "rules"), ("north", "south"), ("rules", "north")],
+    [
+        ("ana", "north"),
+        ("ana", "rules"),
+        ("north", "rules"),
+        ("north", "south"),
+        ("rules", "north"),
+    ],
 )
 def test_every_kind_of_session_carries_a_call(stage, frm, to):
     stage.join(to, serve=echo)
@@ -485,4 +491,3 @@ def test_the_relay_can_only_break_a_session_not_forge_in_it(stage):
     stage.relay.meddle = flip
     assert ana.call_wait(north, b"b", timeout=20) == b"ok"
     assert served == [b"a", b"b"]
-

@@ -239,6 +239,10 @@ def test_the_session_table_is_closed() -> None:
         ("pod", "pod"),
         ("service", "pod"),
         ("invitee", "convener"),
+        ("analyst", "convener"),
+        ("modeller", "convener"),
+        ("pod", "convener"),
+        ("service", "convener"),
     }
 
 
