@@ -5,7 +5,9 @@ Gathered tables arrive in wire form; here each stage becomes one relation of its
 ENUM and UUID as text. Rule to keep: one connection, kept; nothing stays registered after a run.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 import duckdb
 import pyarrow as pa
@@ -18,6 +20,8 @@ from podsql.planner.settings import PINNED_SETTINGS
 from podsql.planner.wire_types import wire_type
 
 Gathered = Mapping[str, Mapping[str, pa.Table]]
+_PARSED: Final = 128
+"""Statements kept parsed; a parse is bound afresh at every run, so it holds no rows."""
 
 _SHUT = (
     "SET temp_directory = ''",
@@ -35,6 +39,7 @@ class Merger:
         for statement in (*NO_SURPRISES, *PINNED_SETTINGS, *_SHUT):
             self._connection.execute(statement)
         self._schemas: dict[tuple[str, ...], pa.Schema] = {}
+        self._parsed: OrderedDict[str, duckdb.Statement] = OrderedDict()
 
     def close(self) -> None:
         """Give the connection up."""
@@ -94,9 +99,20 @@ class Merger:
 
     def _fetch(self, sql: str) -> pa.Table:
         try:
-            return self._connection.sql(sql).to_arrow_table()
+            return self._connection.sql(self._statement(sql)).to_arrow_table()
         except duckdb.Error as fault:
             raise _fault(fault) from None
+
+    def _statement(self, sql: str) -> duckdb.Statement:
+        known = self._parsed.get(sql)
+        if known is None:
+            (known,) = self._connection.extract_statements(sql)
+            self._parsed[sql] = known
+            if len(self._parsed) > _PARSED:
+                self._parsed.popitem(last=False)
+        else:
+            self._parsed.move_to_end(sql)
+        return known
 
     def _named(self, plan: Plan, answer: pa.Table) -> pa.Table:
         return answer.rename_columns([f.name for f in plan.columns])

@@ -18,20 +18,16 @@ class Source:
     pod: str | None = None
     nullable: bool = False
     """True on the side of an outer join that may be filled with NULLs."""
-    view: tuple[tuple[str, exp.Expression], ...] | None = None
-    """Of an inlined subquery: its columns' names, and what they are in terms of the table."""
 
     def columns(self) -> list[tuple[str, exp.Expression]]:
         """Names and values of the columns a star stands for."""
-        if self.view is not None:
-            return list(self.view)
         found = [c.name for c in self.table.columns if c.name.lower() != POD_COLUMN]
         return [(name, column(self.alias, name)) for name in found]
 
     def value(self, name: str) -> exp.Expression | None:
         """The value of the column of that name, whatever its case (``_pod`` included)."""
         wanted = name.lower()
-        if wanted == POD_COLUMN and self.view is None:
+        if wanted == POD_COLUMN:
             return column(self.alias, POD_COLUMN) if self.table.partitioned else None
         return next((v.copy() for n, v in self.columns() if n.lower() == wanted), None)
 
@@ -44,8 +40,6 @@ class Scope:
     merged: dict[str, exp.Expression] = field(default_factory=dict)
     conditions: dict[int, exp.Expression] = field(default_factory=dict)
     """What USING of the n-th join stands for."""
-    filters: list[exp.Expression] = field(default_factory=list)
-    """WHERE clauses of inlined subqueries, over this scope's columns."""
 
     def source(self, alias: str) -> Source | None:
         """The source of that alias, whatever its case."""

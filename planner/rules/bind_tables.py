@@ -88,7 +88,7 @@ def _bind(holder: exp.Expression, catalog: Catalog) -> Source:
     if isinstance(node, exp.Subquery) or not isinstance(node, exp.Table):
         raise error(
             "NOT_SUPPORTED",
-            "a subquery in FROM that is more than a projection and a filter is not supported",
+            "a subquery in FROM is not supported over the federation",
             hint="run the inner statement first",
         )
     if not isinstance(node.this, exp.Identifier):
@@ -156,7 +156,9 @@ def _use(scope: Scope, added: Source, join: exp.Join) -> None:
             chosen: exp.Expression = other if kind == "right" else left
             merged = chosen.copy()
         scope.merged[name.lower()] = merged
-    condition: exp.Expression = exp.and_(*terms)
+    condition = terms[0]
+    for term in terms[1:]:
+        condition = exp.And(this=condition, expression=term)
     scope.conditions[len(scope.sources) - 1] = condition
 
 

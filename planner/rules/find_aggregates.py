@@ -58,9 +58,9 @@ class Call:
     tree: exp.Expression
 
 
-def aggregate_name(node: exp.Expr) -> str | None:
+def aggregate_name(node: exp.Expr | exp.Expression) -> str | None:
     """The folded name of the aggregate ``node`` calls, or None."""
-    name = _CLASSES.get(type(node))
+    name = next((n for kind, n in _CLASSES.items() if type(node) is kind), None)
     if name is None and isinstance(node, exp.Anonymous):
         name = ALIASES.get(str(node.this).lower(), str(node.this).lower())
     elif name is None and isinstance(node, exp.AggFunc):

@@ -19,11 +19,12 @@ def prove_pod_local(source: exp.Select, scope: Scope) -> None:
     where = source.args.get("where")
     filters = list(conjuncts(where.this)) if where is not None else []
     joined = [scope.sources[0]]
-    for join, added in zip(source.args.get("joins") or (), scope.sources[1:], strict=True):
+    joins = zip(source.args.get("joins") or (), scope.sources[1:], strict=True)
+    for number, (join, added) in enumerate(joins):
         kind = kind_of(join)
         partitioned = any(s.table.partitioned for s in joined)
         if partitioned and added.table.partitioned:
-            on = join.args.get("on")
+            on = join.args.get("on") or scope.conditions.get(number)
             terms = list(conjuncts(on)) if on is not None else []
             if kind in ("inner", "cross"):
                 terms += filters

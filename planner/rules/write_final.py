@@ -34,10 +34,8 @@ def write_final(query: Query, relation: str, over: Over) -> str:
 def _sort(sort: Sort, query: Query, over: Over) -> str:
     direction = "DESC" if sort.descending else "ASC"
     nulls = "FIRST" if sort.nulls_first else "LAST"
-    if sort.position is not None:
-        subject = str(sort.position + 1)
-    else:
-        subject = f"({_text(over(sort.tree))})"
+    place = sort.position
+    subject = f"({_text(over(sort.tree))})" if place is None else str(place + 1)
     return f"{subject} {direction} NULLS {nulls}"
 
 

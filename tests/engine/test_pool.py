@@ -144,7 +144,7 @@ def test_owners_take_turns_however_many_statements_one_queues(engine) -> None:
     ended: list[str] = []
     greedy = [
         engine.begin(
-            "SELECT 1",
+            "SELECT sum(range) FROM range(30000000)",
             owner="greedy",
             on_event=lambda e: ended.append("greedy") if isinstance(e, Finished) else None,
         )

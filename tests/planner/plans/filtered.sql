@@ -1,0 +1,14 @@
+SELECT sex, sum(w) FILTER (WHERE ok) FROM visits GROUP BY sex
+-- plan
+-- stage1 at alpha, beta, delta, gamma
+--   why: partial aggregates of main.visits merge exactly
+--   reads FROM "main"."visits" AS "visits"
+--   leaves the pod, one row a group
+--     k0 VARCHAR [distinct] = "visits"."sex"
+--     p0 DOUBLE [additive] = sum("visits"."w") FILTER (WHERE "visits"."ok")
+--   merge SELECT k0, CAST(sum(p0) AS DOUBLE) AS a0 FROM gathered GROUP BY k0
+-- final, at the analyst
+--   WITH gathered AS (SELECT "k0", "p0" FROM stage1), merged AS (SELECT k0, CAST(sum(p0) AS DOUBLE) AS a0 FROM gathered GROUP BY k0) SELECT CAST("merged"."k0" AS VARCHAR) AS "sex", CAST("merged"."a0" AS DOUBLE) AS "sum(w) FILTER (WHERE ok)" FROM merged
+-- answer
+--   sex VARCHAR
+--   sum(w) FILTER (WHERE ok) DOUBLE

@@ -1,0 +1,15 @@
+SELECT id, w FROM visits ORDER BY w DESC, id LIMIT 3
+-- plan
+-- stage1 at alpha, beta, delta, gamma
+--   why: rows of main.visits are released one by one
+--   reads FROM "main"."visits" AS "visits"
+--   leaves the pod, row by row
+--     c0 INTEGER [rows] = "visits"."id"
+--     c1 DOUBLE [rows] = "visits"."w"
+--     only the first 3 by c1 desc nulls last, c0 asc nulls last
+--   merge all rows, pod after pod
+-- final, at the analyst
+--   WITH gathered AS (SELECT c0, c1 FROM stage1) SELECT CAST("gathered"."c0" AS INTEGER) AS "id", CAST("gathered"."c1" AS DOUBLE) AS "w" FROM gathered ORDER BY 2 DESC NULLS LAST, 1 ASC NULLS LAST LIMIT 3
+-- answer
+--   id INTEGER
+--   w DOUBLE

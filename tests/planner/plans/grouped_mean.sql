@@ -1,0 +1,17 @@
+SELECT sex, count(*), avg(w) FROM visits GROUP BY sex ORDER BY 3 DESC NULLS LAST
+-- plan
+-- stage1 at alpha, beta, delta, gamma
+--   why: partial aggregates of main.visits merge exactly
+--   reads FROM "main"."visits" AS "visits"
+--   leaves the pod, one row a group
+--     k0 VARCHAR [distinct] = "visits"."sex"
+--     p0 BIGINT [additive] = count(*)
+--     p1 BIGINT [additive] = count("visits"."w")
+--     p2 DOUBLE [additive] = sum("visits"."w")
+--   merge SELECT k0, CAST(coalesce(sum(p0), 0) AS BIGINT) AS a0, CAST(CAST(sum(p2) AS DOUBLE) / nullif(sum(p1), 0) AS DOUBLE) AS a1 FROM gathered GROUP BY k0
+-- final, at the analyst
+--   WITH gathered AS (SELECT "k0", "p0", "p1", "p2" FROM stage1), merged AS (SELECT k0, CAST(coalesce(sum(p0), 0) AS BIGINT) AS a0, CAST(CAST(sum(p2) AS DOUBLE) / nullif(sum(p1), 0) AS DOUBLE) AS a1 FROM gathered GROUP BY k0) SELECT CAST("merged"."k0" AS VARCHAR) AS "sex", CAST("merged"."a0" AS BIGINT) AS "count_star()", CAST("merged"."a1" AS DOUBLE) AS "avg(w)" FROM merged ORDER BY 3 DESC NULLS LAST
+-- answer
+--   sex VARCHAR
+--   count_star() BIGINT
+--   avg(w) DOUBLE

@@ -1,0 +1,14 @@
+SELECT code, rank() OVER (ORDER BY count(*) DESC) AS r FROM visits GROUP BY code HAVING count(*) > 2
+-- plan
+-- stage1 at alpha, beta, delta, gamma
+--   why: partial aggregates of main.visits merge exactly
+--   reads FROM "main"."visits" AS "visits"
+--   leaves the pod, one row a group
+--     k0 VARCHAR [distinct] = "visits"."code"
+--     p0 BIGINT [additive] = count(*)
+--   merge SELECT k0, CAST(coalesce(sum(p0), 0) AS BIGINT) AS a0 FROM gathered GROUP BY k0
+-- final, at the analyst
+--   WITH gathered AS (SELECT "k0", "p0" FROM stage1), merged AS (SELECT k0, CAST(coalesce(sum(p0), 0) AS BIGINT) AS a0 FROM gathered GROUP BY k0) SELECT CAST("merged"."k0" AS VARCHAR) AS "code", CAST(RANK() OVER (ORDER BY "merged"."a0" DESC) AS BIGINT) AS "r" FROM merged WHERE "merged"."a0" > 2
+-- answer
+--   code VARCHAR
+--   r BIGINT

@@ -1,0 +1,14 @@
+SELECT c.label, count(*) FROM visits v JOIN codes c ON v.code = c.code GROUP BY c.label
+-- plan
+-- stage1 at alpha, beta, delta, gamma
+--   why: partial aggregates of main.visits merge exactly
+--   reads FROM "main"."visits" AS "v" JOIN "main"."codes" AS "c" ON "v"."code" = "c"."code"
+--   leaves the pod, one row a group
+--     k0 VARCHAR [distinct] = "c"."label"
+--     p0 BIGINT [additive] = count(*)
+--   merge SELECT k0, CAST(coalesce(sum(p0), 0) AS BIGINT) AS a0 FROM gathered GROUP BY k0
+-- final, at the analyst
+--   WITH gathered AS (SELECT "k0", "p0" FROM stage1), merged AS (SELECT k0, CAST(coalesce(sum(p0), 0) AS BIGINT) AS a0 FROM gathered GROUP BY k0) SELECT CAST("merged"."k0" AS VARCHAR) AS "label", CAST("merged"."a0" AS BIGINT) AS "count_star()" FROM merged
+-- answer
+--   label VARCHAR
+--   count_star() BIGINT

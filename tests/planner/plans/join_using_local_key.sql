@@ -1,0 +1,15 @@
+SELECT kind, avg(value) FROM visits JOIN labs USING (id) GROUP BY kind
+-- plan
+-- stage1 at alpha, beta, delta, gamma
+--   why: partial aggregates of main.labs, main.visits merge exactly
+--   reads FROM "main"."visits" AS "visits" JOIN "main"."labs" AS "labs" USING (id)
+--   leaves the pod, one row a group
+--     k0 VARCHAR [distinct] = "labs"."kind"
+--     p0 BIGINT [additive] = count("labs"."value")
+--     p1 DOUBLE [additive] = sum("labs"."value")
+--   merge SELECT k0, CAST(CAST(sum(p1) AS DOUBLE) / nullif(sum(p0), 0) AS DOUBLE) AS a0 FROM gathered GROUP BY k0
+-- final, at the analyst
+--   WITH gathered AS (SELECT "k0", "p0", "p1" FROM stage1), merged AS (SELECT k0, CAST(CAST(sum(p1) AS DOUBLE) / nullif(sum(p0), 0) AS DOUBLE) AS a0 FROM gathered GROUP BY k0) SELECT CAST("merged"."k0" AS VARCHAR) AS "kind", CAST("merged"."a0" AS DOUBLE) AS "avg(""value"")" FROM merged
+-- answer
+--   kind VARCHAR
+--   avg("value") DOUBLE

@@ -1,0 +1,12 @@
+SELECT sum(age) FROM visits WHERE _pod = 'nowhere'
+-- plan
+-- stage1 at none: no pod can hold such rows
+--   why: partial aggregates of main.visits merge exactly
+--   reads FROM "main"."visits" AS "visits" WHERE "visits"."_pod" = $1
+--   leaves the pod, one row
+--     p0 HUGEINT [additive] = sum("visits"."age")
+--   merge SELECT CAST(sum(p0) AS HUGEINT) AS a0 FROM gathered
+-- final, at the analyst
+--   WITH gathered AS (SELECT "p0" FROM stage1), merged AS (SELECT CAST(sum(p0) AS HUGEINT) AS a0 FROM gathered) SELECT CAST("merged"."a0" AS HUGEINT) AS "sum(age)" FROM merged
+-- answer
+--   sum(age) HUGEINT

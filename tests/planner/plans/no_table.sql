@@ -1,0 +1,7 @@
+SELECT 1 + 1 AS two
+-- plan
+-- no pod is asked: the statement reads no table
+-- final, at the analyst
+--   SELECT 1 + 1 AS two
+-- answer
+--   two INTEGER

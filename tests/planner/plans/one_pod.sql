@@ -1,0 +1,12 @@
+SELECT count(*) FROM visits WHERE _pod = 'beta'
+-- plan
+-- stage1 at beta
+--   why: partial aggregates of main.visits merge exactly
+--   reads FROM "main"."visits" AS "visits" WHERE "visits"."_pod" = $1
+--   leaves the pod, one row
+--     p0 BIGINT [additive] = count(*)
+--   merge SELECT CAST(coalesce(sum(p0), 0) AS BIGINT) AS a0 FROM gathered
+-- final, at the analyst
+--   WITH gathered AS (SELECT "p0" FROM stage1), merged AS (SELECT CAST(coalesce(sum(p0), 0) AS BIGINT) AS a0 FROM gathered) SELECT CAST("merged"."a0" AS BIGINT) AS "count_star()" FROM merged
+-- answer
+--   count_star() BIGINT

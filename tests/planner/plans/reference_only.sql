@@ -1,0 +1,14 @@
+SELECT label, sum(weight) FROM codes GROUP BY label
+-- plan
+-- stage1 at alpha
+--   why: reference tables are the same in every pod, so one answers
+--   reads FROM "main"."codes" AS "codes"
+--   leaves the pod, one row a group
+--     k0 VARCHAR [distinct] = "codes"."label"
+--     p0 HUGEINT [additive] = sum("codes"."weight")
+--   merge SELECT k0, CAST(sum(p0) AS HUGEINT) AS a0 FROM gathered GROUP BY k0
+-- final, at the analyst
+--   WITH gathered AS (SELECT "k0", "p0" FROM stage1), merged AS (SELECT k0, CAST(sum(p0) AS HUGEINT) AS a0 FROM gathered GROUP BY k0) SELECT CAST("merged"."k0" AS VARCHAR) AS "label", CAST("merged"."a0" AS HUGEINT) AS "sum(weight)" FROM merged
+-- answer
+--   label VARCHAR
+--   sum(weight) HUGEINT

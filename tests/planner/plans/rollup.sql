@@ -1,0 +1,18 @@
+SELECT sex, ok, grouping(sex) AS g, sum(age) FROM visits GROUP BY ROLLUP (sex, ok)
+-- plan
+-- stage1 at alpha, beta, delta, gamma
+--   why: partial aggregates of main.visits merge exactly
+--   reads FROM "main"."visits" AS "visits"
+--   grouping sets (k0, k1), (k0), ()
+--   leaves the pod, one row a group
+--     k0 VARCHAR [distinct] = "visits"."sex"
+--     k1 BOOLEAN [distinct] = "visits"."ok"
+--     p0 HUGEINT [additive] = sum("visits"."age")
+--   merge SELECT k0, k1, grouping_id, CAST(sum(p0) AS HUGEINT) AS a0 FROM gathered GROUP BY k0, k1, grouping_id
+-- final, at the analyst
+--   WITH gathered AS (SELECT "k0", "k1", "p0", "grouping_id" FROM stage1), merged AS (SELECT k0, k1, grouping_id, CAST(sum(p0) AS HUGEINT) AS a0 FROM gathered GROUP BY k0, k1, grouping_id) SELECT CAST("merged"."k0" AS VARCHAR) AS "sex", CAST("merged"."k1" AS BOOLEAN) AS "ok", CAST(CAST((((merged.grouping_id >> 1) & 1) << 0) AS BIGINT) AS BIGINT) AS "g", CAST("merged"."a0" AS HUGEINT) AS "sum(age)" FROM merged
+-- answer
+--   sex VARCHAR
+--   ok BOOLEAN
+--   g BIGINT
+--   sum(age) HUGEINT

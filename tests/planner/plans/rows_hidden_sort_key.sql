@@ -1,0 +1,13 @@
+SELECT id FROM visits ORDER BY age DESC NULLS LAST, id
+-- plan
+-- stage1 at alpha, beta, delta, gamma
+--   why: rows of main.visits are released one by one
+--   reads FROM "main"."visits" AS "visits"
+--   leaves the pod, row by row
+--     c0 INTEGER [rows] = "visits"."id"
+--     c1 INTEGER [rows] = "visits"."age"
+--   merge all rows, pod after pod
+-- final, at the analyst
+--   WITH gathered AS (SELECT c0, c1 FROM stage1) SELECT CAST("gathered"."c0" AS INTEGER) AS "id" FROM gathered ORDER BY ("gathered"."c1") DESC NULLS LAST, 1 ASC NULLS LAST
+-- answer
+--   id INTEGER

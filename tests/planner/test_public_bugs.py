@@ -1,0 +1,121 @@
+"""Faults that other federated engines had; each test names the row of sql.md §5 it guards.
+
+Every row stands in a pod of its own, and the first pod in name order is empty.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "differential"))
+from splits import build, rows_of
+
+from podsql.errors import Error
+
+EVERY = ("w", "age", "sex")
+
+
+def federation(**columns):
+    """One visit a pod, with the given columns and NULL elsewhere."""
+    size = max(len(values) for values in columns.values())
+    visits = []
+    for n in range(size):
+        row = dict.fromkeys(("id", *EVERY, "price", "d", "ts", "ok", "code", "big", "small"))
+        row |= {"id": n} | {name: values[n] for name, values in columns.items()}
+        order = ("id", "sex", "age", "w", "price", "d", "ts", "ok", "code", "big", "small")
+        visits.append((*(row[name] for name in order), None, None))
+    return build("one row a pod", rows=(visits, []))
+
+
+def answer(sql, **columns):
+    made = federation(**columns)
+    try:
+        return made.answer(sql)[1]
+    finally:
+        made.close()
+
+
+def rows(sql, **columns):
+    return rows_of(answer(sql, **columns))
+
+
+def test_bugs_1_and_6_a_count_over_no_pod_is_one_row_with_zero():
+    assert rows("SELECT count(*) FROM visits WHERE _pod = 'nowhere'", w=[1.0]) == [(0,)]
+    assert rows("SELECT count(*), sum(w) FROM visits WHERE _pod = 'alpha'", w=[1.0]) == [(0, None)]
+
+
+def test_bug_2_a_distinct_count_of_no_rows_is_zero():
+    assert rows("SELECT count(DISTINCT id) FROM visits WHERE age > 999", w=[1.0]) == [(0,)]
+
+
+def test_bug_3_an_empty_pod_does_not_taint_an_aggregate():
+    sql = "SELECT sum(w), avg(w), min(w), max(w), stddev_pop(w) FROM visits"
+    assert rows(sql, w=[1.0, None, 3.0]) == [(4.0, 2.0, 1.0, 3.0, 1.0)]
+
+
+def test_bug_4_groups_over_no_pod_are_no_rows_of_the_right_shape():
+    sql = "SELECT sex, avg(w) AS m FROM visits WHERE _pod = 'nowhere' GROUP BY sex"
+    found = answer(sql, w=[1.0])
+    assert found.num_rows == 0
+    assert [str(kind) for kind in found.schema.types] == ["string", "double"]
+    assert found.column_names == ["sex", "m"]
+
+
+def test_bug_8_helper_columns_never_show_and_equal_keys_are_one_group():
+    found = answer("SELECT avg(w) AS m FROM visits GROUP BY sex", w=[1.0, 3.0], sex=["f", "f"])
+    assert found.column_names == ["m"]
+    assert rows_of(found) == [(2.0,)]
+
+
+def test_bug_9_rows_are_sorted_by_a_column_that_is_not_selected():
+    sql = "SELECT id FROM visits ORDER BY w DESC"
+    assert rows(sql, w=[2.0, 3.0, 1.0]) == [(1,), (0,), (2,)]
+
+
+def test_bug_10_the_variance_of_no_row_is_null_and_of_one_row_zero_or_null():
+    sql = "SELECT var_pop(w), var_samp(w), stddev(w) FROM visits"
+    assert rows(sql, w=[None, None]) == [(None, None, None)]
+    assert rows(sql, w=[5.0, None]) == [(0.0, None, None)]
+
+
+def test_bug_11_a_spread_whose_first_pod_is_empty_is_no_nan():
+    assert rows("SELECT stddev_samp(w) FROM visits", w=[1.0, 2.0, 3.0]) == [(1.0,)]
+
+
+def test_bug_13_huge_values_beside_an_empty_pod_are_no_nan():
+    sql = "SELECT var_pop(w), avg(w) FROM visits"
+    assert rows(sql, w=[1e155, 1e155]) == [(0.0, 1e155)]
+
+
+def test_bug_15_close_values_far_from_zero_have_no_negative_variance():
+    ((found,),) = rows("SELECT var_pop(w) FROM visits", w=[1e9 + n / 4 for n in range(4)])
+    assert found == pytest.approx(0.078125, rel=1e-9)
+
+
+def test_bug_16_a_decimal_sum_that_overflows_only_when_merged_is_an_error():
+    nines = "9" * 38
+    sql = f"SELECT sum(CAST('{nines}' AS DECIMAL(38, 0))) FROM visits"
+    with pytest.raises(Error) as fault:
+        rows(sql, w=[1.0, 2.0])
+    assert fault.value.code == "OVERFLOW"
+    assert "999" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("age NULLS FIRST, id", [1, 2]),
+        ("age DESC NULLS LAST, id", [0, 1]),
+        ("age DESC NULLS FIRST, id", [1, 0]),
+        ("age, id", [2, 0]),
+    ],
+)
+def test_bug_32_the_first_rows_heed_where_nulls_stand(order, expected):
+    found = rows(f"SELECT id FROM visits ORDER BY {order} LIMIT 2", age=[7, None, 3])
+    assert [row[0] for row in found] == expected
+
+
+def test_bug_34_the_first_rows_of_all_pods_are_not_the_first_pods_rows():
+    sql = "SELECT w FROM visits ORDER BY w LIMIT 2 OFFSET 1"
+    assert rows(sql, w=[9.0, 1.0, 5.0, 3.0]) == [(3.0,), (5.0,)]
