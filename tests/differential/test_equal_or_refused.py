@@ -16,7 +16,8 @@ STATEMENTS = [
     for line in (Path(__file__).parent / "statements.sql").read_text().splitlines()
     if line and not line.startswith("--")
 ]
-REFUSED_AT_MOST = 17
+ANSWERED_AT_LEAST = 147
+"""Of every split: a statement that is newly refused shows here."""
 
 
 def check(federation, line):
@@ -53,5 +54,5 @@ def test_every_statement_is_equal_or_refused_over_every_split(split):
     federation.close()
     wrong = [r for r in results if r not in ("equal", "refused")]
     assert wrong == []
-    assert results.count("refused") <= REFUSED_AT_MOST
+    assert results.count("equal") >= ANSWERED_AT_LEAST
     assert len(STATEMENTS) >= 120

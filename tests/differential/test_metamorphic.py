@@ -65,7 +65,9 @@ def test_a_filter_its_negation_and_its_unknown_are_all_rows(federation, predicat
 
 def test_the_rows_of_a_filter_and_of_the_rest_are_all_rows(federation):
     def ids(condition):
-        return [row[0] for row in rows_of(federation.answer(f"SELECT id FROM visits{condition}")[1])]
+        return [
+            row[0] for row in rows_of(federation.answer(f"SELECT id FROM visits{condition}")[1])
+        ]
 
     parts = ["age > 40", "NOT (age > 40)", "(age > 40) IS NULL"]
     split_up = [i for part in parts for i in ids(f" WHERE {part}")]
