@@ -301,7 +301,7 @@ class WorkerPool:
                 self._finished(engine, task, done)
                 return
             code = task.ending or msgspec.msgpack.decode(payload, type=Fault).code
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             code = task.ending or "POD_FAILED"
         if code == INTERRUPTED:  # DuckDB's own clock was faster than ours
             code = "TIMEOUT"

@@ -112,7 +112,7 @@ def _import(request: ImportRequest, seconds: float) -> ImportReply:
         ) from None
     try:
         return msgspec.msgpack.decode(done.stdout, type=ImportReply)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise error(
             "SOURCE",
             "the import ended without an answer",

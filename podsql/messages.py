@@ -278,7 +278,7 @@ def decode(data: bytes) -> AnyMessage:
     """Read any message; BAD_MESSAGE on unknown tags, fields, types or trailing bytes."""
     try:
         return _DECODER.decode(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise error("BAD_MESSAGE", "message does not decode") from None
 
 
@@ -286,7 +286,7 @@ def decode_as(kind: type[M], data: bytes) -> M:
     """Read a message that must be of ``kind`` (bodies of ``Signed``)."""
     try:
         return msgspec.msgpack.decode(data, type=kind)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise error("BAD_MESSAGE", f"not a {kind.__name__} message") from None
 
 

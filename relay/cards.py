@@ -80,7 +80,7 @@ def read_card(document: Signed) -> Card:
     body = verify(document, "card")
     try:
         card = msgspec.msgpack.decode(body, type=Card)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise error("BAD_MESSAGE", "card does not decode") from None
     check_name(card.name, card.role)
     keys = (card.identity, card.noise, card.curve)

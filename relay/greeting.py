@@ -36,7 +36,7 @@ def read_hello(body: bytes) -> Hello:
     """Read a HELLO; BAD_MESSAGE otherwise."""
     try:
         return msgspec.msgpack.decode(body, type=Hello)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise error("BAD_MESSAGE", "hello does not decode") from None
 
 
@@ -44,5 +44,5 @@ def read_welcome(body: bytes) -> Welcome:
     """Read a WELCOME; BAD_MESSAGE otherwise."""
     try:
         return msgspec.msgpack.decode(body, type=Welcome)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise error("BAD_MESSAGE", "welcome does not decode") from None

@@ -141,7 +141,7 @@ def _open(data: bytes, federation: str) -> Manifest:
         key = fingerprint_key(federation)
         signed = msgspec.msgpack.decode(data, type=Signed)
         manifest = msgspec.msgpack.decode(verify(signed, "manifest", key), type=Manifest)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise error("MANIFEST", "manifest does not decode") from None
     except Error as failure:
         raise error("MANIFEST", failure.message) from None

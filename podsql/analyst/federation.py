@@ -136,7 +136,7 @@ def read_offer(card: Card, reply: bytes | Error) -> Offer:
     body = verify(message.offer, "offer", card.identity)
     try:
         offer = msgspec.msgpack.decode(body, type=Offer)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise error("BAD_MESSAGE", "the offer does not decode", pod=card.name) from None
     if offer.pod != card.name:
         raise error("BAD_MESSAGE", "the offer is about another pod", pod=card.name)

@@ -508,7 +508,7 @@ def _person(card: Card) -> Person:
 def _fragment(payload: QueryPayload) -> Fragment:
     try:
         return decode_fragment(payload.fragment)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise error("BAD_MESSAGE", "the fragment does not decode") from None
 
 
