@@ -7,7 +7,7 @@ import sys
 
 from benchmarks.rows import Row, table
 
-NAMES = ("start", "relay", "stream", "small_query", "analysts", "distance", "many_pods")
+NAMES = ("start", "relay", "stream", "small_query", "analysts")
 
 
 def main() -> int:
