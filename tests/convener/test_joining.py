@@ -217,7 +217,7 @@ def test_lost_keys_are_recovered_with_a_replacing_invite(federation, tmp_path, j
 def test_a_recovery_that_fails_leaves_the_membership(federation, tmp_path, joined):
     done = joined(line(federation, "j"), tmp_path / "j")
     before = done.path.read_bytes()
-    fault = refusal(rejoin, line(federation, "a"), tmp_path / "j", way=WAY, now=now(), timeout=10.0)
+    fault = refusal(rejoin, line(federation, "j"), tmp_path / "j", way=WAY, now=now(), timeout=10.0)
     assert fault.code == "INVITE"
     assert done.path.read_bytes() == before
     assert load_keys(tmp_path / "j" / "keys.json").fingerprint == done.fingerprint

@@ -4,10 +4,11 @@ import heapq
 import itertools
 import os
 import selectors
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -171,6 +172,11 @@ def open_engine(
     limits: Limits | None = None,
     size: int = 2,
 ) -> Iterator[Engine]:
+    if kind is ThreadPool:
+        # DuckDB shares one instance per file and process: another pool's settings would hold here.
+        own = snapshot.path.with_name(f"{os.urandom(8).hex()}.duckdb")
+        shutil.copyfile(snapshot.path, own)
+        snapshot = replace(snapshot, path=own)
     loop = Loop()
     pool = kind(limits=limits or Limits(memory_mb=400), size=size, io=loop)
     pool.start()

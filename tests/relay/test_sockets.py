@@ -116,10 +116,11 @@ def test_attack_4_without_a_manifest_members_wait_and_then_get_in(tmp_path, worl
 def test_attack_5_a_chosen_routing_id_changes_nothing_and_the_relay_lives(relay, world):
     first = b"\x00" + struct.pack(">I", 0x6B8B4568)
     with (
-        dealer(relay, world.keys["ana"].curve, routing_id=first) as ana,
-        dealer(relay, world.keys["north"].curve, routing_id=first) as _,
+        dealer(relay, world.keys["north"].curve, routing_id=first) as hostile,
+        dealer(relay, world.keys["ana"].curve) as ana,
         dealer(relay, world.keys["south"].curve) as south,
     ):
+        greet(hostile)
         greet(ana)
         greet(south)
         ana.send_multipart([Header(kind=Kind.SEND, dst=world.address("south")).encode(), b"x"])
