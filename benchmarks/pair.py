@@ -115,6 +115,7 @@ class Pair:
         (folder / "relay.toml").write_text(
             f'[relay]\nlisten = "{place}"\nfederation = "{mark}"\n', encoding="utf-8"
         )
+        self.place, self.relay_key = place, relay.curve_public
         self.relay_process = self._start(["-m", "podsql.relayd", str(folder / "relay.toml")])
         pod = self._start(["-c", POD, str(folder), mark, place, key_text(relay.curve_public)])
         assert pod.stdout is not None

@@ -24,6 +24,7 @@ from podsql.relay.streams import (
 )
 
 BOUNCE_SECONDS: Final = 0.02
+BOUNCE_LIMIT: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,7 @@ class Bulk:
             return Send(header.encode(), sealed)
         return None
 
-    def bounced(self, key: bytes, *, offline: bool, now: float) -> float | None:
+    def bounced(self, key: bytes, *, offline: bool, retry: float, now: float) -> float | None:
         """The relay did not pass a chunk on (a hint): when to go on, None if its reader must ask."""
         sending = self._sending.get(key)
         if sending is None:
@@ -101,7 +102,7 @@ class Bulk:
             sending.until = sending.next
             return None
         # Which chunk it was is not said: pause, and let the reader ask for what it misses.
-        sending.bounced(now, BOUNCE_SECONDS)
+        sending.bounced(now, min(max(retry, BOUNCE_SECONDS), BOUNCE_LIMIT))
         return sending.paused_until
 
     def keys_of(self, stream: bytes) -> list[bytes]:

@@ -45,6 +45,11 @@ class Enrolled:
 
 
 @dataclass(frozen=True, slots=True)
+class Lapsed:
+    """The manifest in force has expired: nobody is anybody until a newer one comes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fetch:
     """Ask the relay for its manifest."""
 
@@ -212,6 +217,7 @@ Event = (
     | Arrived
     | Ticked
     | Enrolled
+    | Lapsed
     | Fetch
     | Publish
     | Ask

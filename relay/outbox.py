@@ -132,10 +132,12 @@ class Outbox:
     def stranger(self, card: Card) -> Error | None:
         """Why a card is not to be called: None if it is the manifest's."""
         manifest = self.manifest
-        member = manifest.by_address(card.address) if manifest else None
+        if manifest is None:
+            return error("MANIFEST", "there is no manifest in force", hint="has it expired?")
+        member = manifest.by_address(card.address)
         if member is not None and member.noise == card.noise:
             return None
-        if manifest is not None and card.identity in manifest.revoked:
+        if card.identity in manifest.revoked:
             return error("REVOKED", f"{card.name!r} is revoked")
         return error("UNKNOWN_PEER", f"{card.name!r} is not in the manifest")
 

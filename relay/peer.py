@@ -79,6 +79,7 @@ class Peer:
             ev.Connected: self._connected,
             ev.Disconnected: self._disconnected,
             ev.Enrolled: self._enrolled,
+            ev.Lapsed: self._lapsed,
             ev.Fetch: self._fetch,
             ev.Publish: self._publish,
             ev.Offer: self._offer,
@@ -234,7 +235,9 @@ class Peer:
             self.out.emit(ev.PublishRefused())
             return
         for key in self._bulk.keys_of(head.flow):
-            again = self._bulk.bounced(key, offline=code is Nack.OFFLINE, now=now)
+            again = self._bulk.bounced(
+                key, offline=code is Nack.OFFLINE, retry=head.ttl / 1000, now=now
+            )
             if again is not None:
                 self.out.at(again, Due.SENDER, key)
         peer = self._dialing.towards(head.flow)
@@ -277,7 +280,14 @@ class Peer:
             elif each.card.role != INVITEE:
                 # An invitee's own admission ends its invite: its session must carry the answer.
                 gone.add(each.peer)
-        out.channels.drop(gone)
+        self._part(gone, now)
+
+    def _lapsed(self, event: ev.Lapsed, now: float) -> None:
+        self.out.manifest = None
+        self._part({each.peer for each in self.out.channels}, now)
+
+    def _part(self, gone: set[bytes], now: float) -> None:
+        self.out.channels.drop(gone)
         for peer in gone:
             self._bulk.drop_peer(peer)
             self._answering.forget(peer)

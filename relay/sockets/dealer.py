@@ -30,6 +30,12 @@ _WATCHED: Final = (
 )
 _CONTROL_LIMIT: Final = 4096
 _BATCH: Final = 64
+_COPY_BELOW: Final = 16_384
+# Plain ints: the hot path would otherwise spend more on enum arithmetic than on the frames.
+_NOBLOCK: Final = int(zmq.NOBLOCK)
+_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+_READABLE: Final = int(zmq.POLLIN)
+_WRITABLE: Final = int(zmq.POLLOUT)
 
 
 class Turn(Enum):
@@ -159,8 +165,8 @@ class Dealer:
             return True
         try:
             # Both frames or none: once the first is taken, libzmq takes the rest of the message.
-            made.send(header, zmq.SNDMORE | zmq.NOBLOCK)
-            made.send(body, zmq.NOBLOCK, copy=len(body) < 16_384)
+            made.send(header, _MORE)
+            made.send(body, _NOBLOCK, copy=len(body) < _COPY_BELOW)
         except zmq.Again:
             return False
         return True
@@ -173,9 +179,9 @@ class Dealer:
                 self._io.watch(self._socket, flags, self._ready)
 
     def _ready(self, flags: int) -> None:
-        if flags & zmq.POLLOUT:
+        if flags & _WRITABLE:
             self._drain()
-        if flags & zmq.POLLIN:
+        if flags & _READABLE:
             self._receive()
 
     def _drain(self) -> None:
@@ -192,16 +198,15 @@ class Dealer:
             if made is None:
                 return
             try:
-                header = made.recv(zmq.NOBLOCK)
+                part = made.recv(_NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            frames = 1
-            body = b""
-            while made.rcvmore:
-                part = made.recv(zmq.NOBLOCK)
+            header, body, frames = part.bytes, b"", 1
+            while part.more:
+                part = made.recv(_NOBLOCK, copy=False)
                 frames += 1
                 if frames == 2:
-                    body = part
+                    body = part.bytes
             if frames == 2:
                 self._on_frame(header, body)
 

@@ -34,6 +34,7 @@ from podsql.relay.streams import StreamSink, StreamSource
 _LOG: Final = logging.getLogger("podsql.relay")
 _CHUNKS_A_ROUND: Final = 16
 LINGER_MS: Final = 500
+EXPIRY_LOOK: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -366,7 +367,23 @@ class Endpoint:
         if self._manifest_waiters or current is None or current.version != effect.manifest_version:
             self._feed_here(ev.Fetch())
         else:
-            self._feed_here(ev.Enrolled(current))
+            self._enrol(current)
+
+    def _enrol(self, manifest: Manifest) -> None:
+        self._feed_here(ev.Enrolled(manifest))
+        self._watch_expiry(manifest)
+
+    def _watch_expiry(self, manifest: Manifest) -> None:
+        """An expired manifest names nobody, also when it expires while the endpoint runs."""
+        if manifest is not self.store.current:
+            return
+        left = manifest.expires / 1000 - time.time()
+        if left > 0:
+            self._io.later(min(left, EXPIRY_LOOK), lambda: self._watch_expiry(manifest))
+        else:
+            _LOG.warning("manifest version %s has expired", manifest.version)
+            self._feed_here(ev.Lapsed())
+            self._feed_here(ev.Fetch())
 
     def _fetched(self, effect: ev.Fetched) -> None:
         try:
@@ -378,7 +395,7 @@ class Endpoint:
         current = self.store.current
         assert current is not None
         if fresh or self._manifest_waiters:
-            self._feed_here(ev.Enrolled(current))
+            self._enrol(current)
             self._settle(current)
 
     def _publish_refused(self, effect: ev.PublishRefused) -> None:

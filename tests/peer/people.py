@@ -38,10 +38,10 @@ class Federation:
 
 
 def federation(
-    roles: dict[str, str], *, invites: tuple[InviteEntry, ...] = (), seed: bytes | None = None
+    roles: dict[str, str], *, invites: tuple[InviteEntry, ...] = (), lifetime_ms: int = DAY_MS
 ) -> Federation:
     """A federation whose members are ``name -> role``."""
-    seed = seed or generate_signing()
+    seed = generate_signing()
     now = time.time_ns() // 1_000_000
     keys = {name: PeerKeys.generate() for name in roles}
     signed = {
@@ -51,7 +51,7 @@ def federation(
         federation=fingerprint(signing_public(seed)),
         version=1,
         issued=now,
-        expires=now + DAY_MS,
+        expires=now + lifetime_ms,
         cards=tuple(signed.values()),
         invites=invites,
     )

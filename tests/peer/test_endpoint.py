@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import select
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +24,7 @@ from podsql.relay.manifest import InviteEntry
 from podsql.relay.peer import Timing
 from podsql.relay.records import Step
 from podsql.relay.sealing import ChunkOpener, ChunkSealer, new_stream
-from podsql.relay.sockets.endpoint import Endpoint, Request
+from podsql.relay.sockets.endpoint import Egress, Endpoint, Request
 from podsql.relay.streams import StreamSource
 
 ROLES = {"ana": "analyst", "bob": "analyst", "north": "pod", "south": "pod", "rules": "service"}
@@ -491,3 +493,77 @@ def test_the_relay_can_only_break_a_session_not_forge_in_it(stage):
     stage.relay.meddle = flip
     assert ana.call_wait(north, b"b", timeout=20) == b"ok"
     assert served == [b"a", b"b"]
+
+
+def test_an_expired_manifest_names_nobody_any_more(tmp_path):
+    members = federation({"ana": "analyst", "north": "pod"}, lifetime_ms=1500)
+    with stage_for(tmp_path, members) as stage:
+        stage.join("north", serve=echo)
+        ana = stage.join("ana")
+        north = members.cards["north"]
+        assert ana.call_wait(north, b"x", timeout=1) == b"ana:x"
+
+        def refused() -> bool:
+            try:
+                ana.call_wait(north, b"y", timeout=1)
+            except Error as fault:
+                return fault.code in ("MANIFEST", "REVOKED")
+            return False
+
+        assert until(refused)
+
+
+class Socks:
+    """A SOCKS5 proxy for one connection after another, with user name and password."""
+
+    def __init__(self, port: int) -> None:
+        self.asked: list[tuple[bytes, bytes]] = []
+        self._port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.place = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            with near:
+                near.recv(2 + near.recv(2, socket.MSG_PEEK)[1])
+                near.sendall(b"\x05\x02")
+                login = near.recv(513)
+                near.sendall(b"\x01\x00")
+                request = near.recv(262)
+                self.asked.append((login[2:5], request[5 : 5 + request[4]]))
+                near.sendall(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
+                with socket.create_connection(("127.0.0.1", self._port)) as far:
+                    _splice(near, far)
+
+
+def _splice(near: socket.socket, far: socket.socket) -> None:
+    while True:
+        for ready in select.select([near, far], [], [])[0]:
+            data = ready.recv(65536)
+            if not data:
+                return
+            (far if ready is near else near).sendall(data)
+
+
+def test_the_relay_is_reached_through_socks_which_resolves_its_name(stage):
+    socks = Socks(stage.relay.port)
+    relay = RelayAddress(endpoint="tcp://relay.invalid:5555", curve=stage.address.curve)
+    try:
+        ana = stage.join(
+            "ana",
+            relay=relay,
+            egress=Egress(socks=socks.place, socks_user="ana", socks_password="secret"),
+        )
+        assert ana.refresh_manifest().version == 1
+        assert socks.asked == [(b"ana", b"relay.invalid")]
+        ana.close()
+    finally:
+        socks.close()
