@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.installed
 FORMAT ?= table
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test check soak bench format clean
 
 demo: $(READY)
 	$(BIN)/podsql demo
@@ -18,6 +18,9 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_layout.py tests/test_docs.py tests/test_exports.py tests/test_imports.py
+
+soak: $(READY)
+	PODSQL_BIG=1 $(BIN)/python -m pytest -q -s tests/system/test_resume.py
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks --format $(FORMAT)

@@ -150,6 +150,7 @@ class Stage:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
+        self._door.close()
 
 
 def free_port() -> int:

@@ -11,8 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
@@ -27,72 +26,18 @@ from podsql.relay.keys import PeerKeys
 from podsql.relay.manifest import Manifest, ManifestStore
 from podsql.relay.peer import Peer, Timing
 from podsql.relay.sockets.dealer import Dealer
+from podsql.relay.sockets.egress import Egress
 from podsql.relay.sockets.iothread import IoThread
+from podsql.relay.sockets.requests import Request, StreamReader
 from podsql.relay.sockets.uplink import Uplink
 from podsql.relay.streams import StreamSink, StreamSource
+
+__all__ = ["Egress", "Endpoint", "Request", "StreamReader"]
 
 _LOG: Final = logging.getLogger("podsql.relay")
 _CHUNKS_A_ROUND: Final = 16
 LINGER_MS: Final = 500
 EXPIRY_LOOK: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Egress:
-    """How to get out: a SOCKS5 proxy, or an HTTP proxy (CONNECT) and a CA for ``tls://``."""
-
-    socks: str | None = None
-    socks_user: str | None = None
-    socks_password: str | None = None
-    proxy: str | None = None
-    ca: Path | None = None
-
-
-class Request:
-    """A call that arrived (or a note, whose replies go nowhere). Reply once, from any thread."""
-
-    __slots__ = ("_endpoint", "_ident", "body", "handshake", "peer")
-
-    def __init__(self, endpoint: "Endpoint", asked: ev.Asked) -> None:
-        self.peer = asked.peer
-        self.body = asked.body
-        self.handshake = asked.handshake
-        self._ident = asked.ident
-        self._endpoint = endpoint
-
-    @property
-    def wants_reply(self) -> bool:
-        """False for a note."""
-        return self._ident is not None
-
-    def reply(self, body: bytes) -> None:
-        """Answer; a second answer is ignored."""
-        if self._ident is not None:
-            self._endpoint.feed(ev.Answer(self.peer.address, self._ident, body))
-
-    def decline(self, fault: Error) -> None:
-        """Answer with an error, which the caller gets as such."""
-        if self._ident is not None:
-            self._endpoint.feed(ev.Decline(self.peer.address, self._ident, fault))
-
-
-class StreamReader:
-    """A stream being read: its consumer grants credit by saying how many chunks it took."""
-
-    __slots__ = ("_endpoint", "_frm", "_stream")
-
-    def __init__(self, endpoint: "Endpoint", frm: bytes, stream: bytes) -> None:
-        self._endpoint = endpoint
-        self._frm = frm
-        self._stream = stream
-
-    def grant(self, count: int = 1) -> None:
-        """``count`` chunks were consumed (any thread)."""
-        self._endpoint.feed(ev.Consumed(self._frm, self._stream, count))
-
-    def close(self) -> None:
-        """Stop reading (any thread); nothing more is delivered once the I/O thread knows."""
-        self._endpoint.leave_stream(self._frm, self._stream)
 
 
 class Endpoint:
@@ -284,10 +229,9 @@ class Endpoint:
         address = frm.address
         self._sinks[address + ticket_stream] = sink
         self.feed(ev.Read(frm, ticket_stream))
-        return StreamReader(self, address, ticket_stream)
+        return StreamReader(self.feed, self._leave, address, ticket_stream)
 
-    def leave_stream(self, frm: bytes, stream: bytes) -> None:
-        """Stop reading a stream (any thread)."""
+    def _leave(self, frm: bytes, stream: bytes) -> None:
         self._sinks.pop(frm + stream, None)
         self.feed(ev.Leave(frm, stream))
 
@@ -344,7 +288,7 @@ class Endpoint:
             self._call_back(reply, self._uplink.colour(effect.outcome))
 
     def _asked(self, effect: ev.Asked) -> None:
-        request = Request(self, effect)
+        request = Request(self.feed, effect)
         if self._serve is None:
             request.decline(error("NOT_SUPPORTED", "this peer answers no calls"))
         else:

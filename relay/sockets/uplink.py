@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from random import uniform
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from podsql.errors import Error, error
@@ -19,11 +19,9 @@ from podsql.relay import events as ev
 from podsql.relay.invite import RelayAddress
 from podsql.relay.keys import fingerprint
 from podsql.relay.sockets.dealer import Dealer, Turn, Wiring
+from podsql.relay.sockets.egress import Egress
 from podsql.relay.sockets.iothread import IoThread
 from podsql.relay.sockets.tunnel import Tunnel
-
-if TYPE_CHECKING:
-    from podsql.relay.sockets.endpoint import Egress
 
 _LOG: Final = logging.getLogger("podsql.relay")
 FIRST_WAIT: Final = 0.2
@@ -42,7 +40,7 @@ class Uplink:
         io: IoThread,
         dealer: Dealer,
         relay: RelayAddress,
-        egress: "Egress",
+        egress: Egress,
         secret: bytes,
         public: bytes,
         feed: Callable[[ev.Event], None],
