@@ -17,6 +17,9 @@ from podsql.relay.streams import StreamSource
 INLINE_BYTES = 256 * 1024
 """A result up to this size travels inside its reply."""
 
+STREAM_MEMORY = 16 << 20
+"""Sealed bytes of a stream that stay in memory; the rest goes to the spool."""
+
 
 @dataclass(kw_only=True)
 class Output:
@@ -56,7 +59,7 @@ class Output:
         stream, key = new_stream()
         self._sealer = ChunkSealer(stream, key)
         self.ticket = StreamTicket(stream=stream, key=key)
-        self.source = StreamSource(stream, folder=self.spool)
+        self.source = StreamSource(stream, folder=self.spool, memory=STREAM_MEMORY)
         self.on_stream()
 
     def _seal(self, data: bytes, *, final: bool) -> None:

@@ -1,15 +1,12 @@
 """A large result while the relay is killed again and again: one execution, every byte right."""
 
-import hashlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from podsql.demo.stage import Stage
@@ -19,12 +16,24 @@ BIG = os.environ.get("PODSQL_BIG") == "1"
 ROWS = (1 << 30) // 16 if BIG else (96 << 20) // 16
 KILLS = 5 if BIG else 3
 
+MAKE = """
+import sys
+import numpy as np, pyarrow as pa, pyarrow.parquet as pq
+rows, at = int(sys.argv[2]), np.random.default_rng(7)
+schema = pa.schema([("id", pa.int64()), ("noise", pa.int64())])
+with pq.ParquetWriter(sys.argv[1], schema) as out:
+    for start in range(0, rows, 1 << 20):
+        count = min(1 << 20, rows - start)
+        ids = np.arange(start, start + count, dtype=np.int64)
+        out.write_table(pa.table([ids, (ids * 2654435761) % (1 << 61)], schema=schema))
+"""
+
 
 @pytest.fixture
 def stage(tmp_path) -> Iterator[Stage]:
     path = tmp_path / "t.parquet"
-    noise = np.random.default_rng(7).integers(0, 1 << 60, ROWS, dtype=np.int64)
-    pq.write_table(pa.table({"id": np.arange(ROWS, dtype=np.int64), "noise": noise}), path)
+    # In a process of its own: this one's memory is what the test measures.
+    subprocess.run([sys.executable, "-c", MAKE, str(path), str(ROWS)], check=True)
     made = Stage(
         home=tmp_path, pods={"north": {"main.t": {"path": str(path)}}}, preset="open", service=False
     )
@@ -45,17 +54,15 @@ def rss_mb(pid: int) -> float:
 
 
 @pytest.mark.timeout(900)
-def test_attack_18_a_relay_killed_mid_stream_costs_nothing_but_time(stage, record_property):
+def test_attack_18_a_relay_killed_mid_stream_costs_nothing_but_time(stage):
     (pod,) = pids(f"podsql pod serve --config {stage.home}/north/pod.toml")
     with connect(stage.analyst, timeout=800) as con:
         cursor = con.execute("SELECT id, noise FROM t")
-        rows, kills, most, sums = 0, 0, [0.0, 0.0], [0, 0]
-        seen = hashlib.sha256()
+        rows, kills, most, total = 0, 0, [0.0, 0.0], 0
         for batch in cursor.fetch_record_batch():
             ids, noise = (column.to_numpy() for column in batch.columns)
-            sums[0] += int(ids.sum())
-            sums[1] ^= int(np.bitwise_xor.reduce(noise))
-            seen.update(ids.tobytes())
+            total += int(ids.sum())
+            assert (noise == (ids * 2654435761) % (1 << 61)).all()
             rows += batch.num_rows
             most = [max(most[0], rss_mb(os.getpid())), max(most[1], rss_mb(pod))]
             if kills < KILLS and rows > ROWS * (kills + 1) // (KILLS + 1):
@@ -63,13 +70,10 @@ def test_attack_18_a_relay_killed_mid_stream_costs_nothing_but_time(stage, recor
                 for relay in pids(f"podsql.relayd {stage.home}"):
                     os.kill(relay, signal.SIGKILL)
         (receipt,) = cursor.receipt
-    expected = pq.read_table(stage.home / "t.parquet")
     assert kills == KILLS
     assert rows == receipt.rows == ROWS
     assert receipt.executed == 1
-    assert sums[0] == ROWS * (ROWS - 1) // 2
-    assert sums[1] == int(np.bitwise_xor.reduce(expected["noise"].to_numpy()))
-    assert len(seen.digest()) == 32
-    record_property("rss_mb", most)
+    assert total == ROWS * (ROWS - 1) // 2
+    assert max(most) < 300
     if BIG:
         print(f"peak RSS: analyst {most[0]:.0f} MB, pod parent {most[1]:.0f} MB")
