@@ -24,7 +24,7 @@ from podsql.errors import (
 
 if TYPE_CHECKING:
     from podsql.driver import Connection, Cursor, connect
-    from podsql.local import local
+    from podsql.local_federation import local
 
 __version__: Final = "0.1.0"
 apilevel: Final = "2.0"
@@ -35,7 +35,7 @@ _LAZY: Final = {
     "connect": "podsql.driver",
     "Connection": "podsql.driver",
     "Cursor": "podsql.driver",
-    "local": "podsql.local",
+    "local": "podsql.local_federation",
 }
 
 __all__ = [
