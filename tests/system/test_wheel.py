@@ -1,0 +1,85 @@
+"""The built wheel in an empty environment, from a folder of wheels with hashes and no network."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory) -> Path:
+    """podsql and everything it needs, as wheels."""
+    folder = tmp_path_factory.mktemp("wheels")
+    subprocess.run(
+        [
+            sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check",
+            "--wheel-dir", folder, "--constraint", ROOT / "constraints.txt", f"{ROOT}[demo]",
+        ],
+        check=True,
+        cwd=folder,
+        timeout=280,
+    )  # fmt: skip
+    return folder
+
+
+def test_the_wheel_holds_every_package_and_no_links(wheels):
+    (wheel,) = wheels.glob("podsql-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        links = [
+            i.filename for i in archive.infolist() if (i.external_attr >> 16) & 0o170000 == 0o120000
+        ]
+    assert links == []
+    for part in (
+        "engine/pool.py",
+        "planner/rules/bind_tables.py",
+        "policy/presets/standard.toml",
+        "py.typed",
+    ):
+        assert f"podsql/{part}" in names
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"podsql"}
+
+
+def test_it_installs_without_a_network_and_runs_the_demo(wheels, tmp_path):
+    lines = []
+    for wheel in sorted(wheels.glob("*.whl")):
+        name, version = wheel.name.split("-")[:2]
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        lines.append(f"{name}=={version} --hash=sha256:{digest}")
+    (tmp_path / "requirements.txt").write_text("\n".join(lines) + "\n")
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / "bin" / "python"
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    subprocess.run(
+        [
+            python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index",
+            "--find-links", wheels, "--require-hashes", "-r", tmp_path / "requirements.txt",
+        ],
+        check=True,
+        cwd=tmp_path,
+        env={**environ, "PIP_CONFIG_FILE": os.devnull},
+        timeout=200,
+    )  # fmt: skip
+    done = subprocess.run(
+        [tmp_path / "env" / "bin" / "podsql", "demo", "--json"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environ,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    statements = json.loads(done.stdout)["statements"]
+    assert len(statements) >= 6
+    keys = {"sql", "rows", "equal", "ms", "bytes_per_pod", "refused"}
+    assert all(set(statement) == keys for statement in statements)
+    assert all(statement["equal"] or statement["refused"] for statement in statements)
