@@ -5,11 +5,15 @@ core. Rule to keep: bounded buffers both ways, and an end on one side ends the o
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 PIECE: Final = 256 * 1024
+FLUSH_SECONDS: Final = 1.0
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def carry(
@@ -28,7 +32,29 @@ async def carry(
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)
         for _, writer in (left, right):
-            writer.close()
+            await hang_up(writer)
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    """Close a connection once what was written has left, or after a moment."""
+    writer.close()
+    with contextlib.suppress(OSError, TimeoutError):
+        await asyncio.wait_for(writer.wait_closed(), FLUSH_SECONDS)
+    writer.transport.abort()
+
+
+def accepting(serve: Serve) -> Serve:
+    """``serve`` for ``asyncio.start_server``: ends quietly when the loop stops, never leaks."""
+
+    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await serve(reader, writer)
+        except asyncio.CancelledError:
+            pass  # the loop is stopping, and asyncio would report this as a fault
+        finally:
+            await hang_up(writer)
+
+    return accepted
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from podsql.errors import error
-from podsql.relay.sockets.bridge import LoopThread, carry
+from podsql.relay.sockets.bridge import LoopThread, accepting, carry
 
 log = logging.getLogger("podsql.relay")
 
@@ -55,7 +55,7 @@ class Edge:
     async def _serve(self) -> asyncio.AbstractServer:
         host, port = self._listen
         return await asyncio.start_server(
-            self._accepted,
+            accepting(self._accepted),
             None if host == "*" else host,
             port,
             ssl=self._context,
@@ -66,14 +66,12 @@ class Edge:
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         address = str(writer.get_extra_info("peername")[0])
         if self._live[address] >= PER_ADDRESS:
-            writer.close()
             return
         self._live[address] += 1
         try:
             await carry((reader, writer), await asyncio.open_connection(*self._target))
         except OSError as fault:
             log.warning("the edge cannot reach its relay: %s", fault.strerror)
-            writer.close()
         finally:
             self._live[address] -= 1
             self._live += Counter()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from podsql.errors import Error, error
-from podsql.relay.sockets.bridge import LoopThread, carry
+from podsql.relay.sockets.bridge import LoopThread, accepting, carry
 
 log = logging.getLogger("podsql.relay")
 
@@ -66,8 +66,8 @@ class Tunnel:
             self._folder = tempfile.TemporaryDirectory(prefix="podsql-tunnel-")
             path = str(Path(self._folder.name) / "relay")
             self.endpoint = f"ipc://{path}"
-            return await asyncio.start_unix_server(self._accepted, path)
-        server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
+            return await asyncio.start_unix_server(accepting(self._accepted), path)
+        server = await asyncio.start_server(accepting(self._accepted), "127.0.0.1", 0)
         self.endpoint = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         return server
 
@@ -75,20 +75,19 @@ class Tunnel:
         try:
             far = await asyncio.wait_for(self._dial(), DIAL_SECONDS)
         except Error as fault:
-            self._failed(fault, writer)
+            self._failed(fault)
         except ssl.SSLCertVerificationError as fault:
-            self._failed(_untrusted(self._host, fault.verify_message), writer)
+            self._failed(_untrusted(self._host, fault.verify_message))
         except TimeoutError:
-            self._failed(self._unreachable("did not answer in time"), writer)
+            self._failed(self._unreachable("did not answer in time"))
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as fault:
             reason = getattr(fault, "strerror", None) or "the connection broke"
-            self._failed(self._unreachable(str(reason)), writer)
+            self._failed(self._unreachable(str(reason)))
         else:
             await carry((reader, writer), far)
 
-    def _failed(self, fault: Error, writer: asyncio.StreamWriter) -> None:
+    def _failed(self, fault: Error) -> None:
         log.warning("no way to the relay: %s", fault.message)
-        writer.close()
         self._on_fault(fault)
 
     async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -102,7 +101,7 @@ class Tunnel:
             if self._context is not None:
                 await writer.start_tls(self._context, server_hostname=self._host)
         except BaseException:
-            writer.close()
+            writer.transport.abort()
             raise
         return reader, writer
 
