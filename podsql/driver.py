@@ -5,11 +5,12 @@ may be shared by threads, a cursor may not; ``cancel`` may be called from any th
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
+from uuid import UUID
 
 from podsql import errors
 from podsql.analyst.federation import Federation
@@ -175,6 +176,7 @@ class Cursor:
         self._batches: Iterator[pa.RecordBatch] | None = None
         self._schema: pa.Schema | None = None
         self._rows: list[tuple[Any, ...]] = []
+        self._types: list[str] = []
         self._at = 0
 
     # -- running -------------------------------------------------------------------------------
@@ -218,6 +220,7 @@ class Cursor:
             self._deliver(statement.rows(merger))
             self.connection.return_merger(merger)
         self.description = [_describe(field) for field in plan.columns]
+        self._types = [field.type for field in plan.columns]
 
     def _give_back(
         self, batches: "Iterator[pa.RecordBatch]", merger: Merger
@@ -334,7 +337,7 @@ class Cursor:
             batch = next(source, None)
             if batch is None:
                 return None
-            self._rows = _tuples(batch)
+            self._rows = _python_rows(batch, self._types)
             self._at = 0
         row = self._rows[self._at]
         self._at += 1
@@ -356,7 +359,7 @@ class Cursor:
         rows = self._rows[self._at :]
         self._rows, self._at = [], 0
         for batch in source:
-            rows.extend(_tuples(batch))
+            rows.extend(_python_rows(batch, self._types))
         return rows
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
@@ -425,8 +428,22 @@ class Cursor:
         self.close()
 
 
-def _tuples(batch: "pa.RecordBatch") -> list[tuple[Any, ...]]:
-    columns = [column.to_pylist() for column in batch.columns]
+_PYTHON: Final[dict[str, Callable[[Any], Any]]] = {"HUGEINT": int, "UHUGEINT": int, "UUID": UUID}
+"""Types whose wire form is not the Python value that DuckDB gives for them."""
+
+
+def _python_rows(batch: "pa.RecordBatch", types: Sequence[str]) -> list[tuple[Any, ...]]:
+    """The rows of a batch as Python values; DATA for one that Python's types cannot hold."""
+    try:
+        columns = [column.to_pylist() for column in batch.columns]
+    except (OverflowError, ValueError):
+        raise error(
+            "DATA", "a value is outside the range of Python's types", hint="fetch Arrow"
+        ) from None
+    for at, kind in enumerate(types):
+        convert = _PYTHON.get(kind)
+        if convert is not None:
+            columns[at] = [None if value is None else convert(value) for value in columns[at]]
     if not columns:
         return [()] * batch.num_rows
     return list(zip(*columns, strict=True))

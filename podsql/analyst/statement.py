@@ -73,6 +73,7 @@ class Statement:
     _deadline: float = 0.0
     _exchanges: list[Exchange] = field(default_factory=list)
     _cancelled: bool = False
+    _attempt: int = 0
 
     def prepare(self) -> Plan:
         """Bind and plan; asks pods only for offers. Later steps use the same plan."""
@@ -88,21 +89,31 @@ class Statement:
     def _rebind(self) -> None:
         """A pod has moved on: fetch the offers again, once."""
         self.federation.forget(self.purpose, self.project)
+        self._attempt += 1
         self._prepared = self._bind()
 
     def _bind(self) -> tuple[Plan, Bound]:
         bound = self.federation.bind(self.purpose, self.project, deadline=self._deadline)
-        plan = make_plan(self.sql, bound.catalog, self.parameters)
+        plan = self._plan(bound)
         options = plan.options
         if options.purpose is not None and options.purpose != self.purpose:
             self.purpose = options.purpose
             bound = self.federation.bind(self.purpose, self.project, deadline=self._deadline)
-            plan = make_plan(self.sql, bound.catalog, self.parameters)
+            plan = self._plan(bound)
         if options.timeout is not None:
             self._deadline = min(self._deadline, time.monotonic() + options.timeout)
         self._require_pods(plan, bound)
         self.plan = plan
         return plan, bound
+
+    def _plan(self, bound: Bound) -> Plan:
+        """Plan over what was offered; a table nobody present has may be an absent pod's."""
+        try:
+            return make_plan(self.sql, bound.catalog, self.parameters)
+        except Error as fault:
+            if bound.missing and fault.code in ("UNKNOWN_TABLE", "UNKNOWN_COLUMN"):
+                raise _missing(bound.missing) from None
+            raise
 
     def _require_pods(self, plan: Plan, bound: Bound) -> None:
         """Every pod that may hold rows of the statement must have made an offer."""
@@ -225,7 +236,7 @@ class Statement:
         left = max(0.0, self._deadline - time.monotonic())
         keys = self.federation.membership.keys
         head = RequestHead(
-            request_id=request_id(self.statement_id, stage.name, card.identity),
+            request_id=request_id(self.statement_id, stage.name, card.identity, self._attempt),
             statement_id=self.statement_id,
             pod=card.identity,
             analyst=keys.identity_public,
@@ -287,10 +298,16 @@ _ABSENT = frozenset({"POD_LOST", "TIMEOUT", "PODS_MISSING", "POD_FAILED", "UNKNO
 """Codes after which ``allow_partial`` may go on without the pod."""
 
 
-def request_id(statement_id: bytes, stage: str, pod: bytes) -> bytes:
-    """The same statement, stage and pod give the same id, so that asking again attaches."""
+def request_id(statement_id: bytes, stage: str, pod: bytes, attempt: int = 0) -> bytes:
+    """The same statement, stage and pod give the same id, so that asking again attaches.
+
+    A statement that was bound anew, because a pod offered something else by then, asks anew.
+    """
     return blake2b(
-        stage.encode() + b"\x00" + pod, digest_size=16, key=statement_id, person=b"ps-request"
+        b"%s\x00%s%d" % (stage.encode(), pod, attempt),
+        digest_size=16,
+        key=statement_id,
+        person=b"ps-request",
     ).digest()
 
 
@@ -303,6 +320,8 @@ def _signed(head: RequestHead, payload: bytes, seed: bytes, handshake: bytes) ->
 def _missing(missing: Mapping[str, Error]) -> Error:
     names = ", ".join(repr(name) for name in sorted(missing))
     first = missing[min(missing)]
+    if {fault.code for fault in missing.values()} == {"REVOKED"}:
+        return first
     return error(
         "PODS_MISSING",
         f"no answer from {names} ({first.code}: {first.message})",
