@@ -72,6 +72,14 @@ class RequestBook:
             )
         return Known(new=False, state=state, executed=executed, result_hash=result)
 
+    def knows(self, request_id: bytes) -> bool:
+        """Whether this id was ever begun here."""
+        with self._lock:
+            found = self._base.execute(
+                "SELECT 1 FROM requests WHERE request_id = ?", (request_id,)
+            ).fetchone()
+        return found is not None
+
     def finish(
         self, request_id: bytes, state: Literal["done", "failed"], result_hash: bytes
     ) -> None:

@@ -205,6 +205,8 @@ class Desk:
         self._held.add(ticket)
         try:
             if self._offers.current(person, head.purpose, head.project, now) != head.offer:
+                if self._book.knows(head.request_id):
+                    raise _used()
                 raise error("STALE_OFFER", "the pod offers something else by now")
             fragment = _fragment(payload)
             self._judge(ticket, fragment, payload.fragment)
@@ -325,11 +327,7 @@ class Desk:
         assert verdict is not None
         known = self._book.begin(head.request_id, ticket.query_hash, _now())
         if not known.new:
-            raise error(
-                "EXPIRED_RESULT",
-                f"this request id was already used here ({known.state}); its result is gone",
-                hint="send the statement again under a new id",
-            )
+            raise _used()
         ticket.recorded = True
         ticket.executed = known.executed
         ticket.output = Output(
@@ -493,6 +491,14 @@ class Desk:
                 result_hash=evidence.sha256.hex() if evidence else "",
             )
         )
+
+
+def _used() -> Error:
+    return error(
+        "EXPIRED_RESULT",
+        "this request id was already used here, and its result is gone",
+        hint="send the statement again under a new id",
+    )
 
 
 def _now() -> int:

@@ -38,7 +38,7 @@ def stage(tmp_path_factory) -> Iterator[Stage]:
         analysts=("ana", "eve"),
         preset="open",
         service=False,
-        limits={"memory_mb": 512, "seconds": 20.0},
+        limits={"memory_mb": 512, "seconds": 8.0},
     )
     try:
         made.build()
@@ -145,7 +145,7 @@ def test_attack_48_an_id_that_ran_before_a_restart_never_runs_again(con, stage):
     os.kill(pod_pid(stage, "north"), signal.SIGKILL)
     stage.serve_pod("north")
     fault = fault_of(lambda: con.attach(statement, SQL))
-    assert fault.code in ("EXPIRED_RESULT", "STALE_OFFER")
+    assert fault.code == "EXPIRED_RESULT"
     assert con.execute(SQL).fetchall() == ANSWER
     log = (stage.home / "north" / "state" / "audit.jsonl").read_text()
     assert log.count('"decision":"allow"') >= 2
@@ -155,11 +155,11 @@ def test_a_pod_killed_is_named_inside_the_deadline_and_may_be_left_out(con, stag
     assert con.execute(SQL).fetchall() == ANSWER
     os.kill(pod_pid(stage, "south"), signal.SIGKILL)
     began = time.monotonic()
-    fault = fault_of(lambda: con.execute(SQL, timeout=6))
-    assert time.monotonic() - began < 12
+    fault = fault_of(lambda: con.execute(SQL, timeout=4))
+    assert time.monotonic() - began < 10
     assert isinstance(fault, podsql.OperationalError)
     assert "south" in str(fault)
-    cursor = con.execute(f"{SQL} WITH (allow_partial = 1)", timeout=6)
+    cursor = con.execute(f"{SQL} WITH (allow_partial = 1)", timeout=4)
     assert cursor.fetchall() == [(sum(range(1000)),)]
     assert (cursor.pods, cursor.missing) == (("north",), ("south",))
     stage.serve_pod("south")
