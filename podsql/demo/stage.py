@@ -38,6 +38,9 @@ class Stage:
     service: bool = True
     preset: str = "standard"
     limits: Mapping[str, object] = field(default_factory=dict)
+    reached_at: str | None = None
+    """Where peers reach the relay, if not where it listens (``listen``)."""
+    listen: str = field(default_factory=lambda: f"tcp://127.0.0.1:{free_port()}")
     grants: dict[str, str] = field(default_factory=dict)
     """Table to the id of the grant that covers it."""
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -66,8 +69,8 @@ class Stage:
         peers = [(name, "pod") for name in self.pods]
         peers += [(name, "analyst") for name in self.analysts]
         peers += [("access", "service")] * self.service
-        endpoint = f"tcp://127.0.0.1:{free_port()}"
-        choice = RelayChoice(endpoint=endpoint, plan=plan_relay(endpoint, listen=endpoint))
+        endpoint = self.reached_at or self.listen
+        choice = RelayChoice(endpoint=endpoint, plan=plan_relay(endpoint, listen=self.listen))
         founded = found("newyork", self.home / "convener", choice, now=now, invites=peers)
         self.run(["federation", "serve", "--dir", str(self.home / "convener")], ready=1)
         for name, line in founded.invites:
