@@ -23,6 +23,7 @@ Gathered = Mapping[str, Mapping[str, pa.Table]]
 _PARSED: Final = 128
 """Statements kept parsed; a parse is bound afresh at every run, so it holds no rows."""
 
+_NARROW_ROWS = 100_000
 _SHUT = (
     "SET temp_directory = ''",
     "SET enable_external_access = false",
@@ -31,29 +32,67 @@ _SHUT = (
 )
 
 
+class Lane:
+    """One kept, locked connection and the statements it has parsed."""
+
+    def __init__(self, *settings: str) -> None:
+        self.connection = duckdb.connect()
+        for statement in (*NO_SURPRISES, *PINNED_SETTINGS, *settings, *_SHUT):
+            self.connection.execute(statement)
+        self._parsed: OrderedDict[str, duckdb.Statement] = OrderedDict()
+
+    def fetch(self, sql: str) -> pa.Table:
+        """The answer of one SELECT."""
+        try:
+            return self.connection.sql(self._statement(sql)).to_arrow_table()
+        except duckdb.Error as fault:
+            raise _fault(fault) from None
+
+    def _statement(self, sql: str) -> duckdb.Statement:
+        known = self._parsed.get(sql)
+        if known is None:
+            (known,) = self.connection.extract_statements(sql)
+            self._parsed[sql] = known
+            if len(self._parsed) > _PARSED:
+                self._parsed.popitem(last=False)
+        else:
+            self._parsed.move_to_end(sql)
+        return known
+
+
 class Merger:
     """Not for two threads at once: a connection's statements follow one another."""
 
     def __init__(self) -> None:
-        self._connection = duckdb.connect()
-        for statement in (*NO_SURPRISES, *PINNED_SETTINGS, *_SHUT):
-            self._connection.execute(statement)
+        # Waking threads costs more than they bring to the few rows most merges have.
+        self._narrow = Lane("SET threads = 1")
+        self._wide: Lane | None = None
         self._schemas: dict[tuple[str, ...], pa.Schema] = {}
-        self._parsed: OrderedDict[str, duckdb.Statement] = OrderedDict()
 
     def close(self) -> None:
-        """Give the connection up."""
-        self._connection.close()
+        """Give the connections up."""
+        self._narrow.connection.close()
+        if self._wide is not None:
+            self._wide.connection.close()
+
+    def _lane(self, gathered: Gathered) -> Lane:
+        rows = sum(table.num_rows for by_pod in gathered.values() for table in by_pod.values())
+        if rows <= _NARROW_ROWS:
+            return self._narrow
+        if self._wide is None:
+            self._wide = Lane()
+        return self._wide
 
     def run(self, plan: Plan, gathered: Gathered) -> pa.Table:
         """The answer, with the names of ``plan.columns``; DATA or OVERFLOW if it cannot be had."""
         names: list[str] = []
+        lane = self._lane(gathered)
         try:
-            relations = [self._register(stage, gathered, names) for stage in plan.stages]
-            return self._named(plan, self._fetch(_with_relations(plan, relations)))
+            relations = [self._register(lane, stage, gathered, names) for stage in plan.stages]
+            return self._named(plan, lane.fetch(_with_relations(plan, relations)))
         finally:
             for name in names:
-                self._connection.unregister(name)
+                lane.connection.unregister(name)
 
     def stream(
         self, plan: Plan, batches: Iterable[pa.RecordBatch]
@@ -73,13 +112,13 @@ class Merger:
         known = self._schemas.get(types)
         if known is None:
             selected = ", ".join(f"CAST(NULL AS {kind})" for kind in types)
-            known = self._fetch(f"SELECT {selected} LIMIT 0").schema
+            known = self._narrow.fetch(f"SELECT {selected} LIMIT 0").schema
             self._schemas[types] = known
         return pa.schema(
             [pa.field(f.name, found.type) for f, found in zip(fields, known, strict=True)]
         )
 
-    def _register(self, stage: Stage, gathered: Gathered, names: list[str]) -> str:
+    def _register(self, lane: Lane, stage: Stage, gathered: Gathered, names: list[str]) -> str:
         """Register the stage's rows; the CTE that gives them their declared types."""
         schema = self.schema(stage.fields)
         parts = []
@@ -92,27 +131,10 @@ class Merger:
         empty = pa.schema([pa.field("_pod", pa.string()), *schema])
         whole = pa.concat_tables(parts) if parts else empty.empty_table()
         name = f"{stage.name}_wire"
-        self._connection.register(name, whole)
+        lane.connection.register(name, whole)
         names.append(name)
         columns = ", ".join(["_pod", *(_typed(f) for f in stage.fields)])
         return f"{stage.name} AS (SELECT {columns} FROM {name})"
-
-    def _fetch(self, sql: str) -> pa.Table:
-        try:
-            return self._connection.sql(self._statement(sql)).to_arrow_table()
-        except duckdb.Error as fault:
-            raise _fault(fault) from None
-
-    def _statement(self, sql: str) -> duckdb.Statement:
-        known = self._parsed.get(sql)
-        if known is None:
-            (known,) = self._connection.extract_statements(sql)
-            self._parsed[sql] = known
-            if len(self._parsed) > _PARSED:
-                self._parsed.popitem(last=False)
-        else:
-            self._parsed.move_to_end(sql)
-        return known
 
     def _named(self, plan: Plan, answer: pa.Table) -> pa.Table:
         return answer.rename_columns([f.name for f in plan.columns])
