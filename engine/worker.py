@@ -18,6 +18,7 @@ import pyarrow.dataset
 
 from podsql.engine.faults import code_of
 from podsql.engine.job import Dataset
+from podsql.engine.limits import Limits
 from podsql.engine.lock import connect_read_only, lock, prove_locked
 from podsql.engine.pipe import (
     NUMBER,
@@ -34,6 +35,8 @@ from podsql.engine.statement import run_statement
 from podsql.errors import Error
 
 _SEND_BYTES: Final = 256 * 1024
+ROW_GROUP: Final = 122_880
+"""Rows that one DuckDB thread takes at a time."""
 """Frames gather until a piece this long is among them."""
 
 _encode = msgspec.msgpack.encode
@@ -71,10 +74,20 @@ def open_database(configure: Configure) -> duckdb.DuckDBPyConnection:
     con = connect_read_only(Path(configure.database))
     for dataset in configure.datasets:
         register(con, dataset)
-    lock(con, configure.limits)
+    lock(con, _fitting(con, configure))
     prove_locked(con, Path(configure.database))
     warm_up(con)
     return con
+
+
+def _fitting(con: duckdb.DuckDBPyConnection, configure: Configure) -> Limits:
+    """As many threads as the largest table can keep busy: DuckDB hands out whole row groups."""
+    limits = configure.limits
+    if configure.datasets:
+        return limits  # their size is not known before they are read
+    (largest,) = con.execute("SELECT max(estimated_size) FROM duckdb_tables()").fetchall()[0]
+    useful = 1 + int(largest or 0) // ROW_GROUP
+    return msgspec.structs.replace(limits, threads=min(limits.threads, useful))
 
 
 def register(con: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
