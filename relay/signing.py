@@ -4,9 +4,9 @@ Rule to keep: the signed bytes are kept and read as received, never encoded agai
 canonical, so a re-encoded document is another document.
 """
 
+from functools import lru_cache
 from typing import Final
 
-from nacl.bindings import crypto_sign_seed_keypair
 from nacl.exceptions import CryptoError
 from nacl.signing import SigningKey, VerifyKey
 
@@ -18,9 +18,15 @@ CONTEXT: Final = "podsql/{kind}/1"
 
 def sign(kind: str, body: bytes, seed: bytes) -> Signed:
     """Sign ``body`` as a document of ``kind``."""
-    public, _ = crypto_sign_seed_keypair(seed)
-    signature = SigningKey(seed).sign(_message(kind, body)).signature
-    return Signed(kind=kind, body=body, signer=public, signature=signature)
+    key = _signing_key(seed)
+    signature = key.sign(_message(kind, body)).signature
+    return Signed(kind=kind, body=body, signer=bytes(key.verify_key), signature=signature)
+
+
+@lru_cache(maxsize=64)
+def _signing_key(seed: bytes) -> SigningKey:
+    """Deriving a key pair costs as much as a signature; a process signs with one or two seeds."""
+    return SigningKey(seed)
 
 
 def verify(document: Signed, kind: str, signer: bytes | None = None) -> bytes:
