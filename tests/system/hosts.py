@@ -3,13 +3,10 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-PODSQL = Path(sys.executable).with_name("podsql")
 
 
 def usable() -> str:
@@ -34,6 +31,7 @@ class Host:
     namespace: str
     address: str
     home: Path
+    podsql: Path
     running: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def environ(self) -> dict[str, str]:
@@ -41,7 +39,7 @@ class Host:
         return {**kept, "HOME": str(self.home)}
 
     def command(self, arguments: list[str]) -> list[str]:
-        return ["ip", "netns", "exec", self.namespace, str(PODSQL), *arguments]
+        return ["ip", "netns", "exec", self.namespace, str(self.podsql), *arguments]
 
     def run(self, *arguments: str, timeout: float = 60.0, **environ: str) -> str:
         """A ``podsql`` command of this host; its stdout."""
@@ -123,7 +121,7 @@ def ip(*arguments: str) -> None:
 
 
 @contextmanager
-def hosts(folder: Path, *names: str) -> Iterator[dict[str, Host]]:
+def hosts(folder: Path, podsql: Path, *names: str) -> Iterator[dict[str, Host]]:
     """One namespace a name, on a bridge in a namespace of its own."""
     tag = f"ps{os.getpid()}"
     bridge = f"{tag}-hub"
@@ -135,7 +133,7 @@ def hosts(folder: Path, *names: str) -> Iterator[dict[str, Host]]:
         for number, name in enumerate(names, 1):
             home = folder / name
             home.mkdir()
-            host = Host(name, f"{tag}-{name}", f"10.77.0.{number}", home)
+            host = Host(name, f"{tag}-{name}", f"10.77.0.{number}", home, podsql)
             made[name] = host
             ip("netns", "add", host.namespace)
             ip(

@@ -57,8 +57,8 @@ def first_answer(analyst: Host, **environ: str) -> list[dict[str, object]]:
         assert time.monotonic() < deadline, done.stderr + log
 
 
-def test_three_hosts_six_commands_nobody_but_the_relay_listens(tmp_path):
-    with hosts(tmp_path, "relay", "pod", "ana") as net:
+def test_three_hosts_six_commands_nobody_but_the_relay_listens(tmp_path, installed):
+    with hosts(tmp_path, installed, "relay", "pod", "ana") as net:
         relay, pod, ana = net["relay"], net["pod"], net["ana"]
         relay.open_port(5555)
         write_visits(pod.home / "visits.csv")
@@ -130,8 +130,8 @@ while True:
 """
 
 
-def test_through_a_proxy_that_lets_only_connect_to_443_out_with_a_private_ca(tmp_path):
-    with hosts(tmp_path, "relay", "proxy", "pod", "ana") as net:
+def test_through_a_proxy_that_lets_only_connect_to_443_out_with_a_private_ca(tmp_path, installed):
+    with hosts(tmp_path, installed, "relay", "proxy", "pod", "ana") as net:
         relay, proxy, pod, ana = net["relay"], net["proxy"], net["pod"], net["ana"]
         relay.open_port(443)
         proxy.open_port(3128)

@@ -4,30 +4,8 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 import venv
 import zipfile
-from pathlib import Path
-
-import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory) -> Path:
-    """podsql and everything it needs, as wheels."""
-    folder = tmp_path_factory.mktemp("wheels")
-    subprocess.run(
-        [
-            sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check",
-            "--wheel-dir", folder, "--constraint", ROOT / "constraints.txt", f"{ROOT}[demo]",
-        ],
-        check=True,
-        cwd=folder,
-        timeout=280,
-    )  # fmt: skip
-    return folder
 
 
 def test_the_wheel_holds_every_package_and_no_links(wheels):
