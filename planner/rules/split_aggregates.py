@@ -85,6 +85,8 @@ def _count(call: Call, partials: Partials, type_of: TypeOf) -> str:
     partial = partials.add(
         f"{call.name}({spelled})", call.arguments, call.condition, "BIGINT", "additive"
     )
+    if call.name == "count_if":
+        return f"sum({partial})"  # DuckDB's count_if is a sum: NULL over no values, not 0
     return f"coalesce(sum({partial}), 0)"
 
 
