@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "relay"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
-from conftest import World
+from relay_world import World
 from test_three_hosts import certificates
 
 from podsql.errors import Error

@@ -105,7 +105,7 @@ def test_three_malformed_frames_mute_a_key_for_a_minute(world):
 
 
 def test_attack_16_a_peer_that_does_not_read_fills_its_own_queue_only(tmp_path):
-    from conftest import World
+    from relay_world import World
 
     world = World(tmp_path, RelayLimits(window_bytes=4096, queue_bytes=8192))
     world.greet("ana", "north", "south")
@@ -119,7 +119,7 @@ def test_attack_16_a_peer_that_does_not_read_fills_its_own_queue_only(tmp_path):
 
 
 def test_an_acknowledgement_opens_the_window_again(tmp_path):
-    from conftest import World
+    from relay_world import World
 
     world = World(tmp_path, RelayLimits(window_bytes=2500))
     world.greet("ana", "north")
@@ -214,7 +214,7 @@ def test_attack_24_an_older_foreign_expired_or_cut_manifest_changes_nothing(worl
 
 
 def test_a_sender_over_its_rate_is_told_when_to_try_again(tmp_path):
-    from conftest import World
+    from relay_world import World
 
     world = World(tmp_path, RelayLimits(messages_per_second=2))
     world.greet("ana", "north")
@@ -282,7 +282,7 @@ def test_strikes_far_apart_do_not_mute():
     )
 )
 def test_whatever_arrives_the_books_balance_and_no_source_is_forged(tmp_path_factory, frames):
-    from conftest import World
+    from relay_world import World
 
     world = World(tmp_path_factory.mktemp("world"))
     world.greet("ana", "north", "newcomer")
