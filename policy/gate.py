@@ -15,11 +15,12 @@ from podsql.planner.fragment import Aggregate, Field, Fragment, Rows, encode_fra
 from podsql.planner.offer import ColumnOffer, TableOffer
 from podsql.policy.denial import Denial
 from podsql.policy.document import Policy, PolicyLimits, Release, policy_hash
+from podsql.policy.entity import entity_rights
 from podsql.policy.grants import granted_release
 from podsql.policy.guard import guard_column
-from podsql.policy.joins import require_joins
+from podsql.policy.joins import Pair, require_joins
 from podsql.policy.person import Person, require_person
-from podsql.policy.reading import read
+from podsql.policy.reading import Derived, read
 from podsql.policy.regenerate import aggregate_sql, read_outputs, rows_sql
 from podsql.policy.rights import PodTable, TableRights, disclosures, strictest, table_rights
 from podsql.policy.roles import (
@@ -167,13 +168,14 @@ class Gate:
         if isinstance(fragment, Aggregate) and fragment.masked:
             raise Denial("FRAGMENT_KIND")
         outputs = read_outputs(fragment)
-        scope = bind(read(fragment, self.policy.limits), self._rights, self.pod)
-        open_rows = all(_leaves_by_row(source, scope, release) for source in protected(scope))
-        require_functions(scope, self.policy, guarded=not open_rows)
-        require_predicates(scope, self.policy)
-        conditions = [term for source in scope.sources for term in source.conditions]
-        require_no_aggregates((*conditions, *scope.where))
-        pairs = require_joins(scope, self.policy)
+
+        def derive(inner: Scope, derived: Derived) -> TableRights:
+            leaves = self._check_source(inner, release)[0]
+            return entity_rights(inner, derived, self.policy, open_rows=leaves)
+
+        reading = read(fragment, self.policy.limits)
+        scope = bind(reading, self._rights, self.pod, derive)
+        open_rows, pairs = self._check_source(scope, release)
         guard = None
         if isinstance(fragment, Rows):
             require_no_aggregates(scope.outputs)
@@ -199,10 +201,19 @@ class Gate:
             fields=tuple(output.field for output in outputs),
             release="rows" if guard is None else "sdc_local",
             min_units=0 if guard is None else self.policy.output.min_units,
-            tables=tuple(sorted({source.rights.table.name for source in scope.sources})),
+            tables=tuple(sorted(scope.tables)),
             limits=self.policy.limits,
             max_rows=self.policy.output.max_rows,
         )
+
+    def _check_source(self, scope: Scope, release: Release | None) -> tuple[bool, tuple[Pair, ...]]:
+        """Functions, conditions and joins of a source; whether its rows may leave, and its joins."""
+        open_rows = all(_leaves_by_row(source, scope, release) for source in protected(scope))
+        require_functions(scope, self.policy, guarded=not open_rows)
+        require_predicates(scope, self.policy)
+        conditions = [term for source in scope.sources for term in source.conditions]
+        require_no_aggregates((*conditions, *scope.where))
+        return open_rows, require_joins(scope, self.policy)
 
     def _offer(self, rights: TableRights, release: Release) -> TableOffer:
         # A unit that is not listed, or a key hidden by the policy, is not named to the analyst.

@@ -82,7 +82,7 @@ def _require_allowed_pair(
 
 
 def _name(column: exp.Column, scope: Scope) -> str:
-    return f"{scope.source(column).rights.table.name}.{column.name}".lower()
+    return scope.column(column).origin.lower()
 
 
 def _qualified(text: str) -> str:

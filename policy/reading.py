@@ -5,7 +5,7 @@ listed nodes, within limits; placeholders are already the fragment's typed liter
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import sqlglot
@@ -46,6 +46,8 @@ class TableUse:
     """``from``, ``inner``, ``left``, ``right``, ``full``, ``semi``, ``anti`` or ``cross``."""
     on: exp.Expr | None = None
     using: tuple[str, ...] = ()
+    derived: "Derived | None" = None
+    """What stands in place of a table; ``schema`` and ``table`` are empty then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,16 @@ class Reading:
     tables: tuple[TableUse, ...]
     where: exp.Expr | None
     outputs: tuple[exp.Expr, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derived:
+    """``(SELECT key AS name, …, aggregate AS name, … FROM … GROUP BY key, …)`` in FROM."""
+
+    reading: Reading
+    names: tuple[str, ...]
+    keys: frozenset[int]
+    """Places of the outputs that are group keys."""
 
 
 def read(fragment: Aggregate | Rows, limits: PolicyLimits) -> Reading:
@@ -78,21 +90,14 @@ def read(fragment: Aggregate | Rows, limits: PolicyLimits) -> Reading:
     outputs = tuple(_expression(column.sql) for column in columns)
     tables = _tables(source)
     where = source.args.get("where")
-    roots = [*outputs, *(use.on for use in tables if use.on is not None)]
-    if where is not None:
-        roots.append(where)
+    roots = [*outputs, *_roots(tables, where)]
     for root in roots:
         require_listed(root)
     _require_small(roots, limits)
     _require_agreement(texts, source, outputs)
-    lowered = _lower(fragment.literals)
-    condition = None if where is None else _fill(where.this, lowered)
-    return Reading(
-        tables=tuple(
-            use if use.on is None else _with_on(use, _fill(use.on, lowered)) for use in tables
-        ),
-        where=condition,
-        outputs=tuple(_fill(output, lowered) for output in outputs),
+    condition = None if where is None else where.this
+    return _filled(
+        Reading(tables=tables, where=condition, outputs=outputs), _lower(fragment.literals)
     )
 
 
@@ -147,7 +152,19 @@ def _expression(text: str) -> exp.Expr:
     return found
 
 
-def _tables(source: exp.Select) -> tuple[TableUse, ...]:
+def _roots(tables: tuple[TableUse, ...], where: exp.Expr | None) -> list[exp.Expr]:
+    """Every expression of a source, those of derived tables included."""
+    roots = [use.on for use in tables if use.on is not None]
+    if where is not None:
+        roots.append(where)
+    for use in tables:
+        if use.derived is not None:
+            inner = use.derived.reading
+            roots += [*inner.outputs, *_roots(inner.tables, inner.where)]
+    return roots
+
+
+def _tables(source: exp.Select, *, nested: bool = False) -> tuple[TableUse, ...]:
     start = source.args.get("from_")
     if start is None:
         raise Denial("STATEMENT")
@@ -155,16 +172,26 @@ def _tables(source: exp.Select) -> tuple[TableUse, ...]:
     joins = [*(first.args.get("joins") or ()), *(source.args.get("joins") or ())]
     if len(joins) > JOINS:
         raise Denial("LIMIT")
-    uses = [_table(first, kind="from", join=None)]
+    uses = [_table(first, kind="from", join=None, nested=nested)]
     for join in joins:
-        uses.append(_table(join.this, kind=_join_kind(join), join=join))
+        uses.append(_table(join.this, kind=_join_kind(join), join=join, nested=nested))
     folded = [use.alias.lower() for use in uses]
     if len(set(folded)) != len(folded):
         raise Denial("BAD_NAME")
     return tuple(uses)
 
 
-def _table(node: exp.Expr, *, kind: str, join: exp.Join | None) -> TableUse:
+def _table(node: exp.Expr, *, kind: str, join: exp.Join | None, nested: bool) -> TableUse:
+    if type(node) is exp.Subquery and not nested:
+        return TableUse(
+            schema="",
+            table="",
+            alias=_derived_alias(node),
+            kind=kind,
+            on=None if join is None else join.args.get("on"),
+            using=() if join is None else tuple(_using(join)),
+            derived=_derived(node),
+        )
     if type(node) is not exp.Table:
         raise Denial("SUBQUERY_ROWS" if isinstance(node, exp.Subquery) else "JOIN_INPUT")
     if not isinstance(node.this, exp.Identifier):
@@ -188,6 +215,56 @@ def _table(node: exp.Expr, *, kind: str, join: exp.Join | None) -> TableUse:
         kind=kind,
         on=None if join is None else join.args.get("on"),
         using=() if join is None else tuple(_using(join)),
+    )
+
+
+def _derived_alias(node: exp.Subquery) -> str:
+    alias = node.args.get("alias")
+    if any(value for name, value in node.args.items() if name not in ("this", "alias")):
+        raise Denial("SUBQUERY_ROWS")
+    if (
+        type(alias) is not exp.TableAlias
+        or alias.args.get("columns")
+        or not isinstance(alias.this, exp.Identifier)
+    ):
+        raise Denial("BAD_NAME")
+    return alias.name
+
+
+def _derived(node: exp.Subquery) -> Derived:
+    """One plain SELECT with GROUP BY; each key stands in its list, each output has a name."""
+    select = node.this
+    if type(select) is not exp.Select:
+        raise Denial("SUBQUERY_ROWS")
+    group = select.args.get("group")
+    named = ("expressions", "from_", "joins", "where", "group")
+    if group is None or any(v for n, v in select.args.items() if n not in named):
+        raise Denial("SUBQUERY_ROWS")
+    if any(value for name, value in group.args.items() if name != "expressions"):
+        raise Denial("SUBQUERY_ROWS")
+    if len(select.expressions) > COLUMNS:
+        raise Denial("LIMIT")
+    names, outputs = [], []
+    for one in select.expressions:
+        if type(one) is not exp.Alias or not isinstance(one.args["alias"], exp.Identifier):
+            raise Denial("BAD_NAME")
+        names.append(one.alias)
+        outputs.append(one.this)
+    folded = {name.lower() for name in names}
+    if len(folded) != len(names) or not all(name and name.isprintable() for name in names):
+        raise Denial("BAD_NAME")
+    keys = {outputs.index(key) if key in outputs else -1 for key in group.expressions}
+    if -1 in keys or not all(isinstance(outputs[key], exp.Column) for key in keys):
+        raise Denial("GROUP_KEY_ROLE")
+    where = select.args.get("where")
+    return Derived(
+        reading=Reading(
+            tables=_tables(select, nested=True),
+            where=None if where is None else where.this,
+            outputs=tuple(outputs),
+        ),
+        names=tuple(names),
+        keys=frozenset(keys),
     )
 
 
@@ -277,7 +354,21 @@ def _fill(root: exp.Expr, lowered: list[exp.Expr]) -> exp.Expr:
     return filled
 
 
-def _with_on(use: TableUse, on: exp.Expr) -> TableUse:
-    return TableUse(
-        schema=use.schema, table=use.table, alias=use.alias, kind=use.kind, on=on, using=use.using
+def _filled(reading: Reading, lowered: list[exp.Expr]) -> Reading:
+    """With the fragment's literals in place of its placeholders."""
+
+    def use_of(use: TableUse) -> TableUse:
+        on, derived = use.on, use.derived
+        return replace(
+            use,
+            on=None if on is None else _fill(on, lowered),
+            derived=None
+            if derived is None
+            else replace(derived, reading=_filled(derived.reading, lowered)),
+        )
+
+    return Reading(
+        tables=tuple(use_of(use) for use in reading.tables),
+        where=None if reading.where is None else _fill(reading.where, lowered),
+        outputs=tuple(_fill(output, lowered) for output in reading.outputs),
     )

@@ -15,6 +15,7 @@ from podsql.planner.wire_types import is_enum, known_type, wire_type
 from podsql.policy.denial import Denial
 from podsql.policy.guard import GUARD
 from podsql.policy.nodes import TYPES
+from podsql.policy.reading import Derived
 from podsql.policy.scope import Scope, Source
 
 GROUPING_ID = "grouping_id"
@@ -170,13 +171,24 @@ def _select(scope: Scope, projections: list[exp.Expr]) -> exp.Select:
     return select
 
 
-def _table(source: Source) -> exp.Table:
+def _table(source: Source) -> exp.Table | exp.Subquery:
+    alias = exp.TableAlias(this=exp.to_identifier(source.use.alias, quoted=True))
+    if source.inner is not None and source.use.derived is not None:
+        return exp.Subquery(this=_derived(source.inner, source.use.derived), alias=alias)
     schema, _, name = source.rights.table.name.partition(".")
     return exp.Table(
         this=exp.to_identifier(name, quoted=True),
         db=exp.to_identifier(schema, quoted=True),
-        alias=exp.TableAlias(this=exp.to_identifier(source.use.alias, quoted=True)),
+        alias=alias,
     )
+
+
+def _derived(inner: Scope, derived: Derived) -> exp.Select:
+    values = zip(inner.outputs, derived.names, strict=True)
+    select = _select(inner, [_alias(value.copy(), name) for value, name in values])
+    keys = [inner.outputs[place].copy() for place in sorted(derived.keys)]
+    select.set("group", exp.Group(expressions=keys))
+    return select
 
 
 def _join(source: Source) -> exp.Join:

@@ -1,6 +1,6 @@
 """What the policy document says about one table of the pod. Rule to keep: unlisted means absent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from podsql.errors import error
@@ -33,6 +33,8 @@ class ColumnRights:
     type: str
     roles: frozenset[str] | None
     aggregates: frozenset[str] | None
+    origin: str
+    """``schema.table.column`` of the pod's own table; empty for a value computed from several."""
 
     def may(self, role: str) -> bool:
         """Whether the column has ``role``."""
@@ -73,7 +75,9 @@ def table_rights(policy: Policy, table: PodTable) -> TableRights | None:
         rules = named if named is not None else listed.get("*")
         if rules is not None:
             is_unit = unit is not None and folded == unit.lower()
-            columns[folded] = _column(column, rules, is_unit=is_unit, named=named is not None)
+            columns[folded] = _column(
+                table.name, column, rules, is_unit=is_unit, named=named is not None
+            )
     if not columns:
         return None
     public = table.kind == "reference" if clause.public is None else clause.public
@@ -143,10 +147,12 @@ def _unit(clause: TableClause, table: PodTable) -> str | None:
 
 
 def _without_roles(column: ColumnRights) -> ColumnRights:
-    return ColumnRights(name=column.name, type=column.type, roles=None, aggregates=None)
+    return replace(column, roles=None, aggregates=None)
 
 
-def _column(column: Field, rules: ColumnClause, *, is_unit: bool, named: bool) -> ColumnRights:
+def _column(
+    table: str, column: Field, rules: ColumnClause, *, is_unit: bool, named: bool
+) -> ColumnRights:
     roles = None if rules.roles is None else frozenset(rules.roles)
     if is_unit and roles is not None:
         # A unit covered only by "*" is not thereby given the roles of ordinary columns.
@@ -156,4 +162,5 @@ def _column(column: Field, rules: ColumnClause, *, is_unit: bool, named: bool) -
         type=column.type,
         roles=roles,
         aggregates=None if rules.aggregates is None else frozenset(rules.aggregates),
+        origin=f"{table}.{column.name}",
     )

@@ -166,11 +166,12 @@ def _require_comparable(term: exp.Expr, scope: Scope, policy: Policy) -> None:
         if asks_null or allowed is None:
             continue
         for one in found.values():
-            table = scope.source(one).rights.table.name
-            names = {one.name.lower(), f"{table}.{one.name}".lower()}
-            if scope.column(one).roles is not None and not names & {
-                text.lower() for text in allowed
-            }:
+            rights = scope.column(one)
+            # A value computed from several columns carries its own roles, and no listed name.
+            if rights.roles is None or not rights.origin:
+                continue
+            origin = rights.origin.lower()
+            if not {origin, origin.rpartition(".")[2]} & {text.lower() for text in allowed}:
                 raise Denial("FILTER_ROLE")
 
 

@@ -4,14 +4,14 @@ Rule to keep: after ``bind`` every column in a tree is ``"alias"."column"`` of a
 whatever follows (roles, guard, regeneration) works on resolved names only.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
 from podsql.policy.denial import Denial
 from podsql.policy.nodes import conjuncts
-from podsql.policy.reading import Reading, TableUse
+from podsql.policy.reading import Derived, Reading, TableUse
 from podsql.policy.rights import ColumnRights, TableRights
 
 
@@ -22,6 +22,8 @@ class Source:
     use: TableUse
     rights: TableRights
     conditions: tuple[exp.Expr, ...] = ()
+    inner: "Scope | None" = None
+    """Of a derived table: what it is made of."""
 
     @property
     def hidden(self) -> bool:
@@ -45,6 +47,14 @@ class Scope:
         """The rights on a resolved column."""
         return self.source(column).rights.columns[column.name.lower()]
 
+    @property
+    def tables(self) -> frozenset[str]:
+        """Names of the pod's tables that are read, also within derived ones."""
+        found: set[str] = set()
+        for source in self.sources:
+            found |= {source.rights.table.name} if source.inner is None else source.inner.tables
+        return frozenset(found)
+
     def trees(self) -> tuple[exp.Expr, ...]:
         """Every expression of the fragment."""
         conditions = [term for found in self.sources for term in found.conditions]
@@ -60,19 +70,29 @@ class Scope:
         )
 
 
-def bind(reading: Reading, tables: Mapping[str, TableRights], pod: str) -> Scope:
+Derive = Callable[[Scope, Derived], TableRights]
+"""The rights on a derived table, given what it is made of."""
+
+
+def bind(reading: Reading, tables: Mapping[str, TableRights], pod: str, derive: Derive) -> Scope:
     """Resolve every name of ``reading`` among ``tables`` (by lower-case ``schema.table``)."""
     sources: list[Source] = []
     merged: dict[str, str] = {}
     for use in reading.tables:
-        rights = tables.get(f"{use.schema or 'main'}.{use.table}".lower())
-        if rights is None:
-            raise Denial("DENIED_TABLE")
-        plain = Source(use=use, rights=rights)
+        inner = None
+        if use.derived is not None:
+            inner = bind(use.derived.reading, tables, pod, derive)
+            rights = derive(inner, use.derived)
+        else:
+            found = tables.get(f"{use.schema or 'main'}.{use.table}".lower())
+            if found is None:
+                raise Denial("DENIED_TABLE")
+            rights = found
+        plain = Source(use=use, rights=rights, inner=inner)
         conditions = [_using_term(name, sources, plain, merged) for name in use.using]
         visible = [found for found in sources if not found.hidden] + [plain]
         conditions += [_resolve(term, visible, merged, pod) for term in conjuncts(use.on)]
-        sources.append(Source(use=use, rights=rights, conditions=tuple(conditions)))
+        sources.append(replace(plain, conditions=tuple(conditions)))
     visible = [found for found in sources if not found.hidden]
     return Scope(
         sources=tuple(sources),

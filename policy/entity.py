@@ -1,0 +1,135 @@
+"""The rights on a derived table that is grouped by its privacy unit (relation state ENTITY).
+
+Grouping by the unit releases nothing: each row is still about one unit, so the threshold waits for
+the aggregate around it (Snowflake calls this deferral). Rule to keep: a column computed here may
+be used for no more than the columns it was computed from.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from sqlglot import exp
+
+from podsql.planner.fragment import Field
+from podsql.policy.denial import Denial
+from podsql.policy.document import Policy
+from podsql.policy.functions import aggregate
+from podsql.policy.reading import Derived
+from podsql.policy.rights import ColumnRights, PodTable, TableRights
+from podsql.policy.roles import (
+    protected,
+    require_aggregates,
+    require_no_aggregates,
+    require_output,
+)
+from podsql.policy.scope import Scope
+
+COUNTED: Final = frozenset({"dimension", "filter"})
+SUMMED: Final = frozenset({"measure"})
+COMPUTED: Final = "DOUBLE"
+"""Never a lossless target of a cast, so that nothing built on the value passes as plain."""
+
+
+def entity_rights(
+    inner: Scope, derived: Derived, policy: Policy, *, open_rows: bool
+) -> TableRights:
+    """Rights on ``derived``. ``open_rows``: everything it reads may leave row by row."""
+    keys = [inner.outputs[place] for place in sorted(derived.keys)]
+    values = [out for place, out in enumerate(inner.outputs) if place not in derived.keys]
+    require_no_aggregates(keys)
+    require_aggregates(values)
+    for value in values:
+        require_output(value, inner, policy)
+    owners = protected(inner)
+    columns = dict(_columns(inner, derived, free=open_rows or not owners))
+    base = owners[0].rights if owners else inner.sources[0].rights
+    table = PodTable(
+        name=base.table.name,
+        kind=base.table.kind,
+        columns=tuple(Field(column.name, column.type) for column in columns.values()),
+        numbered=False,
+    )
+    if open_rows or not owners:
+        return TableRights(
+            table=table,
+            columns=columns,
+            release=base.release,
+            rows=frozenset(columns),
+            unit=None,
+            public=not owners,
+        )
+    return TableRights(
+        table=table,
+        columns=columns,
+        release=base.release,
+        rows=frozenset(),
+        unit=_unit(inner, derived),
+        public=False,
+    )
+
+
+def _unit(inner: Scope, derived: Derived) -> str:
+    """The key that names the unit: only one protected table, grouped by its unit."""
+    (owner, *others) = protected(inner)
+    outer = any(source.use.kind in ("right", "full") for source in inner.sources)
+    if others or outer or owner.hidden or owner.rights.unit is None:
+        raise Denial("SUBQUERY_ROWS")
+    for place in derived.keys:
+        key = inner.outputs[place]
+        if (
+            isinstance(key, exp.Column)
+            and key.table == owner.use.alias
+            and key.name == owner.rights.unit
+        ):
+            return derived.names[place]
+    raise Denial("SUBQUERY_ROWS")
+
+
+def _columns(inner: Scope, derived: Derived, *, free: bool) -> Iterator[tuple[str, ColumnRights]]:
+    for place, (name, tree) in enumerate(zip(derived.names, inner.outputs, strict=True)):
+        if place in derived.keys and isinstance(tree, exp.Column):
+            own = inner.column(tree)
+            yield (
+                name.lower(),
+                ColumnRights(
+                    name=name,
+                    type=own.type,
+                    roles=own.roles,
+                    aggregates=own.aggregates,
+                    origin=own.origin,
+                ),
+            )
+        else:
+            yield (
+                name.lower(),
+                ColumnRights(
+                    name=name,
+                    type=COMPUTED,
+                    roles=None if free else _roles(tree),
+                    aggregates=None if free else _aggregates(tree, inner),
+                    origin="",
+                ),
+            )
+
+
+def _roles(tree: exp.Expr) -> frozenset[str]:
+    """A FILTER inside would tell units apart without being counted as a contribution."""
+    if tree.find(exp.Filter) is not None:
+        raise Denial("PREDICATE_IN_AGG")
+    found = aggregate(tree)
+    if found is not None and isinstance(tree, exp.Count) and isinstance(tree.this, exp.Star):
+        return COUNTED | SUMMED
+    families = {one[1] for node in tree.walk() if (one := aggregate(node)) is not None}
+    if families == {"count"}:
+        return COUNTED
+    # Anything but the bare aggregate could compare a measure, or mark one unit.
+    if found is None or found[1] in ("extreme", "predicate"):
+        raise Denial("PREDICATE_IN_AGG")
+    return SUMMED
+
+
+def _aggregates(tree: exp.Expr, inner: Scope) -> frozenset[str] | None:
+    """What may be computed of it: what may be computed of every column in it."""
+    listed = [inner.column(column).aggregates for column in tree.find_all(exp.Column)]
+    given = [names for names in listed if names is not None]
+    return frozenset.intersection(*given) if given else None
