@@ -22,6 +22,20 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One grouped SELECT of the statement: what decides its withheld cells."""
+
+    stages: tuple[str, ...]
+    group_keys: tuple[str, ...] = ()
+    """Key columns of its stages; none: one group."""
+    local_key: str | None = None
+    """A group key that is ``_pod`` or a local key: groups in which it is not NULL have rows in one
+    pod only."""
+    crosses_groups: bool = False
+    """What follows combines several groups (window, LIMIT, outer aggregate, set operation)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The closing ``WITH (name = value, …)`` of a statement."""
 
@@ -47,10 +61,5 @@ class Plan:
     options: Options = field(default_factory=Options)
     streams: bool = False
     """A pure row plan: ``final`` is the identity, so rows may stream past the merge."""
-    group_keys: tuple[str, ...] = ()
-    """Of an aggregate plan: key columns of the first stage, by which withheld cells are decided."""
-    local_key: str | None = None
-    """A group key that is ``_pod`` or a local key: groups in which it is not NULL have rows in one
-    pod only."""
-    crosses_groups: bool = False
-    """``final`` combines several groups (window, LIMIT, outer aggregate, set operation)."""
+    blocks: tuple[Block, ...] = ()
+    """Grouped SELECTs; stages of none of them release rows."""

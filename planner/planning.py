@@ -7,6 +7,7 @@ that names the part, the reason and, where one exists, the declaration that is m
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlglot import exp
@@ -17,15 +18,17 @@ from podsql.planner.explaining import explain_text
 from podsql.planner.fragment import Field
 from podsql.planner.parameters import bind_parameters
 from podsql.planner.plan import Options, Plan
-from podsql.planner.rules.bind_tables import bind_tables
+from podsql.planner.rules.bind_derived import bind_derived, is_local, schemas, table_schema
+from podsql.planner.rules.bind_tables import bind_tables, qualify_table
 from podsql.planner.rules.choose_pods import choose_pods
+from podsql.planner.rules.inline_ctes import inline_ctes
 from podsql.planner.rules.plan_aggregate import plan_aggregate
+from podsql.planner.rules.plan_released import plan_over_parts, plan_set_operation, sources_of
 from podsql.planner.rules.plan_rows import plan_rows
 from podsql.planner.rules.prove_pod_local import prove_pod_local
 from podsql.planner.rules.refuse_unlisted import refuse_unlisted
 from podsql.planner.rules.resolve_columns import expand_stars
 from podsql.planner.rules.resolve_query import resolve_query
-from podsql.planner.scope import POD_COLUMN, Scope
 from podsql.planner.statements import classify, split_options
 from podsql.planner.syntax import describe, parse, serialised
 
@@ -59,33 +62,74 @@ def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
     text, options = split_options(classify(sql).sql)
     tree = parse(text)
     refuse_unlisted(serialised(text))
-    if not isinstance(tree, exp.Select):
-        raise error("NOT_SUPPORTED", "a statement must be one plain SELECT")
-    if tree.args.get("with_"):
-        raise error(
-            "NOT_SUPPORTED",
-            "a WITH query (common table expression) is not supported over the federation",
-            hint="run the inner statement first, or write it in place",
-        )
-    bound = bind_parameters(tree, parameters)
-    assert isinstance(bound, exp.Select)
-    tree = bound
-    scope = bind_tables(tree, catalog)
-    expand_stars(tree, scope)
-    query = resolve_query(tree, scope)
-    schemas = _schemas(scope)
-    answer = describe(tree.sql(dialect="duckdb", comments=False), schemas)
-    answer = _named_as_written(text, answer, schemas)
-    query.names = tuple(f.name for f in answer)
-    query.types = tuple(f.type for f in answer)
-    if not scope.sources:
-        return _local(tree, sql, options, answer)
-    if any(s.table.partitioned for s in scope.sources):
-        prove_pod_local(query.source, scope)
-    pods = choose_pods(query.source, scope, catalog, options.pods)
-    if query.grouped:
-        return plan_aggregate(query, catalog, pods, sql, options, schemas)
-    return plan_rows(query, pods, sql, options, schemas)
+    tree = bind_parameters(tree, parameters)
+    inline_ctes(tree)
+    part = _Part(catalog=catalog, options=options, statement=sql).plan(tree)
+    schemas = {
+        name: table_schema(catalog.tables[name]) for name in part.tables if name in catalog.tables
+    }
+    return replace(part, columns=_named_as_written(text, part.columns, schemas))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Part:
+    """One statement on its way through the rules, part by part."""
+
+    catalog: Catalog
+    options: Options
+    statement: str
+    stages: int = 0
+
+    def plan(self, tree: exp.Expression) -> Plan:
+        """The plan of a SELECT or a set operation; its columns as DuckDB names and types them."""
+        if isinstance(tree, exp.Subquery):
+            if any(value for name, value in tree.args.items() if name not in ("this", "alias")):
+                raise error(
+                    "NOT_SUPPORTED", "ORDER BY or LIMIT after brackets", hint="write it inside"
+                )
+            return self.plan(tree.this)
+        if isinstance(tree, exp.SetOperation):
+            return self._whole(tree, plan_set_operation(tree.copy(), self.plan))
+        if not isinstance(tree, exp.Select):
+            raise error("NOT_SUPPORTED", "a statement must be one plain SELECT")
+        derived = [isinstance(holder.this, exp.Subquery) for holder in sources_of(tree)]
+        local = [is_local(holder.this, self.catalog) for holder in sources_of(tree)]
+        if any(derived) and all(derived) and not any(local):
+            return self._whole(tree, plan_over_parts(tree.copy(), self.plan))
+        return self._base(tree)
+
+    def _base(self, tree: exp.Select) -> Plan:
+        """A SELECT over tables, and derived ones that each pod makes of its own rows."""
+        catalog = self.catalog
+        scope = bind_tables(tree, catalog, lambda node: bind_derived(node, catalog))
+        expand_stars(tree, scope)
+        query = resolve_query(tree, scope)
+        found = schemas(scope)
+        answer = describe(tree.sql(dialect="duckdb", comments=False), found)
+        query.names = tuple(f.name for f in answer)
+        query.types = tuple(f.type for f in answer)
+        if not scope.sources:
+            return _local(tree, self.statement, self.options, answer)
+        if any(s.table.partitioned for s in scope.sources):
+            prove_pod_local(query.source, scope)
+        pods = choose_pods(query.source, scope, catalog, self.options.pods)
+        first = self.stages + 1
+        if query.grouped:
+            made = plan_aggregate(query, catalog, pods, self.statement, self.options, found, first)
+        else:
+            made = plan_rows(query, pods, self.statement, self.options, found, first)
+        self.stages += len(made.stages)
+        return made
+
+    def _whole(self, tree: exp.Expression, part: Plan) -> Plan:
+        """With the names and types that one DuckDB gives the answer."""
+        tables = {name: table_schema(self.catalog.tables[name]) for name in part.tables}
+        bound = tree.copy()
+        for node in bound.find_all(exp.Table):
+            if isinstance(node.this, exp.Identifier):
+                qualify_table(node, self.catalog)
+        columns = describe(bound.sql(dialect="duckdb", comments=False), tables)
+        return replace(part, columns=columns, statement=self.statement, options=self.options)
 
 
 def _named_as_written(
@@ -113,14 +157,3 @@ def _local(
         tables=(),
         options=options,
     )
-
-
-def _schemas(scope: Scope) -> dict[str, tuple[Field, ...]]:
-    """The tables as the binder sees them: declared types, and ``_pod`` on federated ones."""
-    found = {}
-    for source in scope.sources:
-        fields = [Field(c.name, c.type) for c in source.table.columns if c.name != POD_COLUMN]
-        if source.table.partitioned:
-            fields.append(Field(POD_COLUMN, "VARCHAR"))
-        found[source.table.name] = tuple(fields)
-    return found

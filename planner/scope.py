@@ -18,6 +18,8 @@ class Source:
     pod: str | None = None
     nullable: bool = False
     """True on the side of an outer join that may be filled with NULLs."""
+    inner: "Scope | None" = None
+    """Of a derived table: the scope of its own SELECT."""
 
     def columns(self) -> list[tuple[str, exp.Expression]]:
         """Names and values of the columns a star stands for."""
@@ -40,6 +42,13 @@ class Scope:
     merged: dict[str, exp.Expression] = field(default_factory=dict)
     conditions: dict[int, exp.Expression] = field(default_factory=dict)
     """What USING of the n-th join stands for."""
+
+    def tables(self) -> "list[CatalogTable]":
+        """The catalog's tables that are read, those within derived ones included."""
+        found: list[CatalogTable] = []
+        for source in self.sources:
+            found += [source.table] if source.inner is None else source.inner.tables()
+        return found
 
     def source(self, alias: str) -> Source | None:
         """The source of that alias, whatever its case."""

@@ -4,6 +4,8 @@ After it, every table is ``"schema"."table" AS "alias"`` and every join has its 
 Rule to keep: a name that could mean two tables is refused, never guessed.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from sqlglot import exp
@@ -17,15 +19,19 @@ _TABLE_PARTS: Final = frozenset({"this", "db", "catalog", "alias"})
 _KINDS: Final = frozenset({"", "inner", "cross", "outer", "semi", "anti"})
 
 
-def bind_tables(select: exp.Select, catalog: Catalog) -> Scope:
+Derive = Callable[[exp.Subquery], Source]
+"""Binds a derived table, and resolves its names in place."""
+
+
+def bind_tables(select: exp.Select, catalog: Catalog, derive: Derive) -> Scope:
     """Rewrite FROM and the joins of ``select`` in place; the scope they open."""
     start = select.args.get("from_")
     if start is None:
         return Scope(sources=())
-    scope = Scope(sources=(_bind(start, catalog),))
+    scope = Scope(sources=(_bind(start, catalog, derive),))
     for join in select.args.get("joins") or ():
         _require_plain(join)
-        added = _bind(join, catalog)
+        added = _bind(join, catalog, derive)
         _refuse_repeated(scope, added)
         if join.args.get("using"):
             _use(scope, added, join)
@@ -82,15 +88,13 @@ def _unqualified(name: str) -> str:
     return name.split(".", 1)[1].lower()
 
 
-def _bind(holder: exp.Expression, catalog: Catalog) -> Source:
+def _bind(holder: exp.Expression, catalog: Catalog, derive: Derive) -> Source:
     """Rewrite the table under a From or Join node; the source it is."""
     node = holder.this
-    if isinstance(node, exp.Subquery) or not isinstance(node, exp.Table):
-        raise error(
-            "NOT_SUPPORTED",
-            "a subquery in FROM is not supported over the federation",
-            hint="run the inner statement first",
-        )
+    if isinstance(node, exp.Subquery):
+        return derive(node)
+    if not isinstance(node, exp.Table):
+        raise error("NOT_SUPPORTED", "this part of FROM is not supported over the federation")
     if not isinstance(node.this, exp.Identifier):
         raise error("NOT_SUPPORTED", "a table function is not supported over the federation")
     for name, value in node.args.items():
@@ -100,17 +104,20 @@ def _bind(holder: exp.Expression, catalog: Catalog) -> Source:
     if alias_node is not None and alias_node.args.get("columns"):
         raise error("NOT_SUPPORTED", "column aliases of a table are not supported")
     alias = node.alias or node.name
+    table, pod = qualify_table(node, catalog)
+    return Source(alias=alias, table=table, pod=pod)
+
+
+def qualify_table(node: exp.Table, catalog: Catalog) -> tuple[CatalogTable, str | None]:
+    """Write ``node`` in place as ``"schema"."table" AS "alias"``; what it is."""
+    alias = node.alias or node.name
     table, pod = find_table(node, catalog)
     schema, name = table.name.split(".", 1)
-    holder.set(
-        "this",
-        exp.Table(
-            this=exp.Identifier(this=name, quoted=True),
-            db=exp.Identifier(this=schema, quoted=True),
-            alias=exp.TableAlias(this=exp.Identifier(this=alias, quoted=True)),
-        ),
-    )
-    return Source(alias=alias, table=table, pod=pod)
+    node.set("this", exp.Identifier(this=name, quoted=True))
+    node.set("db", exp.Identifier(this=schema, quoted=True))
+    node.set("catalog", None)
+    node.set("alias", exp.TableAlias(this=exp.Identifier(this=alias, quoted=True)))
+    return table, pod
 
 
 def _require_plain(join: exp.Join) -> None:
@@ -131,12 +138,11 @@ def _refuse_repeated(scope: Scope, added: Source) -> None:
 def _with_nulls(sources: tuple[Source, ...], join: exp.Join) -> tuple[Source, ...]:
     if kind_of(join) not in ("right", "full"):
         return sources
-    return tuple(Source(alias=s.alias, table=s.table, pod=s.pod, nullable=True) for s in sources)
+    return tuple(replace(s, nullable=True) for s in sources)
 
 
 def _nullable(source: Source, join: exp.Join) -> Source:
-    nullable = kind_of(join) in ("left", "full")
-    return Source(alias=source.alias, table=source.table, pod=source.pod, nullable=nullable)
+    return replace(source, nullable=kind_of(join) in ("left", "full"))
 
 
 def _use(scope: Scope, added: Source, join: exp.Join) -> None:

@@ -14,7 +14,7 @@ from podsql.planner.catalog import Catalog
 from podsql.planner.fragment import Aggregate, Column, Field
 from podsql.planner.literals import Lifter
 from podsql.planner.partials import Partial, Partials
-from podsql.planner.plan import Options, Plan, Stage
+from podsql.planner.plan import Block, Options, Plan, Stage
 from podsql.planner.rules.find_aggregates import (
     Call,
     aggregate_name,
@@ -68,6 +68,7 @@ def plan_aggregate(
     statement: str,
     options: Options,
     schemas: dict[str, tuple[Field, ...]],
+    first: int = 1,
 ) -> Plan:
     """The plan of a grouped (or ungrouped, but aggregating) SELECT."""
     clauses = _clauses(query)
@@ -83,7 +84,7 @@ def plan_aggregate(
     key_types = [merge.types[_text(key)] for key in query.keys]
     stages = tuple(
         _stage(f"stage{number}", names, gaps, merge, key_types)
-        for number, (names, gaps) in enumerate(group_pods(pods, read, query.scope), 1)
+        for number, (names, gaps) in enumerate(group_pods(pods, read, query.scope), first)
     )
     ctes = _merge_sql(merge, key_types, stages)
     group_keys = [f"k{i}" for i in range(len(query.keys))]
@@ -94,14 +95,19 @@ def plan_aggregate(
         stages=tuple(_with_merge(stage, ctes) for stage in stages),
         final=f"WITH {', '.join(ctes)} {final}",
         columns=tuple(Field(n, t) for n, t in zip(query.names, query.types, strict=True)),
-        tables=tuple(sorted({s.table.name for s in query.scope.sources})),
+        tables=tuple(sorted({table.name for table in query.scope.tables()})),
         options=options,
-        group_keys=tuple(group_keys),
-        local_key=_local_key(query),
-        crosses_groups=query.distinct
-        or query.limit is not None
-        or bool(query.offset)
-        or any(has_window(tree) for tree in clauses),
+        blocks=(
+            Block(
+                stages=tuple(stage.name for stage in stages),
+                group_keys=tuple(group_keys),
+                local_key=_local_key(query),
+                crosses_groups=query.distinct
+                or query.limit is not None
+                or bool(query.offset)
+                or any(has_window(tree) for tree in clauses),
+            ),
+        ),
     )
 
 

@@ -54,6 +54,7 @@ def plan_rows(
     statement: str,
     options: Options,
     schemas: dict[str, tuple[Field, ...]],
+    first: int = 1,
 ) -> Plan:
     """The plan of a SELECT whose rows leave the pods."""
     trees = [*(i.tree for i in query.items), *(s.tree for s in query.order)]
@@ -73,7 +74,7 @@ def plan_rows(
     shapes = group_pods(pods, read, query.scope)
     stages = tuple(
         _stage(f"stage{number}", names, gaps, query, pushed, types, order, limit)
-        for number, (names, gaps) in enumerate(shapes, 1)
+        for number, (names, gaps) in enumerate(shapes, first)
     )
     selected = ", ".join(f"c{i}" for i in range(len(pushed.trees)))
     gathered = " UNION ALL ".join(f"SELECT {selected} FROM {stage.name}" for stage in stages)
@@ -86,7 +87,7 @@ def plan_rows(
         stages=stages,
         final=f"WITH {GATHERED} AS ({gathered}) {final}",
         columns=tuple(Field(n, t) for n, t in zip(query.names, query.types, strict=True)),
-        tables=tuple(sorted({s.table.name for s in query.scope.sources})),
+        tables=tuple(sorted({table.name for table in query.scope.tables()})),
         options=options,
         streams=identity and same and len(stages) == 1 and types == list(query.types),
     )

@@ -120,14 +120,23 @@ def unlisted_function(name: str) -> Error:
 
 
 def _select(node: Any) -> None:
-    if node["type"] != "SELECT_NODE":
-        raise _refused("a set operation", "run the parts one by one")
-    if node.get("sample"):
-        raise error("NOT_EXACT", "a sample is not deterministic", hint="filter on a column instead")
     for entry in node["cte_map"]["map"]:
         if entry["value"].get("key_targets") or entry["value"].get("payload_aggregates"):
             raise _refused("a recursive WITH", "write the steps one by one")
         _select(entry["value"]["query_node"])
+    if node["type"] == "SET_OPERATION_NODE":
+        for arm in (node.get("left"), node.get("right"), *(node.get("children") or ())):
+            if arm is not None:
+                _select(arm)
+        for modifier in node["modifiers"]:
+            _modifier(modifier)
+        return
+    if node["type"] == "RECURSIVE_CTE_NODE":
+        raise _refused("a recursive WITH", "write the steps one by one")
+    if node["type"] != "SELECT_NODE":
+        raise _refused("this form of query", "write plain SELECTs")
+    if node.get("sample"):
+        raise error("NOT_EXACT", "a sample is not deterministic", hint="filter on a column instead")
     _table(node["from_table"])
     for key, value in node.items():
         if key not in ("from_table", "cte_map", "modifiers"):

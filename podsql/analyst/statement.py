@@ -142,13 +142,14 @@ class Statement:
 
     def _answer(self, plan: Plan, bound: Bound, merger: Merger) -> pa.Table:
         gathered: dict[str, Mapping[str, pa.Table]] = {}
-        withheld: dict[str, int] = {}
+        withheld: dict[str, dict[str, int]] = {}
         for stage in plan.stages:
             tables = self._gather(stage, plan, bound, merger)
             gathered[stage.name] = tables
             for exchange in self._exchanges:
                 if exchange.evidence and exchange.evidence.withheld:
-                    withheld[exchange.card.name] = exchange.evidence.withheld
+                    by_pod = withheld.setdefault(stage.name, {})
+                    by_pod[exchange.card.name] = exchange.evidence.withheld
         if withheld:
             gathered, self.outcome.withheld = settle_withheld(plan, gathered, withheld)
         return merger.run(plan, gathered)

@@ -10,40 +10,63 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from podsql.errors import error
-from podsql.planner.plan import Plan
+from podsql.planner.plan import Block, Plan
 
 Gathered = Mapping[str, Mapping[str, pa.Table]]
 Group = tuple[object, ...]
 
 
 def settle_withheld(
-    plan: Plan, gathered: Gathered, withheld: Mapping[str, int]
+    plan: Plan, gathered: Gathered, withheld: Mapping[str, Mapping[str, int]]
 ) -> tuple[dict[str, Mapping[str, pa.Table]], int]:
     """Drop every group that a withholding pod may hold and did not report.
 
-    Returns the partials that remain and the number of groups known to be withheld (at least).
-    WITHHELD if nothing groupwise can remain, or if ``final`` would combine the rest.
+    ``withheld`` is by stage and pod. Returns the partials that remain and the number of groups
+    known to be withheld (at least). WITHHELD if nothing groupwise can remain of a block, or if
+    ``final`` would combine the rest.
     """
-    if not plan.group_keys:
+    remaining = dict(gathered)
+    total = 0
+    for block in plan.blocks:
+        silent: dict[str, int] = {}
+        for stage in block.stages:
+            for pod, count in withheld.get(stage, {}).items():
+                silent[pod] = silent.get(pod, 0) + count
+        if silent:
+            _require_groupwise(block, plan)
+            own = {stage: gathered[stage] for stage in block.stages}
+            kept, missing = _settle(block, own, silent)
+            remaining.update(kept)
+            total += missing
+    return remaining, total
+
+
+def _require_groupwise(block: Block, plan: Plan) -> None:
+    if not block.group_keys:
         raise error(
             "WITHHELD",
             "the answer is withheld: it covers too few privacy units at a pod",
             hint="ask about a larger group",
         )
-    if plan.crosses_groups and plan.options.withheld != "omit":
+    if block.crosses_groups and plan.options.withheld != "omit":
         raise error(
             "WITHHELD",
             "groups are withheld, and the statement combines groups",
             hint="end it with WITH (withheld = 'omit') to compute over the released groups only",
         )
-    keys = list(plan.group_keys)
+
+
+def _settle(
+    block: Block, gathered: Gathered, withheld: Mapping[str, int]
+) -> tuple[dict[str, Mapping[str, pa.Table]], int]:
+    keys = list(block.group_keys)
     reported = {
         pod: _groups(table, keys) for tables in gathered.values() for pod, table in tables.items()
     }
     seen = set().union(*(set(groups) for groups in reported.values()))
     kept = set.intersection(*(set(reported[pod]) for pod in withheld))
-    if plan.local_key is not None:
-        local = keys.index(plan.local_key)
+    if block.local_key is not None:
+        local = keys.index(block.local_key)
         kept |= {group for group in seen if group[local] is not None}
     remaining: dict[str, Mapping[str, pa.Table]] = {
         stage: {pod: _only(table, reported[pod], kept) for pod, table in tables.items()}

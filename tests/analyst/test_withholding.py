@@ -6,7 +6,7 @@ import pytest
 from podsql.analyst.withholding import settle_withheld
 from podsql.errors import PolicyError
 from podsql.planner.fragment import Aggregate, Column, Field
-from podsql.planner.plan import Options, Plan, Stage
+from podsql.planner.plan import Block, Options, Plan, Stage
 
 
 def plan_of(**changes: object) -> Plan:
@@ -17,8 +17,17 @@ def plan_of(**changes: object) -> Plan:
         fragment=Aggregate(source="FROM t", keys=(key,), aggregates=()),
         fields=(Field(name="k0", type="VARCHAR"),),
     )
-    given = {"group_keys": ("k0",), **changes}
-    return Plan(statement="", stages=(stage,), final="", columns=(), tables=("main.t",), **given)  # type: ignore[arg-type]
+    options = changes.pop("options", Options())
+    block = Block(**{"stages": ("p0",), "group_keys": ("k0",), **changes})  # type: ignore[arg-type]
+    return Plan(
+        statement="",
+        stages=(stage,),
+        final="",
+        columns=(),
+        tables=("main.t",),
+        options=options,
+        blocks=(block,),
+    )
 
 
 def groups(*names: object) -> pa.Table:
@@ -27,7 +36,7 @@ def groups(*names: object) -> pa.Table:
 
 def test_group_missing_at_a_withholding_pod_goes_whole():
     gathered = {"p0": {"a": groups("n", "s"), "b": groups("n", "w")}}
-    kept, withheld = settle_withheld(plan_of(), gathered, {"b": 1})
+    kept, withheld = settle_withheld(plan_of(), gathered, {"p0": {"b": 1}})
     assert kept["p0"]["a"]["k0"].to_pylist() == ["n"]
     assert kept["p0"]["b"]["k0"].to_pylist() == ["n", "w"]
     assert withheld == 1
@@ -35,14 +44,14 @@ def test_group_missing_at_a_withholding_pod_goes_whole():
 
 def test_null_and_nan_keys_are_groups_like_others():
     gathered = {"p0": {"a": groups(None, float("nan"), -0.0), "b": groups(float("nan"), None, 0.0)}}
-    kept, withheld = settle_withheld(plan_of(), gathered, {"a": 2, "b": 1})
+    kept, withheld = settle_withheld(plan_of(), gathered, {"p0": {"a": 2, "b": 1}})
     assert kept["p0"]["a"].num_rows == kept["p0"]["b"].num_rows == 3
     assert withheld == 2
 
 
 def test_groups_that_live_in_one_pod_stay_but_the_null_group():
     gathered = {"p0": {"a": groups("n", None), "b": groups("w")}}
-    kept, withheld = settle_withheld(plan_of(local_key="k0"), gathered, {"b": 2})
+    kept, withheld = settle_withheld(plan_of(local_key="k0"), gathered, {"p0": {"b": 2}})
     assert kept["p0"]["a"]["k0"].to_pylist() == ["n"]
     assert kept["p0"]["b"]["k0"].to_pylist() == ["w"]
     assert withheld == 2
@@ -50,14 +59,14 @@ def test_groups_that_live_in_one_pod_stay_but_the_null_group():
 
 def test_one_cell_for_all_rows_is_withheld_whole():
     with pytest.raises(PolicyError) as caught:
-        settle_withheld(plan_of(group_keys=()), {"p0": {"a": pa.table({})}}, {"a": 1})
+        settle_withheld(plan_of(group_keys=()), {"p0": {"a": pa.table({})}}, {"p0": {"a": 1}})
     assert caught.value.code == "WITHHELD"
 
 
 def test_statement_that_combines_groups_is_refused_unless_it_says_omit():
     gathered = {"p0": {"a": groups("n"), "b": groups("n")}}
     with pytest.raises(PolicyError) as caught:
-        settle_withheld(plan_of(crosses_groups=True), gathered, {"a": 1})
+        settle_withheld(plan_of(crosses_groups=True), gathered, {"p0": {"a": 1}})
     assert caught.value.code == "WITHHELD"
     asked = plan_of(crosses_groups=True, options=Options(withheld="omit"))
-    assert settle_withheld(asked, gathered, {"a": 1})[1] == 1
+    assert settle_withheld(asked, gathered, {"p0": {"a": 1}})[1] == 1

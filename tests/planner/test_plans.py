@@ -48,4 +48,4 @@ def test_plans_are_recorded():
     ],
 )
 def test_a_plan_names_the_key_that_keeps_a_group_in_one_pod(sql, local, catalog):
-    assert plan(sql, catalog).local_key == local
+    assert plan(sql, catalog).blocks[0].local_key == local

@@ -36,17 +36,27 @@ REFUSALS = [
     (
         "SELECT sum(x) FROM (SELECT age AS x FROM visits) t",
         "NOT_SUPPORTED",
-        "a subquery in FROM",
-        "inner statement first",
+        "rows leave the pods",
+        "aggregate in the subquery",
     ),
-    ("WITH a AS (SELECT 1) SELECT * FROM a", "NOT_SUPPORTED", "WITH query", "write it in place"),
+    (
+        "WITH RECURSIVE a AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM a) SELECT x FROM a",
+        "NOT_SUPPORTED",
+        "recursive WITH",
+        "",
+    ),
     (
         "SELECT count(*) FROM visits WHERE age > (SELECT 4)",
         "NOT_SUPPORTED",
         "a subquery",
         "inner statement first",
     ),
-    ("SELECT id FROM visits UNION SELECT id FROM labs", "NOT_SUPPORTED", "set operation", "parts"),
+    (
+        "SELECT count(*) FROM (SELECT id FROM visits UNION SELECT id FROM labs)",
+        "NOT_SUPPORTED",
+        "rows leave the pods",
+        "group it by a local key",
+    ),
     ("SELECT count(*) FROM visits WITH (nope = 1)", "OPTION", "'nope'", "allow_partial"),
 ]
 

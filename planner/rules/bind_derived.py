@@ -1,0 +1,169 @@
+"""A derived table that every pod can make from its own rows: grouped by a key that is local.
+
+Its rows are then those of one pooled database, pod by pod, and it may stand in a fragment where a
+table stands. Rule to keep: proof by a declared local key, else it is planned as a stage of its own.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlglot import exp
+
+from podsql.errors import error
+from podsql.planner.catalog import Catalog, CatalogColumn, CatalogTable
+from podsql.planner.fragment import Field
+from podsql.planner.rules.bind_tables import bind_tables
+from podsql.planner.rules.choose_pods import choose_pods
+from podsql.planner.rules.find_aggregates import has_window
+from podsql.planner.rules.prove_pod_local import prove_pod_local
+from podsql.planner.rules.resolve_columns import expand_stars
+from podsql.planner.rules.resolve_query import resolve_query
+from podsql.planner.scope import POD_COLUMN, Query, Scope, Source
+from podsql.planner.syntax import describe
+
+_PARTS: Final = frozenset({"expressions", "from_", "joins", "where", "group"})
+
+
+def is_local(node: exp.Expression, catalog: Catalog) -> bool:
+    """True if the derived table ``node`` can be made pod by pod."""
+    if not isinstance(node, exp.Subquery) or not isinstance(node.this, exp.Select):
+        return False
+    select = node.this.copy()
+    start = select.args.get("from_")
+    holders = ([start] if start is not None else []) + (select.args.get("joins") or [])
+    plain = all(value is None or name in _PARTS for name, value in _given(select))
+    tables = bool(holders) and all(isinstance(holder.this, exp.Table) for holder in holders)
+    if not plain or not tables or select.args.get("group") is None:
+        return False
+    query = _resolved(select, catalog)
+    return _key_names(query) is not None
+
+
+def bind_derived(node: exp.Subquery, catalog: Catalog) -> Source:
+    """Resolve the local derived table ``node`` in place."""
+    query = _resolved(node.this, catalog)
+    alias = node.args.get("alias") or exp.TableAlias()
+    name = alias.name or "unnamed_subquery"
+    keys = _key_names(query)
+    if keys is None:
+        raise error(
+            "NOT_LOCAL",
+            f"the subquery {name!r} cannot be made pod by pod",
+            hint="group it by a local key of its table, and select that key",
+        )
+    _refuse_drift(query)
+    prove_pod_local(query.source, query.scope)
+    text = query.source.copy()
+    given = [column.name for column in alias.args.get("columns") or ()]
+    fields = _named(
+        describe(node.this.sql(dialect="duckdb", comments=False), schemas(query.scope)), given
+    )
+    text.set(
+        "expressions",
+        [
+            exp.Alias(this=item.tree.copy(), alias=exp.to_identifier(field.name, quoted=True))
+            for item, field in zip(query.items, fields, strict=True)
+        ],
+    )
+    text.set("group", exp.Group(expressions=[key.copy() for key in query.keys]))
+    node.set("this", _apart(text, name))
+    node.set("alias", exp.TableAlias(this=exp.to_identifier(name, quoted=True)))
+    pods = choose_pods(query.source, query.scope, catalog, None)
+    base = next(
+        (s.table for s in query.scope.sources if s.table.partitioned), query.scope.sources[0].table
+    )
+    unit, local = None, set()
+    for item, field in zip(query.items, fields, strict=True):
+        key = item.tree.name.lower() if isinstance(item.tree, exp.Column) else ""
+        if key in keys:
+            local.add(field.name.lower())
+            unit = field.name if key == (base.privacy_unit or "").lower() else unit
+    table = CatalogTable(
+        name=base.name,
+        kind=base.kind,
+        columns=tuple(
+            CatalogColumn(name=field.name, type=field.type, nullable=True, deviations=())
+            for field in fields
+        ),
+        pods=pods,
+        local_keys=frozenset(local),
+        privacy_unit=unit,
+        releases=base.releases,
+        disclosures=base.disclosures,
+    )
+    return Source(alias=name, table=table, inner=query.scope)
+
+
+def schemas(scope: Scope) -> dict[str, tuple[Field, ...]]:
+    """The tables as the binder sees them: declared types, and ``_pod`` on federated ones."""
+    return {table.name: table_schema(table) for table in scope.tables()}
+
+
+def table_schema(table: CatalogTable) -> tuple[Field, ...]:
+    """A table's columns as the binder sees them."""
+    fields = [Field(c.name, c.type) for c in table.columns if c.name != POD_COLUMN]
+    return (*fields, Field(POD_COLUMN, "VARCHAR")) if table.partitioned else tuple(fields)
+
+
+def _given(select: exp.Select) -> list[tuple[str, object]]:
+    return [(name, value) for name, value in select.args.items() if value]
+
+
+def _resolved(select: exp.Select, catalog: Catalog) -> Query:
+    def refuse(node: exp.Subquery) -> Source:
+        raise error("NOT_SUPPORTED", "a subquery in a subquery of FROM is not supported")
+
+    scope = bind_tables(select, catalog, refuse)
+    expand_stars(select, scope)
+    return resolve_query(select, scope)
+
+
+def _key_names(query: Query) -> frozenset[str] | None:
+    """Lower-case names of the group keys that are local keys, if the whole may stay at the pod."""
+    owners = [source for source in query.scope.sources if source.table.partitioned]
+    if len(owners) != 1 or query.grouping_sets is not None or owners[0].nullable:
+        return None
+    (owner,) = owners
+    items = [item.tree for item in query.items]
+    keys = [key for key in query.keys if isinstance(key, exp.Column) and key in items]
+    if len(keys) < len(query.keys):
+        return None
+    if any(has_window(tree) for tree in items):
+        return None
+    names = {key.name.lower() for key in keys if key.table == owner.alias}
+    local = names & owner.table.local_keys
+    by_row = all(release == "rows" for release in owner.table.releases)
+    by_unit = (owner.table.privacy_unit or "").lower() in local
+    return frozenset(local) if local and (by_unit or by_row) else None
+
+
+def _refuse_drift(query: Query) -> None:
+    for source in query.scope.sources:
+        for column in source.table.columns:
+            if column.deviations:
+                raise error(
+                    "NOT_SUPPORTED",
+                    f"a subquery over {source.table.name!r}, whose columns differ between pods",
+                    hint="ask the custodians to declare one schema",
+                )
+
+
+def _named(fields: Sequence[Field], given: Sequence[str]) -> list[Field]:
+    names = [*given, *(field.name for field in fields[len(given) :])]
+    found = [Field(name, field.type) for name, field in zip(names, fields, strict=True)]
+    if len({field.name.lower() for field in found}) < len(found):
+        raise error("BINDING", "two columns of a subquery have one name", hint="rename one")
+    return found
+
+
+def _apart(select: exp.Select, outer: str) -> exp.Select:
+    """With aliases that no outer one can equal, so that rules never take one for the other."""
+    start = select.args["from_"]
+    holders = [start, *(select.args.get("joins") or ())]
+    renamed = {holder.this.alias: f"{outer}.{holder.this.alias}" for holder in holders}
+    for column in select.find_all(exp.Column):
+        column.set("table", exp.to_identifier(renamed[column.table], quoted=True))
+    for holder in holders:
+        new = exp.to_identifier(renamed[holder.this.alias], quoted=True)
+        holder.this.set("alias", exp.TableAlias(this=new))
+    return select
