@@ -15,12 +15,7 @@ def unenforced(policy: Policy) -> tuple[str, ...]:
     found = {
         "orgs": bool(policy.orgs),
         "dp": policy.dp is not None,
-        "output.round_base": output.round_base != 0,
-        "output.p_percent": output.p_percent != 0,
-        "output.nk": output.nk is not None,
-        "output.min_dof": output.min_dof != 0,
         "output.quantile": output.quantile != "deny",
-        "output.group_levels": output.group_levels != 0,
         "output.overlap_guard": output.overlap_guard != 0,
         "output.caps": output.caps is not None,
         "limits.rows_scanned": limits.rows_scanned is not None,
@@ -40,8 +35,6 @@ def unenforced(policy: Policy) -> tuple[str, ...]:
                 "bounds": rules.bounds is not None,
                 "bin": rules.bin is not None,
                 "values": rules.values is not None,
-                "max_distinct": rules.max_distinct is not None,
-                "magnitude": rules.magnitude,
             }
             names += [f"{at}.{name}" for name, is_set in set_here.items() if is_set]
     return tuple(names)

@@ -107,6 +107,7 @@ def _columns(inner: Scope, derived: Derived, *, free: bool) -> Iterator[tuple[st
                     type=COMPUTED,
                     roles=None if free else _roles(tree),
                     aggregates=None if free else _aggregates(tree, inner),
+                    magnitude=any(inner.column(one).magnitude for one in tree.find_all(exp.Column)),
                     origin="",
                 ),
             )

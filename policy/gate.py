@@ -10,18 +10,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sqlglot import exp
+
 from podsql.messages import Grant
 from podsql.planner.fragment import Aggregate, Field, Fragment, Rows, encode_fragment
 from podsql.planner.offer import ColumnOffer, TableOffer
 from podsql.policy.denial import Denial
 from podsql.policy.document import Policy, PolicyLimits, Release, policy_hash
+from podsql.policy.dominance import magnitudes, with_dominance
 from podsql.policy.entity import entity_rights
 from podsql.policy.grants import granted_release
-from podsql.policy.guard import guard_column
+from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair, require_joins
 from podsql.policy.person import Person, require_person
+from podsql.policy.populations import populations
 from podsql.policy.reading import Derived, read
-from podsql.policy.regenerate import aggregate_sql, read_outputs, rows_sql
+from podsql.policy.regenerate import (
+    Output,
+    aggregate_select,
+    read_outputs,
+    rows_sql,
+    text_of,
+)
 from podsql.policy.rights import PodTable, TableRights, disclosures, strictest, table_rights
 from podsql.policy.roles import (
     protected,
@@ -49,6 +59,8 @@ class Verdict:
     fields: tuple[Field, ...]
     """Outputs in order, wire types, without the guard."""
     release: Release
+    rounded: bool
+    """Counts are rounded to the document's base."""
     min_units: int
     tables: tuple[str, ...]
     limits: PolicyLimits
@@ -176,7 +188,7 @@ class Gate:
         reading = read(fragment, self.policy.limits)
         scope = bind(reading, self._rights, self.pod, derive)
         open_rows, pairs = self._check_source(scope, release)
-        guard = None
+        guarded = False
         if isinstance(fragment, Rows):
             require_no_aggregates(scope.outputs)
             if not open_rows:
@@ -191,20 +203,45 @@ class Gate:
                 require_key(one, scope, self.policy)
             for one in values:
                 require_output(one, scope, self.policy)
-            if not open_rows:
+            if open_rows:
+                sql = text_of(aggregate_select(fragment, scope, outputs))
+            else:
                 _require_enforced(scope, release)
-                guard = guard_column(scope, values, protected(scope), pairs, self.policy.output)
-            sql = aggregate_sql(fragment, scope, outputs, guard)
+                guarded = True
+                sql = text_of(self._guarded(fragment, scope, outputs, pairs))
         return Verdict(
             sql=sql,
-            guard=guard is not None,
+            guard=guarded,
             fields=tuple(output.field for output in outputs),
-            release="rows" if guard is None else "sdc_local",
-            min_units=0 if guard is None else self.policy.output.min_units,
+            release="sdc_local" if guarded else "rows",
+            rounded=guarded and self.policy.output.round_base > 1,
+            min_units=self.policy.output.min_units if guarded else 0,
             tables=tuple(sorted(scope.tables)),
             limits=self.policy.limits,
             max_rows=self.policy.output.max_rows,
         )
+
+    def _guarded(
+        self,
+        fragment: Aggregate,
+        scope: Scope,
+        outputs: Sequence[Output],
+        pairs: tuple[Pair, ...],
+    ) -> exp.Select:
+        """The statement with its guard: every disclosure rule that needs no history."""
+        rules = self.policy.output
+        count = len(fragment.keys)
+        keys, values = scope.outputs[:count], scope.outputs[count:]
+        found = populations(scope, values, protected(scope), pairs)
+        guard = guard_column(found, keys, values, scope, rules)
+        select = aggregate_select(
+            fragment, scope, outputs, [(GUARD, guard)], round_base=rules.round_base
+        )
+        sums = magnitudes(values, scope) if rules.p_percent or rules.nk is not None else ()
+        if not sums:
+            return select
+        whole = [one for one in found if one.condition is None]
+        return with_dominance(select, keys, sums, whole, protected(scope), rules)
 
     def _check_source(self, scope: Scope, release: Release | None) -> tuple[bool, tuple[Pair, ...]]:
         """Functions, conditions and joins of a source; whether its rows may leave, and its joins."""

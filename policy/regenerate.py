@@ -3,7 +3,7 @@
 Names are quoted, literals printed anew, outputs cast to wire types in the declared order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -13,6 +13,7 @@ from podsql.errors import Error
 from podsql.planner.fragment import Aggregate, Column, Field, Rows
 from podsql.planner.wire_types import is_enum, known_type, wire_type
 from podsql.policy.denial import Denial
+from podsql.policy.functions import aggregate
 from podsql.policy.guard import GUARD
 from podsql.policy.nodes import TYPES
 from podsql.policy.reading import Derived
@@ -51,15 +52,24 @@ def read_outputs(fragment: Aggregate | Rows) -> tuple[Output, ...]:
     return tuple(outputs)
 
 
-def aggregate_sql(
-    fragment: Aggregate, scope: Scope, outputs: Sequence[Output], guard: exp.Expr | None
-) -> str:
-    """SELECT of keys, aggregates, grouping_id and guard, grouped by the keys."""
+def aggregate_select(
+    fragment: Aggregate,
+    scope: Scope,
+    outputs: Sequence[Output],
+    hidden: Sequence[tuple[str, exp.Expr]] = (),
+    *,
+    round_base: int = 0,
+) -> exp.Select:
+    """SELECT of keys, aggregates, grouping_id and ``hidden``, grouped by the keys.
+
+    ``round_base`` rounds every count, those behind averages included, so that none can be had
+    from the others.
+    """
     count = len(fragment.keys)
     keys = [
         _grouped(key, output) for key, output in zip(scope.outputs[:count], outputs, strict=False)
     ]
-    values = [*keys, *scope.outputs[count:]]
+    values = [*keys, *(rounded(value, round_base) for value in scope.outputs[count:])]
     projections = [
         _projection(value, output) for value, output in zip(values, outputs, strict=False)
     ]
@@ -67,19 +77,54 @@ def aggregate_sql(
         # DuckDB takes at least one argument.
         level = exp.Grouping(expressions=_copies(keys)) if keys else exp.Literal.number(0)
         projections.append(_projection(level, outputs[-1]))
-    if guard is not None:
-        projections.append(_alias(guard, GUARD))
+    projections += [_alias(value, name) for name, value in hidden]
     select = _select(scope, projections)
     if fragment.grouping_sets is not None:
         sets = [exp.Tuple(expressions=_picked(keys, chosen)) for chosen in fragment.grouping_sets]
         select.set("group", exp.Group(grouping_sets=[exp.GroupingSets(expressions=sets)]))
     elif keys:
         select.set("group", exp.Group(expressions=_copies(keys)))
-    if guard is not None and keys:
+    if hidden and keys:
         # The order in which a pod stores rows says something about them.
         places = [exp.Ordered(this=exp.Literal.number(place + 1)) for place in range(count)]
         select.set("order", exp.Order(expressions=places))
-    return _text(select)
+    return select
+
+
+def rounded(value: exp.Expr, base: int) -> exp.Expr:
+    """Every count in ``value`` to the nearest multiple of ``base`` (halves up)."""
+    if base < 2:
+        return value
+
+    def put(node: exp.Expr) -> exp.Expr:
+        found = aggregate(node)
+        whole = node.this if isinstance(node, exp.Filter) else node
+        inner = aggregate(whole)
+        if inner is None or inner[1] != "count":
+            return node
+        if found is not None and isinstance(node.parent, exp.Filter):
+            return node
+        half = exp.Add(this=node.copy(), expression=exp.Literal.number(base // 2))
+        parts = exp.IntDiv(this=exp.paren(half), expression=exp.Literal.number(base))
+        return exp.paren(exp.Mul(this=exp.paren(parts), expression=exp.Literal.number(base)))
+
+    return _outermost(value, put)
+
+
+def _outermost(tree: exp.Expr, put: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
+    """``tree`` with ``put`` applied from the root down, never inside what it replaced."""
+    replaced = put(tree)
+    if replaced is not tree:
+        return replaced
+    copy = tree.copy()
+    for name, child in tree.args.items():
+        if isinstance(child, exp.Expr):
+            copy.set(name, _outermost(child, put))
+        elif isinstance(child, list):
+            copy.set(
+                name, [_outermost(one, put) if isinstance(one, exp.Expr) else one for one in child]
+            )
+    return copy
 
 
 def rows_sql(fragment: Rows, scope: Scope, outputs: Sequence[Output]) -> str:
@@ -100,7 +145,7 @@ def rows_sql(fragment: Rows, scope: Scope, outputs: Sequence[Output]) -> str:
         if not 0 <= fragment.limit < 2**63:
             raise Denial("LIMIT")
         select.set("limit", exp.Limit(expression=exp.Literal.number(fragment.limit)))
-    return _text(select)
+    return text_of(select)
 
 
 def _output(name: str, declared: str) -> Output:
@@ -213,5 +258,5 @@ def _ordered(value: exp.Expr, descending: bool, nulls_first: bool) -> exp.Ordere
     return exp.Ordered(this=value.copy(), desc=descending, nulls_first=nulls_first)
 
 
-def _text(select: exp.Select) -> str:
+def text_of(select: exp.Select) -> str:
     return select.sql(dialect="duckdb", comments=False)

@@ -33,6 +33,12 @@ class ColumnRights:
     type: str
     roles: frozenset[str] | None
     aggregates: frozenset[str] | None
+    max_distinct: int | None = None
+    """Most distinct values it may have as a group key."""
+    magnitude: bool = False
+    """Sums of it are checked for dominance."""
+    bounds: tuple[float, float] | None = None
+    values: tuple[str | float, ...] | None = None
     origin: str
     """``schema.table.column`` of the pod's own table; empty for a value computed from several."""
 
@@ -147,7 +153,7 @@ def _unit(clause: TableClause, table: PodTable) -> str | None:
 
 
 def _without_roles(column: ColumnRights) -> ColumnRights:
-    return replace(column, roles=None, aggregates=None)
+    return replace(column, roles=None, aggregates=None, max_distinct=None, magnitude=False)
 
 
 def _column(
@@ -162,5 +168,9 @@ def _column(
         type=column.type,
         roles=roles,
         aggregates=None if rules.aggregates is None else frozenset(rules.aggregates),
+        max_distinct=rules.max_distinct,
+        magnitude=rules.magnitude,
+        bounds=rules.bounds,
+        values=rules.values,
         origin=f"{table}.{column.name}",
     )

@@ -35,7 +35,7 @@ def read_policy(config: PodConfig, place: Place) -> Policy:
         policy = load_policy(place.home / config.policy.file)
     else:
         policy = load_preset(config.policy.preset or "standard")
-    require_enforceable(policy)
+    require_enforceable(policy, services=config.policy.services)
     return policy
 
 

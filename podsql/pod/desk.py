@@ -336,6 +336,9 @@ class Desk:
             on_stream=lambda: self._accept(ticket),
         )
         rows = min(self._limits.rows, verdict.max_rows or self._limits.rows)
+        seconds = verdict.limits.seconds
+        if seconds is not None:
+            ticket.deadline = min(ticket.deadline, time.monotonic() + seconds)
         job = Job(
             sql=verdict.sql,
             database=ticket.holding.database,
@@ -391,7 +394,7 @@ class Desk:
             sha256=output.sha256,
             data_version=ticket.holding.data_version,
             policy_hash=ticket.holding.gate.policy_hash,
-            release="exact",
+            release="rounded" if verdict.rounded else "exact",
             executed=ticket.executed,
             micros=(time.perf_counter_ns() - ticket.began) // 1000,
         )

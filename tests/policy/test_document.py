@@ -117,12 +117,7 @@ def test_presets_of_this_version_are_enforced_in_full(name):
 @pytest.mark.parametrize(
     ("text", "clause"),
     [
-        (b"[output]\nround_base = 5", "output.round_base"),
-        (b"[output]\np_percent = 10.0", "output.p_percent"),
-        (b"[output]\nnk = [2, 90.0]", "output.nk"),
-        (b"[output]\nmin_dof = 10", "output.min_dof"),
         (b"[output]\nquantile = 'binned'", "output.quantile"),
-        (b"[output]\ngroup_levels = 9", "output.group_levels"),
         (b"[output]\noverlap_guard = 10", "output.overlap_guard"),
         (b"[output.caps]\nper_day = 1\ntotal = 1", "output.caps"),
         (b"[limits]\nrows_scanned = 1", "limits.rows_scanned"),
@@ -134,8 +129,6 @@ def test_presets_of_this_version_are_enforced_in_full(name):
         (b"[tables.t.columns]\na = {bin = 5}", "tables.t.columns.a.bin"),
         (b"[tables.t.columns]\na = {bounds = [0, 1]}", "tables.t.columns.a.bounds"),
         (b"[tables.t.columns]\na = {values = ['x']}", "tables.t.columns.a.values"),
-        (b"[tables.t.columns]\na = {max_distinct = 9}", "tables.t.columns.a.max_distinct"),
-        (b"[tables.t.columns]\na = {magnitude = true}", "tables.t.columns.a.magnitude"),
     ],
 )
 def test_a_clause_that_is_not_enforced_stops_the_pod(text, clause):

@@ -1,0 +1,122 @@
+"""Who stands behind each figure of a group: pairs of a privacy unit and a condition on rows.
+
+Rule to keep: count privacy units, never rows, per group *and* per aggregate; joins and copies then
+add nothing. Every disclosure rule is stated over these populations.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from podsql.policy.denial import Denial
+from podsql.policy.functions import aggregate
+from podsql.policy.joins import Pair
+from podsql.policy.roles import arguments
+from podsql.policy.scope import Scope, Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Population:
+    """``unit`` None: the row itself. ``condition`` None: every row of the group."""
+
+    unit: exp.Expr | None
+    condition: exp.Expr | None
+
+    def count(self) -> exp.Expr:
+        """How many units it has."""
+        counted: exp.Expr = (
+            exp.Count(this=exp.Star(), big_int=True)
+            if self.unit is None
+            else exp.Count(this=exp.Distinct(expressions=[self.unit.copy()]), big_int=True)
+        )
+        return filtered(counted, self.condition)
+
+
+def populations(
+    scope: Scope,
+    aggregates: Iterable[exp.Expr],
+    protected: tuple[Source, ...],
+    pairs: tuple[Pair, ...],
+) -> tuple[Population, ...]:
+    """The whole group first, then the contributors of each aggregate; per unit."""
+    contributions: dict[str, exp.Expr | None] = {"": None}
+    for call in calls_in(aggregates):
+        condition = contributes(call)
+        key = "" if condition is None else condition.sql(dialect="duckdb")
+        contributions.setdefault(key, condition)
+    return tuple(
+        Population(unit=unit, condition=condition)
+        for unit in units(scope, protected, pairs)
+        for condition in contributions.values()
+    )
+
+
+def calls_in(trees: Iterable[exp.Expr]) -> list[exp.Expr]:
+    """Every aggregate call of ``trees``."""
+    return [node for tree in trees for node in tree.walk() if aggregate(node) is not None]
+
+
+def contributes(call: exp.Expr) -> exp.Expr | None:
+    """Which rows an aggregate is about: those it does not skip. None: all of the group."""
+    terms: list[exp.Expr] = []
+    if isinstance(call, exp.CountIf):
+        terms.append(exp.paren(call.this.copy()))
+    else:
+        for argument in arguments(call):
+            if next(argument.find_all(exp.Column), None) is not None:
+                terms.append(
+                    exp.Not(this=exp.Is(this=exp.paren(argument.copy()), expression=exp.Null()))
+                )
+    if isinstance(call.parent, exp.Filter):
+        terms.append(exp.paren(call.parent.expression.this.copy()))
+    return exp.and_(*terms, copy=False) if terms else None
+
+
+def filtered(call: exp.Expr, condition: exp.Expr | None) -> exp.Expr:
+    """``call`` over the rows of ``condition`` only."""
+    if condition is None:
+        return call
+    return exp.Filter(this=call, expression=exp.Where(this=condition.copy()))
+
+
+def units(
+    scope: Scope, protected: tuple[Source, ...], pairs: tuple[Pair, ...]
+) -> list[exp.Expr | None]:
+    """One expression per privacy unit to count; None stands for the row itself."""
+    visible = [source for source in protected if not source.hidden]
+    if not visible:
+        # What a hidden side gives away could not be counted.
+        raise Denial("ENTITY_COUNT")
+    if len(scope.sources) == 1 and visible[0].rights.unit is None:
+        return [None]
+    same = _same_units(scope, visible, pairs)
+    return [_unit(source) for source in visible if source.use.alias not in same]
+
+
+def _same_units(scope: Scope, visible: list[Source], pairs: tuple[Pair, ...]) -> set[str]:
+    """Aliases whose unit equals that of an earlier source by the join, so counting one is enough."""
+    if any(source.use.kind in ("right", "full") for source in scope.sources):
+        return set()
+    joined = {frozenset(pair) for pair in pairs}
+    kept: list[Source] = []
+    same: set[str] = set()
+    for source in visible:
+        here = (source.use.alias, source.rights.unit)
+        if source.rights.unit is not None and any(
+            frozenset({here, (other.use.alias, other.rights.unit)}) in joined for other in kept
+        ):
+            same.add(source.use.alias)
+        else:
+            kept.append(source)
+    return same
+
+
+def _unit(source: Source) -> exp.Expr:
+    rights = source.rights
+    if rights.unit is not None:
+        return exp.column(rights.unit, table=source.use.alias, quoted=True)
+    named = {column.name.lower() for column in rights.table.columns}
+    if not rights.table.numbered or "rowid" in named:
+        raise Denial("ENTITY_COUNT")
+    return exp.column("rowid", table=source.use.alias)

@@ -1,0 +1,227 @@
+"""Disclosure rules of one pod (``sdc_local``) against an oracle written by hand in plain Python."""
+
+import random
+from collections import defaultdict
+
+import duckdb
+import pytest
+
+from podsql.planner.fragment import Aggregate, Column, Field, Literal
+from podsql.policy.denial import Denial
+from podsql.policy.document import parse_policy
+from podsql.policy.gate import Gate
+from podsql.policy.rights import PodTable
+
+NOW = 1_770_000_000_000
+COLUMNS = {
+    "id": "INTEGER",
+    "region": "VARCHAR",
+    "diag": "VARCHAR",
+    "pay": "INTEGER",
+    "age": "INTEGER",
+}
+
+
+def bills(seed):
+    """Several bills a person; a few persons dominate, one region has a negative bill."""
+    chance = random.Random(seed)
+    rows = []
+    for person in range(300):
+        region = chance.choice("abcdefghijkl")
+        diag = chance.choice(["flu", "flu", "hiv"])
+        for _ in range(chance.randrange(1, 4)):
+            pay = chance.choice([None, 10, 20, 30])
+            if person % 40 == 0:
+                pay = 20_000
+            rows.append((person, region, diag, pay, chance.randrange(20, 60)))
+    rows.append((0, "z", "flu", -5, 30))
+    return rows
+
+
+def serve(rules, magnitude="", extra=""):
+    document = f"""
+version = 1
+name = "bills"
+people = "*"
+release = "sdc_local"
+[output]
+{rules}
+[tables.bill.columns]
+id = {{roles = ["entity_key", "join_key"]}}
+region = {{roles = ["dimension", "filter"]{extra}}}
+diag = {{roles = ["dimension", "filter"]}}
+pay = {{roles = ["measure"]{magnitude}}}
+age = {{roles = ["measure", "dimension", "filter"]}}
+"""
+    table = PodTable(
+        name="main.bill",
+        columns=tuple(Field(name=name, type=kind) for name, kind in COLUMNS.items()),
+        privacy_unit="id",
+    )
+    return Gate(pod="north", tables={table.name: table}, policy=parse_policy(document.encode()))
+
+
+def ask(gate, ana, keys, aggregates, rows, sets=None, literals=()):
+    """What leaves, and how many groups are withheld."""
+    fragment = Aggregate(
+        source="FROM bill AS b",
+        keys=tuple(Column(name=f"k{n}", sql=sql, type="VARCHAR") for n, sql in enumerate(keys)),
+        aggregates=tuple(
+            Column(name=f"a{n}", sql=sql, type=kind) for n, (sql, kind) in enumerate(aggregates)
+        ),
+        grouping_sets=sets,
+        literals=literals,
+    )
+    verdict = gate.check(fragment, person=ana, purpose="x", project="p", now=NOW)
+    con = duckdb.connect()
+    con.execute(
+        "CREATE TABLE bill (id INTEGER, region VARCHAR, diag VARCHAR, pay INTEGER, age INTEGER)"
+    )
+    con.executemany("INSERT INTO bill VALUES (?, ?, ?, ?, ?)", rows)
+    found = con.execute(verdict.sql).fetchall()
+    return [row[:-1] for row in found if row[-1] is True], sum(row[-1] is not True for row in found)
+
+
+def per_unit(rows, keep=lambda row: True):
+    """Region -> person -> sum of pay (None where nothing was paid)."""
+    found = defaultdict(dict)
+    for row in filter(keep, rows):
+        person, region, _, pay, _ = row
+        sums = found[region]
+        sums.setdefault(person, None)
+        if pay is not None:
+            sums[person] = (sums[person] or 0) + pay
+    return found
+
+
+def fair(sums, *, p=0.0, nk=None):
+    paid = sorted((s for s in sums.values() if s is not None), reverse=True)
+    if not paid:
+        return True
+    if paid[-1] < 0:
+        return False
+    total = sum(paid)
+    second = paid[1] if len(paid) > 1 else 0
+    if p and total - paid[0] - second < p / 100 * paid[0]:
+        return False
+    return nk is None or sum(paid[: nk[0]]) <= nk[1] / 100 * total
+
+
+SUM = [("sum(b.pay)", "HUGEINT")]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("rules", "p", "nk"),
+    [
+        ("p_percent = 10.0", 10, None),
+        ("nk = [2, 60.0]", 0, (2, 60.0)),
+        ("p_percent = 30.0\nnk = [1, 50.0]", 30, (1, 50.0)),
+    ],
+)
+def test_a_sum_that_few_units_dominate_is_withheld(ana, seed, rules, p, nk):
+    rows = bills(seed)
+    expected = {
+        region: sum(s for s in sums.values() if s is not None)
+        for region, sums in per_unit(rows).items()
+        if len(sums) >= 10
+        and sum(s is not None for s in sums.values()) >= 10
+        and fair(sums, p=p, nk=nk)
+    }
+    shown, withheld = ask(serve(rules, ", magnitude = true"), ana, ["b.region"], SUM, rows)
+    assert dict(shown) == expected
+    assert withheld == len(per_unit(rows)) - len(expected) > 1
+    # Untagged, the same column is not checked, and counts never are.
+    assert len(ask(serve(rules), ana, ["b.region"], SUM, rows)[0]) > len(expected)
+    counts = ask(
+        serve(rules, ", magnitude = true"), ana, ["b.region"], [("count(*)", "BIGINT")], rows
+    )
+    assert len(counts[0]) > len(expected)
+
+
+def test_dominance_looks_at_the_rows_of_the_filter(ana):
+    rows = [row for row in bills(4) if row[3] != -5]
+    gate = serve("nk = [2, 60.0]", ", magnitude = true")
+    flu = [("sum(b.pay) FILTER (WHERE b.diag = $1)", "HUGEINT")]
+    shown, _ = ask(
+        gate, ana, ["b.region"], flu, rows, literals=(Literal(kind="string", text="flu"),)
+    )
+    found = per_unit(rows, lambda row: row[2] == "flu")
+    assert {row[0] for row in shown} == {
+        region
+        for region, sums in found.items()
+        if sum(s is not None for s in sums.values()) >= 10 and fair(sums, nk=(2, 60.0))
+    }
+    assert 0 < len(shown) < len(found)
+    assert len(ask(gate, ana, [], SUM, rows)[0]) == 1
+
+
+def test_dominance_is_refused_where_it_cannot_be_checked(ana):
+    gate = serve("nk = [2, 60.0]", ", magnitude = true")
+    with pytest.raises(Denial):
+        ask(gate, ana, ["b.region", "b.diag"], SUM, bills(1), sets=((0,), (1,)))
+
+
+@pytest.mark.parametrize("base", [5, 10, 7])
+def test_counts_are_rounded_and_so_is_what_is_computed_of_them(ana, base):
+    rows = bills(5)
+    shown, _ = ask(
+        serve(f"round_base = {base}"),
+        ana,
+        ["b.region"],
+        [
+            ("count(*)", "BIGINT"),
+            ("count(b.pay)", "BIGINT"),
+            ("count(DISTINCT b.id)", "BIGINT"),
+            ("sum(b.pay)", "HUGEINT"),
+        ],
+        rows,
+    )
+    assert shown
+    for region, every, paid, people, total in shown:
+        mine = [row for row in rows if row[1] == region]
+        exact = (len(mine), sum(r[3] is not None for r in mine), len({r[0] for r in mine}))
+        for rounded, true in zip((every, paid, people), exact, strict=True):
+            assert rounded % base == 0
+            assert rounded == (true + base // 2) // base * base
+        assert total == sum(r[3] for r in mine if r[3] is not None)
+
+
+def test_degrees_of_freedom_are_counted_in_units(ana):
+    rows = [(n, "a", "flu", n, n % 7) for n in range(11)] + [
+        (n, "b", "flu", n, n % 7) for n in range(12)
+    ]
+    gate = serve("min_dof = 10")
+    variance, _ = ask(gate, ana, ["b.region"], [("var_pop(b.pay)", "DOUBLE")], rows)
+    assert [row[0] for row in variance] == ["a", "b"]
+    pair, withheld = ask(gate, ana, ["b.region"], [("covar_pop(b.pay, b.age)", "DOUBLE")], rows)
+    assert [row[0] for row in pair] == ["b"]
+    assert withheld == 1
+
+
+def test_grouping_by_something_nearly_unique_is_withheld_whole(ana):
+    rows = [(n, f"r{n // 20}", "flu", 1, 30) for n in range(400)]
+    count = [("count(*)", "BIGINT")]
+    assert len(ask(serve("group_levels = 20"), ana, ["b.region"], count, rows)[0]) == 20
+    assert ask(serve("group_levels = 19"), ana, ["b.region"], count, rows) == ([], 20)
+    # At most a third as many groups as units (DataSHIELD), whatever the level.
+    sparse = [(n % 30, f"r{n % 12}", "flu", 1, 30) for n in range(400)]
+    assert (
+        ask(serve("group_levels = 1000\nmin_units = 2"), ana, ["b.region"], count, sparse)[0] != []
+    )
+    dense = [(n % 30, f"r{n % 29}-{n % 5}", "flu", 1, 30) for n in range(900)]
+    shown, withheld = ask(
+        serve("group_levels = 1000\nmin_units = 2"), ana, ["b.region"], count, dense
+    )
+    units = sum(len({r[0] for r in dense if r[1] == region}) for region in {r[1] for r in dense})
+    regions = len({row[1] for row in dense})
+    assert (shown == []) == (regions * 3 > units)
+    assert withheld + len(shown) == regions
+
+
+def test_a_column_says_how_many_values_it_may_be_grouped_into(ana):
+    rows = [(n, f"r{n // 20}", "flu", 1, 30) for n in range(400)]
+    count = [("count(*)", "BIGINT")]
+    assert len(ask(serve("", extra=", max_distinct = 20"), ana, ["b.region"], count, rows)[0]) == 20
+    assert ask(serve("", extra=", max_distinct = 19"), ana, ["b.region"], count, rows) == ([], 20)
+    assert len(ask(serve("", extra=", max_distinct = 2"), ana, ["b.diag"], count, rows)[0]) == 1
