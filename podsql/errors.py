@@ -105,6 +105,8 @@ CODES: Final[dict[str, type[Error]]] = {
     # policy
     "DENIED": PolicyError,
     "WITHHELD": PolicyError,
+    "BUDGET": PolicyError,
+    "QUOTA": PolicyError,
     "POLICY_UNAVAILABLE": PolicyError,
     "PAUSED": PolicyError,
     # data
@@ -144,6 +146,7 @@ CODES: Final[dict[str, type[Error]]] = {
     "SESSION": IntegrityError,
     # set-up
     "CONFIG": InterfaceError,
+    "LEDGER": InterfaceError,
     "POLICY_FILE": InterfaceError,
     "SOURCE": InterfaceError,
     "CLOSED": InterfaceError,

@@ -1,0 +1,1 @@
+"""The durable privacy ledger: costs, budgets, charges, released answers, quotas, overlaps."""

@@ -1,0 +1,1 @@
+"""Integer noise for differential privacy: exact samplers, tails, backends."""
