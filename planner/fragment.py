@@ -11,7 +11,7 @@ from typing import Literal as OneOf
 
 import msgspec
 
-Disclosure = OneOf["additive", "moments", "extreme", "sketch", "distinct", "rows"]
+Disclosure = OneOf["noised", "additive", "moments", "extreme", "sketch", "distinct", "rows"]
 """What a partial gives away, lowest first."""
 
 
@@ -94,6 +94,25 @@ class Rows(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     inputs: tuple[Relation, ...] = ()
 
 
+class Noised(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="noised/1"
+):
+    """Counts (BIGINT) and sums (DOUBLE) per group of ``keys``, released with noise.
+
+    ``epsilon`` and ``delta`` are decimal text; empty: what the pod's policy gives one statement.
+    ``fresh``: new noise at a new charge, where the same fragment was answered before.
+    """
+
+    source: str
+    keys: tuple[Column, ...]
+    aggregates: tuple[Column, ...]
+    epsilon: str = ""
+    delta: str = ""
+    fresh: bool = False
+    literals: tuple[Literal, ...] = ()
+    inputs: tuple[Relation, ...] = ()
+
+
 class Bins(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="bins/1"):
     """One counting round of an exact quantile: bins of ``column`` below ``path`` at ``level``."""
 
@@ -139,7 +158,7 @@ class Psi(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     literals: tuple[Literal, ...] = ()
 
 
-Fragment = Aggregate | Rows | Bins | ModelStep | TorchStep | Psi
+Fragment = Aggregate | Rows | Noised | Bins | ModelStep | TorchStep | Psi
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[Fragment] = msgspec.msgpack.Decoder(Fragment)

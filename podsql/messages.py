@@ -110,6 +110,8 @@ class Evidence(Message, frozen=True, array_like=True, tag="end/1"):
     """Times the pod's engine ran this request id: 1, also after replays."""
     micros: int
     """Time the pod spent from request to end of result."""
+    noise: tuple[float, ...] = ()
+    """Of a noisy release: the standard deviation of each aggregate's noise."""
 
 
 class Result(Message, frozen=True, array_like=True, tag="result/1"):

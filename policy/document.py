@@ -123,13 +123,22 @@ class Output(Clause, frozen=True, kw_only=True):
 
 
 class Dp(Clause, frozen=True, kw_only=True):
-    """Differential privacy: noise and a durable budget."""
+    """``[dp]``: noise and a durable budget, counted per dataset (this document)."""
 
     epsilon_per_query: Annotated[float, msgspec.Meta(gt=0)]
     epsilon_budget: Annotated[float, msgspec.Meta(gt=0)]
+    """For each combination of ``per``; never refilled by itself."""
+    epsilon_total: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """For everybody together; absent: no such cap, so colluding analysts compose."""
     delta: Annotated[float, msgspec.Meta(gt=0, lt=1)]
+    """Of each budget."""
     per: tuple[Literal["purpose", "analyst", "project"], ...] = ("purpose", "analyst")
+    period: Literal["forever", "year", "month"] = "forever"
+    """A new period starts new budgets. ``forever`` is the only one that bounds a person's risk."""
     max_groups_contributed: Positive = 1
+    max_rows_contributed: Positive = 1
+    """Rows of one unit that count in one group; the rest are cut."""
+    noise: Literal["opendp", "python"] = "opendp"
 
 
 class PolicyLimits(Clause, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from podsql.policy.denial import Denial
 from podsql.policy.document import Output
 from podsql.policy.functions import aggregate
 from podsql.policy.guard import GUARD
-from podsql.policy.populations import Population, calls_in, filtered
+from podsql.policy.populations import Population, calls_in, filtered, row_of
 from podsql.policy.roles import arguments
 from podsql.policy.scope import Scope, Source
 
@@ -48,7 +48,7 @@ def with_dominance(
     keys: Sequence[exp.Expr],
     found: Sequence[Magnitude],
     whole: Sequence[Population],
-    protected: Sequence[Source],
+    protected: tuple[Source, ...],
     output: Output,
 ) -> exp.Select:
     """``select`` (whose outputs are key columns first) with its guard narrowed by both rules."""
@@ -56,7 +56,7 @@ def with_dominance(
         raise Denial("AGG_NOT_ALLOWED")
     checks = []
     for number, population in enumerate(whole):
-        unit = population.unit if population.unit is not None else _row(protected)
+        unit = population.unit if population.unit is not None else row_of(protected)
         checks.append((f"dominance{number}", _per_group(select, keys, found, unit, output)))
     names = [projection.alias for projection in select.expressions]
     body = select.copy()
@@ -143,11 +143,3 @@ def _narrowed(count: int) -> exp.Expr:
 
 def _of(table: str, name: str) -> exp.Column:
     return exp.column(name, table=table, quoted=True)
-
-
-def _row(protected: Sequence[Source]) -> exp.Expr:
-    """Without a privacy unit each row is one."""
-    (source,) = protected
-    if not source.rights.table.numbered:
-        raise Denial("ENTITY_COUNT")
-    return exp.column("rowid", table=source.use.alias)

@@ -13,7 +13,7 @@ from typing import Final
 from sqlglot import exp
 
 from podsql.messages import Grant
-from podsql.planner.fragment import Aggregate, Field, Fragment, Rows, encode_fragment
+from podsql.planner.fragment import Aggregate, Field, Fragment, Noised, Rows, encode_fragment
 from podsql.planner.offer import ColumnOffer, TableOffer
 from podsql.policy.denial import Denial
 from podsql.policy.document import Policy, PolicyLimits, Release, policy_hash
@@ -22,6 +22,7 @@ from podsql.policy.entity import entity_rights
 from podsql.policy.grants import granted_release
 from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair, require_joins
+from podsql.policy.noised import NoiseOrder, judge_noised
 from podsql.policy.person import Person, require_person
 from podsql.policy.populations import populations
 from podsql.policy.reading import Derived, read
@@ -66,6 +67,16 @@ class Verdict:
     limits: PolicyLimits
     max_rows: int
     """0: no rule."""
+    keys: int
+    """How many of ``fields`` are group keys."""
+    policy_hash: str
+    cells: int = 0
+    """Hidden columns ``_u0``, … with the units behind each figure, for the overlap guard."""
+    needs_ledger: bool = False
+    """The result is released by way of the ledger: it counts or compares what left before."""
+    noise: NoiseOrder | None = None
+    """Of a noisy release: what to do with the integers that ``sql`` yields."""
+    fresh: bool = False
 
 
 class Gate:
@@ -78,8 +89,11 @@ class Gate:
         tables: Mapping[str, PodTable],
         policy: Policy,
         data_version: str = "",
+        salt: str = "",
     ) -> None:
+        """``salt``: a secret of the pod (hexadecimal) that decides which rows of a unit count."""
         self.pod = pod
+        self._salt = salt
         self.policy = policy
         self.policy_hash = policy_hash(policy)
         self.data_version = data_version
@@ -173,7 +187,7 @@ class Gate:
             return denial
 
     def _judge(self, fragment: Fragment, release: Release | None) -> Verdict:
-        if not isinstance(fragment, Aggregate | Rows):
+        if not isinstance(fragment, Aggregate | Noised | Rows):
             raise Denial("FRAGMENT_KIND")
         if fragment.inputs:
             raise Denial("JOIN_INPUT")
@@ -189,6 +203,8 @@ class Gate:
         scope = bind(reading, self._rights, self.pod, derive)
         open_rows, pairs = self._check_source(scope, release)
         guarded = False
+        order = None
+        cells = 0
         if isinstance(fragment, Rows):
             require_no_aggregates(scope.outputs)
             if not open_rows:
@@ -203,22 +219,33 @@ class Gate:
                 require_key(one, scope, self.policy)
             for one in values:
                 require_output(one, scope, self.policy)
-            if open_rows:
+            if isinstance(fragment, Noised):
+                sql, order = judge_noised(
+                    fragment, scope, pairs, outputs, self.policy.dp, self._salt
+                )
+            elif open_rows:
                 sql = text_of(aggregate_select(fragment, scope, outputs))
             else:
                 _require_enforced(scope, release)
                 guarded = True
-                sql = text_of(self._guarded(fragment, scope, outputs, pairs))
+                select, cells = self._guarded(fragment, scope, outputs, pairs)
+                sql = text_of(select)
         return Verdict(
             sql=sql,
             guard=guarded,
             fields=tuple(output.field for output in outputs),
-            release="sdc_local" if guarded else "rows",
+            release="dp" if order is not None else "sdc_local" if guarded else "rows",
             rounded=guarded and self.policy.output.round_base > 1,
             min_units=self.policy.output.min_units if guarded else 0,
             tables=tuple(sorted(scope.tables)),
             limits=self.policy.limits,
             max_rows=self.policy.output.max_rows,
+            keys=0 if isinstance(fragment, Rows) else len(fragment.keys),
+            policy_hash=self.policy_hash,
+            cells=cells,
+            needs_ledger=cells > 0 or (guarded and self.policy.output.caps is not None),
+            noise=order,
+            fresh=isinstance(fragment, Noised) and fragment.fresh,
         )
 
     def _guarded(
@@ -227,21 +254,23 @@ class Gate:
         scope: Scope,
         outputs: Sequence[Output],
         pairs: tuple[Pair, ...],
-    ) -> exp.Select:
-        """The statement with its guard: every disclosure rule that needs no history."""
+    ) -> tuple[exp.Select, int]:
+        """The statement with its guard (every rule that needs no history), and its ``_u`` columns."""
         rules = self.policy.output
         count = len(fragment.keys)
         keys, values = scope.outputs[:count], scope.outputs[count:]
         found = populations(scope, values, protected(scope), pairs)
         guard = guard_column(found, keys, values, scope, rules)
-        select = aggregate_select(
-            fragment, scope, outputs, [(GUARD, guard)], round_base=rules.round_base
-        )
+        hidden = [(GUARD, guard)]
+        if rules.overlap_guard:
+            named = [one.names(self._salt, protected(scope)) for one in found]
+            hidden += [(f"_u{place}", one) for place, one in enumerate(named)]
+        select = aggregate_select(fragment, scope, outputs, hidden, round_base=rules.round_base)
         sums = magnitudes(values, scope) if rules.p_percent or rules.nk is not None else ()
-        if not sums:
-            return select
-        whole = [one for one in found if one.condition is None]
-        return with_dominance(select, keys, sums, whole, protected(scope), rules)
+        if sums:
+            whole = [one for one in found if one.condition is None]
+            select = with_dominance(select, keys, sums, whole, protected(scope), rules)
+        return select, len(hidden) - 1
 
     def _check_source(self, scope: Scope, release: Release | None) -> tuple[bool, tuple[Pair, ...]]:
         """Functions, conditions and joins of a source; whether its rows may leave, and its joins."""

@@ -32,6 +32,25 @@ class Population:
         )
         return filtered(counted, self.condition)
 
+    def names(self, salt: str, protected: tuple[Source, ...]) -> exp.Expr:
+        """Its units as a list of 64-bit names that mean nothing outside the pod."""
+        unit = self.unit if self.unit is not None else row_of(protected)
+        text = exp.Cast(this=unit.copy(), to=exp.DataType.build("VARCHAR"))
+        salted = exp.DPipe(this=exp.Literal.string(salt), expression=text)
+        named = exp.Anonymous(this="md5_number_lower", expressions=[salted])
+        listed = exp.Anonymous(this="list", expressions=[exp.Distinct(expressions=[named])])
+        known = exp.Not(this=exp.Is(this=exp.paren(unit.copy()), expression=exp.Null()))
+        condition = known if self.condition is None else exp.and_(known, self.condition, copy=True)
+        return filtered(listed, condition)
+
+
+def row_of(protected: tuple[Source, ...]) -> exp.Expr:
+    """Without a privacy unit each row is one."""
+    (source,) = protected
+    if not source.rights.table.numbered:
+        raise Denial("ENTITY_COUNT")
+    return exp.column("rowid", table=source.use.alias)
+
 
 def populations(
     scope: Scope,

@@ -13,7 +13,7 @@ from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
 
 from podsql.errors import Error
-from podsql.planner.fragment import Aggregate, Literal, Rows
+from podsql.planner.fragment import Aggregate, Literal, Noised, Rows
 from podsql.planner.syntax import agree
 from podsql.policy.denial import Denial, Reason
 from podsql.policy.document import PolicyLimits
@@ -69,9 +69,9 @@ class Derived:
     """Places of the outputs that are group keys."""
 
 
-def read(fragment: Aggregate | Rows, limits: PolicyLimits) -> Reading:
+def read(fragment: Aggregate | Noised | Rows, limits: PolicyLimits) -> Reading:
     """Parse and check every text of ``fragment``; raises Denial."""
-    if isinstance(fragment, Aggregate):
+    if isinstance(fragment, Aggregate | Noised):
         columns = (*fragment.keys, *fragment.aggregates)
     else:
         columns = fragment.columns

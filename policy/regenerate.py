@@ -10,7 +10,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from podsql.errors import Error
-from podsql.planner.fragment import Aggregate, Column, Field, Rows
+from podsql.planner.fragment import Aggregate, Column, Field, Noised, Rows
 from podsql.planner.wire_types import is_enum, known_type, wire_type
 from podsql.policy.denial import Denial
 from podsql.policy.functions import aggregate
@@ -34,7 +34,7 @@ class Output:
     field: Field
 
 
-def read_outputs(fragment: Aggregate | Rows) -> tuple[Output, ...]:
+def read_outputs(fragment: Aggregate | Noised | Rows) -> tuple[Output, ...]:
     """The fragment's outputs in order; Denial on a bad name or type."""
     if isinstance(fragment, Rows):
         columns: tuple[Column, ...] = fragment.columns
@@ -78,7 +78,7 @@ def aggregate_select(
         level = exp.Grouping(expressions=_copies(keys)) if keys else exp.Literal.number(0)
         projections.append(_projection(level, outputs[-1]))
     projections += [_alias(value, name) for name, value in hidden]
-    select = _select(scope, projections)
+    select = select_of(scope, projections)
     if fragment.grouping_sets is not None:
         sets = [exp.Tuple(expressions=_picked(keys, chosen)) for chosen in fragment.grouping_sets]
         select.set("group", exp.Group(grouping_sets=[exp.GroupingSets(expressions=sets)]))
@@ -132,7 +132,7 @@ def rows_sql(fragment: Rows, scope: Scope, outputs: Sequence[Output]) -> str:
     projections = [
         _projection(value, output) for value, output in zip(scope.outputs, outputs, strict=True)
     ]
-    select = _select(scope, projections)
+    select = select_of(scope, projections)
     if fragment.order:
         terms = []
         for ordering in fragment.order:
@@ -207,7 +207,8 @@ def _picked(keys: Sequence[exp.Expr], chosen: Sequence[int]) -> list[exp.Expr]:
     return [keys[index].copy() for index in chosen]
 
 
-def _select(scope: Scope, projections: list[exp.Expr]) -> exp.Select:
+def select_of(scope: Scope, projections: list[exp.Expr]) -> exp.Select:
+    """SELECT of ``projections`` from the scope's sources, under its WHERE."""
     select = exp.Select(expressions=projections)
     select.set("from_", exp.From(this=_table(scope.sources[0])))
     select.set("joins", [_join(source) for source in scope.sources[1:]])
@@ -230,7 +231,7 @@ def _table(source: Source) -> exp.Table | exp.Subquery:
 
 def _derived(inner: Scope, derived: Derived) -> exp.Select:
     values = zip(inner.outputs, derived.names, strict=True)
-    select = _select(inner, [_alias(value.copy(), name) for value, name in values])
+    select = select_of(inner, [_alias(value.copy(), name) for value, name in values])
     keys = [inner.outputs[place].copy() for place in sorted(derived.keys)]
     select.set("group", exp.Group(expressions=keys))
     return select

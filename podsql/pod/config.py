@@ -7,6 +7,7 @@ state = "state"                       # snapshots, ledger of request ids, audit:
 [policy]
 file = "policy.toml"                  # or: preset = "standard"
 services = ["ps1…"]                   # fingerprints of policy services that must agree
+witness = "/other/disk/witness"       # shows that the privacy ledger was restored from a backup
 
 [tables."clinic.visits"]
 path = "visits.parquet"
@@ -46,6 +47,8 @@ class PolicySection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     file: str | None = None
     preset: str | None = None
     services: tuple[str, ...] = ()
+    witness: str | None = None
+    """A small file on another disk that shows a restored ledger; absent: beside ``pod.toml``."""
 
 
 class TableSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -25,7 +25,9 @@ from podsql.pod.control import SOCKET, Control, failure
 from podsql.pod.datasets import Place, hold
 from podsql.pod.desk import Desk
 from podsql.pod.holding import Holding
+from podsql.pod.releasing import Releasing, load_secret
 from podsql.policy.audit import Audit, Entry
+from podsql.policy.ledger.store import Ledger
 from podsql.policy.requests import RequestBook
 from podsql.relay.keys import parse_fingerprint
 from podsql.relay.sockets.endpoint import Endpoint, Request
@@ -66,11 +68,17 @@ class Pod:
         self._audit = Audit(place / "audit.jsonl", now=_now())
         self._book = RequestBook(place / "requests.sqlite")
         holding = hold(self.config, place, name)
+        self._releasing = Releasing(
+            Ledger(place / "ledger.sqlite", witness=place.witness(self.config)),
+            load_secret(place / "secret"),
+        )
         limits = self.config.limits
         kind = WorkerPool if self.config.pod.isolation == "process" else ThreadPool
         self.pool = kind(
             limits=Limits(
-                memory_mb=limits.memory_mb,
+                memory_mb=min(
+                    limits.memory_mb, holding.gate.policy.limits.memory_mb or limits.memory_mb
+                ),
                 threads=limits.threads,
                 seconds=limits.seconds,
                 max_rows=limits.rows,
@@ -91,6 +99,7 @@ class Pod:
             book=self._book,
             audit=self._audit,
             gatekeepers=self._gatekeepers,
+            releasing=self._releasing,
             services=self._services,
             spool=spool,
             limits=limits,
@@ -174,6 +183,7 @@ class Pod:
         if self.pool is not None:
             self.pool.close()
         self._gatekeepers.shutdown(wait=True, cancel_futures=True)
+        self._releasing.close()
         self._book.close()
         self._audit.close()
 

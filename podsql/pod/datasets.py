@@ -6,6 +6,7 @@ from pathlib import Path
 from podsql.engine.snapshot import Snapshot, TableSource, ViewSource, build_snapshot
 from podsql.pod.config import PodConfig, TableSection, ViewSection, qualified
 from podsql.pod.holding import Holding
+from podsql.pod.releasing import load_secret, salt
 from podsql.policy.document import Policy, load_policy, load_preset
 from podsql.policy.enforcement import require_enforceable
 from podsql.policy.gate import Gate
@@ -24,6 +25,10 @@ class Place:
         """The places of the pod configured at ``config_path``."""
         home = config_path.resolve().parent
         return cls(home=home, state=home / config.pod.state)
+
+    def witness(self, config: PodConfig) -> Path:
+        """Where the ledger's witness lies: outside the state, so that one backup holds not both."""
+        return self.home / (config.policy.witness or "ledger.witness")
 
     def __truediv__(self, name: str) -> Path:
         return self.state / name
@@ -81,7 +86,11 @@ def hold(config: PodConfig, place: Place, pod: str) -> Holding:
     policy = read_policy(config, place)
     snapshot = freeze(config, place, place / "snapshots")
     gate = Gate(
-        pod=pod, tables=pod_tables(config, snapshot), policy=policy, data_version=snapshot.version
+        pod=pod,
+        tables=pod_tables(config, snapshot),
+        policy=policy,
+        data_version=snapshot.version,
+        salt=salt(load_secret(place / "secret")),
     )
     return Holding(
         gate=gate,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -42,6 +43,7 @@ from podsql.planner.fragment import Fragment, decode_fragment
 from podsql.pod.config import LimitsSection
 from podsql.pod.holding import Holding
 from podsql.pod.offers import OfferBook
+from podsql.pod.releasing import Asker, Released, Releasing
 from podsql.pod.requests import Held, Ticket
 from podsql.pod.results import Output
 from podsql.policy.audit import Audit, Entry
@@ -58,8 +60,12 @@ from podsql.relay.sockets.endpoint import Endpoint, Request
 
 log = logging.getLogger("podsql.pod")
 
+T = TypeVar("T")
+
 LIVE_PER_ANALYST = 64
 SWEEP_SECONDS = 15.0
+HELD_BYTES = 256 << 20
+"""A result that the ledger must judge is held whole up to this size."""
 ASKERS = ("analyst", "modeller")
 
 
@@ -77,6 +83,7 @@ class Desk:
         book: RequestBook,
         audit: Audit,
         gatekeepers: Executor,
+        releasing: Releasing,
         services: tuple[str, ...],
         spool: Path,
         limits: LimitsSection,
@@ -89,6 +96,7 @@ class Desk:
         self._book = book
         self._audit = audit
         self._gatekeepers = gatekeepers
+        self._releasing = releasing
         self._services = services
         self._spool = spool
         self._limits = limits
@@ -261,7 +269,7 @@ class Desk:
             person=ticket.person,
             purpose=head.purpose,
             project=head.project,
-            now=_now(),
+            now=self._releasing.now(_now()),
             release=release,
             granted=head.tables,
         )
@@ -322,7 +330,31 @@ class Desk:
         step()
 
     def _begin(self, ticket: Ticket) -> None:
-        """Record the id, then run: never the other way round."""
+        """Pay first, where there is a price: on a gatekeeper's thread, as it waits for the disk."""
+        verdict, policy = ticket.verdict, ticket.holding.gate.policy
+        assert verdict is not None
+        if verdict.noise is None and policy.limits.queries_per_day is None:
+            self._run(ticket, None)
+            return
+        asker = Asker.of(ticket.person, ticket.head)
+
+        def pay() -> Released | None:
+            self._releasing.admit(policy, asker, _now())
+            if verdict.noise is None:
+                return None
+            return self._releasing.charge(
+                verdict,
+                policy,
+                asker,
+                ticket.holding.data_version,
+                ticket.head.request_id,
+                _now(),
+            )
+
+        self._off_loop(ticket, pay, lambda earlier: self._run(ticket, earlier))
+
+    def _run(self, ticket: Ticket, earlier: Released | None) -> None:
+        """Record the id, then run: never the other way round. ``earlier``: released before."""
         verdict, head = ticket.verdict, ticket.head
         assert verdict is not None
         known = self._book.begin(head.request_id, ticket.query_hash, _now())
@@ -335,6 +367,9 @@ class Desk:
             spool=self._spool,
             on_stream=lambda: self._accept(ticket),
         )
+        if earlier is not None:
+            self._finish(ticket, earlier)
+            return
         rows = min(self._limits.rows, verdict.max_rows or self._limits.rows)
         seconds = verdict.limits.seconds
         if seconds is not None:
@@ -345,7 +380,7 @@ class Desk:
             datasets=ticket.holding.datasets,
             owner=f"{ticket.person.fingerprint}/{ticket.holding.gate.policy_hash}",
             deadline=ticket.deadline,
-            guard=verdict.guard,
+            guard=verdict.guard and not verdict.needs_ledger,
             max_rows=rows,
             max_bytes=self._limits.result_mb << 20,
         )
@@ -355,20 +390,73 @@ class Desk:
         if ticket.over:
             return
         assert ticket.output is not None
+        assert ticket.verdict is not None
+        held = ticket.verdict.needs_ledger or ticket.verdict.noise is not None
 
         def take() -> None:
             assert ticket.output is not None
             match event:
                 case Started():
                     pass
+                case Chunk() if held:
+                    ticket.raw += event.data
+                    if len(ticket.raw) > HELD_BYTES:
+                        raise error("RESULT_TOO_BIG", "the result has too many groups to be judged")
                 case Chunk():
                     ticket.output.add(event.data)
+                case Finished() if held:
+                    self._settle(ticket)
                 case Finished():
-                    self._finish(ticket, event.rows, event.withheld)
+                    self._finish(
+                        ticket, Released(arrow=b"", rows=event.rows, withheld=event.withheld)
+                    )
                 case JobFailed():
                     raise error(event.code, event.message)
 
         self._guarded(ticket, take)
+
+    def _settle(self, ticket: Ticket) -> None:
+        """What the ledger has to say of a whole result."""
+        verdict, policy = ticket.verdict, ticket.holding.gate.policy
+        assert verdict is not None
+        asker = Asker.of(ticket.person, ticket.head)
+
+        def work() -> Released:
+            if verdict.noise is None:
+                return self._releasing.guard(bytes(ticket.raw), verdict, policy, asker, _now())
+            return self._releasing.noise(
+                bytes(ticket.raw),
+                verdict,
+                policy,
+                asker,
+                ticket.holding.data_version,
+                ticket.head.request_id,
+            )
+
+        self._off_loop(ticket, work, lambda released: self._finish(ticket, released))
+
+    def _off_loop(self, ticket: Ticket, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Run ``work`` on a gatekeeper's thread and go on with what it gives."""
+
+        def attempt() -> None:
+            try:
+                found = work()
+            except Error as fault:
+                failure = fault
+                self._endpoint.post(lambda: self._fail(ticket, failure))
+            except Exception:
+                log.exception("a release failed")
+                self._endpoint.post(
+                    lambda: self._fail(ticket, error("POD_FAILED", "the pod failed"))
+                )
+            else:
+                self._endpoint.post(lambda: self._continue(ticket, then, found))
+
+        self._gatekeepers.submit(attempt)
+
+    def _continue(self, ticket: Ticket, then: Callable[[T], None], found: T) -> None:
+        if not ticket.over:
+            self._guarded(ticket, lambda: then(found))
 
     def _accept(self, ticket: Ticket) -> None:
         """The result turned out to be large: it travels as a stream."""
@@ -379,24 +467,28 @@ class Desk:
         assert reply is not None
         self._answer(ticket, reply)
 
-    def _finish(self, ticket: Ticket, rows: int, withheld: int) -> None:
+    def _finish(self, ticket: Ticket, released: Released) -> None:
         output, verdict = ticket.output, ticket.verdict
         assert output is not None
         assert verdict is not None
+        if released.arrow:
+            output.add(released.arrow)
+        ticket.raw.clear()
         output.finish()
         evidence = Evidence(
             request_id=ticket.head.request_id,
             query_hash=ticket.query_hash,
-            rows=rows,
-            withheld=withheld,
+            rows=released.rows,
+            withheld=released.withheld,
             size=output.total,
             chunks=output.chunks,
             sha256=output.sha256,
             data_version=ticket.holding.data_version,
             policy_hash=ticket.holding.gate.policy_hash,
-            release="rounded" if verdict.rounded else "exact",
+            release=_release(verdict),
             executed=ticket.executed,
             micros=(time.perf_counter_ns() - ticket.began) // 1000,
+            noise=released.noise,
         )
         # The audit line stands before the result leaves; without it nothing may leave.
         self._write(ticket, "allow", "", evidence)
@@ -494,6 +586,12 @@ class Desk:
                 result_hash=evidence.sha256.hex() if evidence else "",
             )
         )
+
+
+def _release(verdict: Verdict) -> str:
+    if verdict.noise is not None:
+        return "noised"
+    return "rounded" if verdict.rounded else "exact"
 
 
 def _used() -> Error:

@@ -35,6 +35,8 @@ class Ticket:
     verdict: Verdict | None = None
     output: Output | None = None
     job: JobHandle | None = None
+    raw: bytearray = field(default_factory=bytearray)
+    """Of a result that is released by way of the ledger: what the engine sent so far."""
     executed: int = 0
     recorded: bool = False
     agreed: bool = False

@@ -1,0 +1,291 @@
+"""The last step before a result leaves, where it needs the ledger: overlaps, caps, noise.
+
+Runs on a gatekeeper's thread, over the whole (aggregated) result. Rule to keep: what is released is
+on the ledger before it leaves, and what the ledger already knows is released again, byte for byte.
+"""
+
+import hmac
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from podsql.errors import error
+from podsql.messages import RequestHead
+from podsql.planner.fragment import Field
+from podsql.policy.document import Dp, Policy
+from podsql.policy.gate import Verdict
+from podsql.policy.guard import GUARD
+from podsql.policy.ledger.cost import Cap, cap_of
+from podsql.policy.ledger.overlap import Overlaps
+from podsql.policy.ledger.store import Ledger
+from podsql.policy.noise.backend import NoiseBackend, choose_backend
+from podsql.policy.noised import NoiseOrder
+from podsql.policy.person import Person
+
+SECRET_BYTES: Final = 32
+
+
+class Released(msgspec.Struct, frozen=True, array_like=True):
+    """What leaves: an Arrow IPC stream, its rows, withheld groups, noise per aggregate."""
+
+    arrow: bytes
+    rows: int
+    withheld: int
+    noise: tuple[float, ...] = ()
+    """Standard deviation of each aggregate's noise, in its own units."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """For whom something is released: the scopes of budgets and caps are made of it."""
+
+    person: Person
+    purpose: str
+    project: str
+
+    @classmethod
+    def of(cls, person: Person, head: RequestHead) -> "Asker":
+        """The asker of a signed request."""
+        return cls(person=person, purpose=head.purpose, project=head.project)
+
+
+class Releasing:
+    """The ledger's side of one pod. ``secret``: the pod's own, for names of units and row order."""
+
+    def __init__(self, ledger: Ledger, secret: bytes) -> None:
+        self._ledger = ledger
+        self._overlaps = Overlaps(ledger, _derived(secret, "overlap"))
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self._ledger.close()
+
+    def now(self, now: int) -> int:
+        """``now``, but never before a time the pod has seen (ms since the epoch)."""
+        return self._ledger.moment(now)
+
+    # -- before the statement runs -----------------------------------------------------------------
+
+    def admit(self, policy: Policy, asker: Asker, now: int) -> None:
+        """Count one statement of the day; QUOTA if there were enough."""
+        most = policy.limits.queries_per_day
+        if most is None:
+            return
+        scope = f"queries/{policy.name}/{asker.person.fingerprint}"
+        if not self._ledger.take(scope, 1, now=now, per_day=most):
+            raise error("QUOTA", "the custodian allows no more statements today")
+
+    def charge(
+        self,
+        verdict: Verdict,
+        policy: Policy,
+        asker: Asker,
+        data_version: str,
+        request_id: bytes,
+        now: int,
+    ) -> Released | None:
+        """Take the price of a noisy release; the earlier release if it was paid for before."""
+        assert verdict.noise is not None
+        assert policy.dp is not None
+        mark = fingerprint(verdict, asker, data_version, request_id)
+        scopes = budgets(policy, policy.dp, asker, self._ledger.moment(now))
+        done = self._ledger.charge(
+            mark, request_id, scopes, verdict.noise.cost, now=now, note=asker.person.name
+        )
+        if done == "charged":
+            return None
+        body = self._ledger.answer(mark)
+        assert body is not None
+        return msgspec.msgpack.decode(body, type=Released)
+
+    # -- after it ran ------------------------------------------------------------------------------
+
+    def noise(
+        self,
+        arrow: bytes,
+        verdict: Verdict,
+        policy: Policy,
+        asker: Asker,
+        data_version: str,
+        request_id: bytes,
+    ) -> Released:
+        """Add the noise that was paid for, and keep what is released."""
+        assert verdict.noise is not None
+        assert policy.dp is not None
+        table = pa.ipc.open_stream(arrow).read_all()
+        found = add_noise(table, verdict.noise, verdict.fields, choose_backend(policy.dp.noise))
+        mark = fingerprint(verdict, asker, data_version, request_id)
+        self._ledger.keep_answer(mark, msgspec.msgpack.encode(found))
+        return found
+
+    def guard(
+        self, arrow: bytes, verdict: Verdict, policy: Policy, asker: Asker, now: int
+    ) -> Released:
+        """Drop groups that the guard, an overlap or a cap withholds, and the hidden columns."""
+        table = pa.ipc.open_stream(arrow).read_all()
+        figures = len(verdict.fields) - verdict.keys
+        caps = policy.output.caps
+        if caps is not None and not self._ledger.take(
+            f"cells/{policy.name}/{asker.project}",
+            table.num_rows * max(1, figures),
+            now=now,
+            per_day=caps.per_day,
+            total=caps.total,
+        ):
+            raise error("QUOTA", "the custodian releases no more figures to this project")
+        shown = [value is True for value in table[GUARD].to_pylist()]
+        if verdict.cells:
+            cells = _cells(table, verdict.cells, shown)
+            scope = f"{policy.name}/{asker.project}"
+            admitted = self._overlaps.admit(
+                scope, [cell for row in cells for cell in row], policy.output.overlap_guard
+            )
+            step = verdict.cells
+            fine = iter([all(admitted[n : n + step]) for n in range(0, len(admitted), step)])
+            shown = [one and next(fine) for one in shown]
+        kept = table.filter(pa.array(shown, pa.bool_())).select(range(len(verdict.fields)))
+        return Released(
+            arrow=_ipc(kept), rows=kept.num_rows, withheld=table.num_rows - kept.num_rows
+        )
+
+
+def load_secret(path: Path) -> bytes:
+    """The pod's secret, made on first use (mode 0600)."""
+    try:
+        found = path.read_bytes()
+    except FileNotFoundError:
+        found = os.urandom(SECRET_BYTES)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(found)
+    if len(found) != SECRET_BYTES:
+        raise error("CONFIG", f"{path.name!r} is not a secret of {SECRET_BYTES} bytes")
+    return found
+
+
+def salt(secret: bytes) -> str:
+    """What the gate's SQL is salted with."""
+    return _derived(secret, "salt").hex()[:32]
+
+
+def fingerprint(verdict: Verdict, asker: Asker, data_version: str, request_id: bytes) -> bytes:
+    """What makes two noisy releases the same one. A fresh one is the same as no other."""
+    order = verdict.noise
+    assert order is not None
+    parts = (
+        verdict.sql,
+        repr((order.deviations, order.threshold, order.domain)),
+        tuple((field.name, field.type) for field in verdict.fields),
+        asker.project,
+        asker.purpose,
+        data_version,
+        verdict.policy_hash,
+        request_id if verdict.fresh else b"",
+    )
+    return blake2b(msgspec.msgpack.encode(parts), digest_size=32, person=b"ps-release").digest()
+
+
+def budgets(policy: Policy, dp: Dp, asker: Asker, now: int) -> dict[str, Cap]:
+    """Scopes a charge draws on, with their caps."""
+    cap = cap_of(dp.epsilon_budget, dp.delta)
+    named = {
+        "purpose": asker.purpose,
+        "analyst": asker.person.fingerprint,
+        "project": asker.project,
+    }
+    period = _period(dp, now)
+    scope = [policy.name, *(f"{part}={named[part]}" for part in sorted(dp.per)), *period]
+    found = {"/".join(scope): cap}
+    if dp.epsilon_total is not None:
+        found["/".join([policy.name, "everybody", *period])] = cap_of(dp.epsilon_total, dp.delta)
+    return found
+
+
+def _period(dp: Dp, now: int) -> list[str]:
+    day = datetime.fromtimestamp(now / 1000, UTC)
+    if dp.period == "year":
+        return [f"{day.year}"]
+    return [f"{day.year}-{day.month:02}"] if dp.period == "month" else []
+
+
+def add_noise(
+    table: pa.Table, order: NoiseOrder, fields: Sequence[Field], backend: NoiseBackend
+) -> Released:
+    """Exact integers in, a releasable table out: every declared group, or those above the threshold."""
+    groups = list(zip(*(table[place].to_pylist() for place in range(order.keys)), strict=True))
+    if not order.keys:
+        groups = [()]
+    figures = [
+        [int(value or 0) for value in table[order.keys + place].to_pylist()]
+        for place in range(len(order.deviations))
+    ]
+    people = [int(value) for value in table["n"].to_pylist()]
+    schema = table.schema
+    if order.domain is not None and order.keys:
+        groups, figures = _over_domain(groups, figures, order, schema)
+    elif order.keys:
+        noisy = backend.gaussian(people, order.units_deviation)
+        shown = [value >= order.threshold for value in noisy]
+        groups = [group for group, one in zip(groups, shown, strict=True) if one]
+        figures = [[v for v, one in zip(col, shown, strict=True) if one] for col in figures]
+    columns: list[Any] = [
+        pa.array([group[place] for group in groups], schema.field(place).type)
+        for place in range(order.keys)
+    ]
+    for place, values in enumerate(figures):
+        noisy = backend.gaussian(values, order.deviations[place])
+        if order.counts[place]:
+            columns.append(pa.array(noisy, pa.int64()))
+        else:
+            columns.append(pa.array([v / order.grids[place] for v in noisy], pa.float64()))
+    names = [field.name for field in fields]
+    released = pa.table(columns, names=names)
+    deviations = tuple(
+        float(deviation) / grid
+        for deviation, grid in zip(order.deviations, order.grids, strict=True)
+    )
+    return Released(arrow=_ipc(released), rows=released.num_rows, withheld=0, noise=deviations)
+
+
+def _over_domain(
+    groups: list[tuple[Any, ...]],
+    figures: list[list[int]],
+    order: NoiseOrder,
+    schema: pa.Schema,
+) -> tuple[list[tuple[Any, ...]], list[list[int]]]:
+    """Each declared group once, with zeros where no row has it; other groups are dropped."""
+    assert order.domain is not None
+    columns = list(zip(*order.domain, strict=True))
+    typed = [
+        pc.cast(pa.array(list(values)), schema.field(place).type).to_pylist()
+        for place, values in enumerate(columns)
+    ]
+    domain = list(zip(*typed, strict=True))
+    at = {group: place for place, group in enumerate(groups)}
+    places = [at.get(group) for group in domain]
+    return domain, [[0 if p is None else col[p] for p in places] for col in figures]
+
+
+def _cells(table: pa.Table, count: int, shown: Sequence[bool]) -> list[list[list[int]]]:
+    """Of each shown group, the units of each of its populations."""
+    columns = [table[f"_u{place}"].to_pylist() for place in range(count)]
+    return [[list(column[row] or ()) for column in columns] for row, one in enumerate(shown) if one]
+
+
+def _ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _derived(secret: bytes, use: str) -> bytes:
+    return hmac.digest(secret, f"podsql {use}".encode(), "sha256")
