@@ -5,8 +5,10 @@ Gathered tables arrive in wire form; here each stage becomes one relation of its
 ENUM and UUID as text. Rule to keep: one connection, kept; nothing stays registered after a run.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import duckdb
@@ -15,7 +17,7 @@ import pyarrow as pa
 from podsql.engine.lock import NO_SURPRISES
 from podsql.errors import Error, error
 from podsql.planner.fragment import Field
-from podsql.planner.plan import Plan, Stage
+from podsql.planner.plan import Plan, Stage, variance
 from podsql.planner.settings import PINNED_SETTINGS
 from podsql.planner.wire_types import wire_type
 
@@ -24,6 +26,7 @@ _PARSED: Final = 128
 """Statements kept parsed; a parse is bound afresh at every run, so it holds no rows."""
 
 _NARROW_ROWS = 100_000
+NORMAL_95 = 1.959963984540054
 _SHUT = (
     "SET temp_directory = ''",
     "SET enable_external_access = false",
@@ -93,6 +96,26 @@ class Merger:
         finally:
             for name in names:
                 lane.connection.unregister(name)
+
+    def run_noisy(
+        self, plan: Plan, gathered: Gathered, variances: Mapping[str, float]
+    ) -> tuple[pa.Table, dict[str, tuple[float | None, ...]]]:
+        """The answer of a noisy plan, and per column half the width of its 95 % intervals."""
+        final = plan.noisy_final
+        for name, value in variances.items():
+            final = final.replace(variance(name), repr(value))
+        bars = [Field(f"bar{place}", "DOUBLE") for place in plan.bars]
+        extended = replace(plan, final=final, columns=(*plan.columns, *bars))
+        answer = self.run(extended, gathered)
+        shown = len(plan.columns)
+        widths = {
+            plan.columns[place].name: tuple(
+                None if found is None else NORMAL_95 * math.sqrt(found)
+                for found in answer[shown + at].to_pylist()
+            )
+            for at, place in enumerate(plan.bars)
+        }
+        return answer.select(range(shown)), widths
 
     def stream(
         self, plan: Plan, batches: Iterable[pa.RecordBatch]

@@ -1,7 +1,7 @@
 """A plan as stable text: no ids, no clock, no order that depends on a hash."""
 
 from podsql.planner.catalog import Catalog
-from podsql.planner.fragment import Aggregate, Column, Rows
+from podsql.planner.fragment import Aggregate, Column, Noised, Rows
 from podsql.planner.plan import Plan, Stage
 
 
@@ -21,10 +21,14 @@ def _stage(stage: Stage, plan: Plan, catalog: Catalog) -> list[str]:
     fragment = stage.fragment
     pods = ", ".join(stage.pods) if stage.pods else "none: no pod can hold such rows"
     lines = [f"{stage.name} at {pods}", f"  why: {_why(stage, plan, catalog)}"]
-    if not isinstance(fragment, Aggregate | Rows):
+    if not isinstance(fragment, Aggregate | Noised | Rows):
         return lines
     lines.append(f"  reads {fragment.source}")
-    if isinstance(fragment, Aggregate):
+    if isinstance(fragment, Noised):
+        price = f"epsilon {fragment.epsilon or 'of the pods policy'}"
+        lines.append(f"  leaves the pod with noise ({price}), one row a group")
+        lines += [_column(c) for c in (*fragment.keys, *fragment.aggregates)]
+    elif isinstance(fragment, Aggregate):
         if fragment.grouping_sets is not None:
             sets = (
                 "(" + ", ".join(fragment.keys[i].name for i in members) + ")"

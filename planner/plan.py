@@ -46,6 +46,17 @@ class Options:
     timeout: float | None = None
     purpose: str | None = None
     deterministic: bool = False
+    privacy: str | None = None
+    """``dp``: an answer with noise, from a privacy budget."""
+    epsilon: str = ""
+    delta: str = ""
+    fresh: bool = False
+    """New noise at a new price, where the same statement was answered before."""
+
+
+def variance(partial: str) -> str:
+    """The place of a number that is known when the pods have answered (no SQL holds a NUL)."""
+    return f"\x00{partial}\x00"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,5 +72,10 @@ class Plan:
     options: Options = field(default_factory=Options)
     streams: bool = False
     """A pure row plan: ``final`` is the identity, so rows may stream past the merge."""
+    bars: tuple[int, ...] = ()
+    """Of a noisy plan: the outputs that get an error bar."""
+    noisy_final: str = ""
+    """``final`` with the variance of each bar's noise as further outputs, in which ``variance(p)``
+    stands for the variance of the noise in partial p."""
     blocks: tuple[Block, ...] = ()
     """Grouped SELECTs; stages of none of them release rows."""

@@ -23,12 +23,14 @@ from podsql.planner.rules.bind_tables import bind_tables, qualify_table
 from podsql.planner.rules.choose_pods import choose_pods
 from podsql.planner.rules.inline_ctes import inline_ctes
 from podsql.planner.rules.plan_aggregate import plan_aggregate
+from podsql.planner.rules.plan_noised import plan_noised
 from podsql.planner.rules.plan_released import plan_over_parts, plan_set_operation, sources_of
 from podsql.planner.rules.plan_rows import plan_rows
 from podsql.planner.rules.prove_pod_local import prove_pod_local
 from podsql.planner.rules.refuse_unlisted import refuse_unlisted
 from podsql.planner.rules.resolve_columns import expand_stars
 from podsql.planner.rules.resolve_query import resolve_query
+from podsql.planner.scope import Scope
 from podsql.planner.statements import classify, split_options
 from podsql.planner.syntax import describe, parse, serialised
 
@@ -114,12 +116,27 @@ class _Part:
             prove_pod_local(query.source, scope)
         pods = choose_pods(query.source, scope, catalog, self.options.pods)
         first = self.stages + 1
-        if query.grouped:
+        if self._noised(scope):
+            if not query.grouped:
+                raise error(
+                    "NOT_SUPPORTED",
+                    "rows cannot be released with noise",
+                    hint="ask for counts, sums or averages",
+                )
+            made = plan_noised(query, pods, self.statement, self.options, found, first)
+        elif query.grouped:
             made = plan_aggregate(query, catalog, pods, self.statement, self.options, found, first)
         else:
             made = plan_rows(query, pods, self.statement, self.options, found, first)
         self.stages += len(made.stages)
         return made
+
+    def _noised(self, scope: Scope) -> bool:
+        """Whether the statement asks for noise, or a pod gives nothing else."""
+        protected = [table for table in scope.tables() if table.partitioned]
+        if not protected:
+            return False
+        return self.options.privacy == "dp" or any("dp" in table.releases for table in protected)
 
     def _whole(self, tree: exp.Expression, part: Plan) -> Plan:
         """With the names and types that one DuckDB gives the answer."""

@@ -150,7 +150,18 @@ def _scalar_text(token: Token) -> str:
     raise _malformed()
 
 
-_KNOWN: Final = ("allow_partial", "withheld", "pods", "timeout", "purpose", "deterministic")
+_KNOWN: Final = (
+    "allow_partial",
+    "withheld",
+    "pods",
+    "timeout",
+    "purpose",
+    "deterministic",
+    "privacy",
+    "epsilon",
+    "delta",
+    "fresh",
+)
 
 
 def _options(values: dict[str, Value]) -> Options:
@@ -175,6 +186,13 @@ def _options(values: dict[str, Value]) -> Options:
         raise _wrong("pods", "a list of pod names")
     if not isinstance(deterministic, bool):
         raise _wrong("deterministic", "true or false")
+    privacy, fresh = values.get("privacy"), values.get("fresh", False)
+    if privacy is not None and privacy != "dp":
+        raise _wrong("privacy", "'dp'")
+    if not isinstance(fresh, bool):
+        raise _wrong("fresh", "true or false")
+    if privacy is None and {"epsilon", "delta", "fresh"} & values.keys():
+        raise error("OPTION", "epsilon, delta and fresh need privacy = 'dp'")
     return Options(
         allow_partial=partial,
         withheld=withheld,
@@ -182,7 +200,20 @@ def _options(values: dict[str, Value]) -> Options:
         timeout=None if timeout is None else float(timeout),  # type: ignore[arg-type]
         purpose=purpose,
         deterministic=deterministic,
+        privacy="dp" if privacy is not None else None,
+        epsilon=_share(values, "epsilon", most=1000.0),
+        delta=_share(values, "delta", most=0.5),
+        fresh=fresh,
     )
+
+
+def _share(values: dict[str, Value], name: str, *, most: float) -> str:
+    value = values.get(name)
+    if value is None:
+        return ""
+    if type(value) not in (int, float) or not 0 < float(value) <= most:  # type: ignore[arg-type]
+        raise _wrong(name, f"a number between 0 and {most:g}")
+    return repr(float(value))  # type: ignore[arg-type]
 
 
 def _wrong(name: str, wanted: str) -> Exception:

@@ -5,7 +5,7 @@ may be shared by threads, a cursor may not; ``cancel`` may be called from any th
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -311,6 +311,14 @@ class Cursor:
     def release(self) -> str:
         """``exact``, ``bounded``, ``rounded`` or ``noised``."""
         return self.outcome.release
+
+    @property
+    def error_bars(self) -> Mapping[str, tuple[float | None, ...]]:
+        """Of a noisy answer: per column, half the width of each row's 95 % interval.
+
+        Only columns that are one aggregate have one; it covers the noise, not the sampling.
+        """
+        return self.outcome.bars
 
     @property
     def withheld(self) -> int:

@@ -14,27 +14,21 @@ def unenforced(policy: Policy) -> tuple[str, ...]:
     output, limits = policy.output, policy.limits
     found = {
         "orgs": bool(policy.orgs),
-        "dp": policy.dp is not None,
         "output.quantile": output.quantile != "deny",
-        "output.overlap_guard": output.overlap_guard != 0,
-        "output.caps": output.caps is not None,
         "limits.rows_scanned": limits.rows_scanned is not None,
-        "limits.queries_per_day": limits.queries_per_day is not None,
     }
     names = [name for name, is_set in found.items() if is_set]
     names += [f"allow {use!r}" for use in policy.allow if use != "select"]
-    if policy.release in ("sdc_merged", "dp"):
+    if policy.release == "sdc_merged":
         names.append(f"release {policy.release!r}")
     for table, clause in policy.tables.items():
         names += [f"tables.{table}.allow {use!r}" for use in clause.allow or () if use != "select"]
-        if clause.release in ("sdc_merged", "dp"):
+        if clause.release == "sdc_merged":
             names.append(f"tables.{table}.release {clause.release!r}")
         for column, rules in clause.columns.items():
             at = f"tables.{table}.columns.{column}"
             set_here = {
-                "bounds": rules.bounds is not None,
                 "bin": rules.bin is not None,
-                "values": rules.values is not None,
             }
             names += [f"{at}.{name}" for name, is_set in set_here.items() if is_set]
     return tuple(names)

@@ -4,7 +4,7 @@ NULLS FIRST/LAST is always written, every output is cast to DuckDB's own answer 
 columns never show. Rule to keep: the text is a function of the plan alone, so it can be explained.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlglot import exp
 
@@ -13,12 +13,16 @@ from podsql.planner.scope import Query, Sort
 Over = Callable[[exp.Expression], exp.Expression]
 
 
-def write_final(query: Query, relation: str, over: Over) -> str:
-    """The final SELECT; ``over`` rewrites a resolved tree to columns of ``relation``."""
+def write_final(query: Query, relation: str, over: Over, extra: Sequence[str] = ()) -> str:
+    """The final SELECT; ``over`` rewrites a resolved tree to columns of ``relation``.
+
+    ``extra``: further outputs, as SQL over ``relation``.
+    """
     outputs = [
         f"CAST({_text(over(item.tree))} AS {kind}) AS {_quoted(name)}"
         for item, name, kind in zip(query.items, query.names, query.types, strict=True)
     ]
+    outputs += extra
     text = f"SELECT {'DISTINCT ' if query.distinct else ''}{', '.join(outputs)} FROM {relation}"
     if query.having is not None:
         text += f" WHERE {_text(over(query.having))}"
