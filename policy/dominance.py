@@ -8,16 +8,19 @@ per unit, and a negative one makes both rules meaningless, so it withholds the g
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlglot import exp
 
-from podsql.policy.denial import Denial
 from podsql.policy.document import Output
 from podsql.policy.functions import aggregate
 from podsql.policy.guard import GUARD
 from podsql.policy.populations import Population, calls_in, filtered, row_of
 from podsql.policy.roles import arguments
 from podsql.policy.scope import Scope, Source
+
+
+GROUPING_ID: Final = "grouping_id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +55,6 @@ def with_dominance(
     output: Output,
 ) -> exp.Select:
     """``select`` (whose outputs are key columns first) with its guard narrowed by both rules."""
-    if select.args.get("group") is not None and select.args["group"].args.get("grouping_sets"):
-        raise Denial("AGG_NOT_ALLOWED")
     checks = []
     for number, population in enumerate(whole):
         unit = population.unit if population.unit is not None else row_of(protected)
@@ -70,11 +71,14 @@ def with_dominance(
         ]
     ).from_(exp.to_identifier("figures"))
     ctes = [("figures", body), *checks]
+    sets = _sets(select)
     for name, _ in checks:
         ties: list[exp.Expr] = [
             exp.NullSafeEQ(this=_of("figures", names[place]), expression=_of(name, f"k{place}"))
             for place in range(len(keys))
         ]
+        if sets is not None:
+            ties.append(exp.EQ(this=_of("figures", GROUPING_ID), expression=_of(name, GROUPING_ID)))
         outer = outer.join(
             exp.to_identifier(name), on=exp.and_(*ties, copy=False) if ties else exp.true()
         )
@@ -105,19 +109,37 @@ def _per_group(
     ]
     inner = select.copy()
     inner.set("order", None)
+    sets = _sets(select)
+    if sets is None:
+        group = exp.Group(expressions=[*(key.copy() for key in keys), unit.copy()])
+    else:
+        level = next(one for one in select.expressions if one.alias == GROUPING_ID)
+        named.append(exp.alias_(level.this.copy(), GROUPING_ID))
+        with_unit = [
+            exp.Tuple(expressions=[*(key.copy() for key in one.expressions), unit.copy()])
+            for one in sets
+        ]
+        group = exp.Group(grouping_sets=[exp.GroupingSets(expressions=with_unit)])
     inner.set("expressions", [*named, *sums])
-    groups = [*(key.copy() for key in keys), unit.copy()]
-    inner.set("group", exp.Group(expressions=groups))
+    inner.set("group", group)
     check = exp.and_(
         *(_fair(exp.column(f"s{place}"), output) for place in range(len(found))), copy=False
     )
     columns: list[exp.Expr] = [exp.column(f"k{place}") for place in range(len(keys))]
+    if sets is not None:
+        columns.append(exp.column(GROUPING_ID))
     outer = exp.Select(expressions=[*columns, exp.alias_(check, "fair")]).from_(
         exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier("per_unit")))
     )
-    if keys:
+    if columns:
         outer.set("group", exp.Group(expressions=[column.copy() for column in columns]))
     return outer
+
+
+def _sets(select: exp.Select) -> list[exp.Expr] | None:
+    group = select.args.get("group")
+    found = None if group is None else group.args.get("grouping_sets")
+    return list(found[0].expressions) if found else None
 
 
 def _fair(value: exp.Expr, output: Output) -> exp.Expr:

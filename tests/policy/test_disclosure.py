@@ -7,7 +7,6 @@ import duckdb
 import pytest
 
 from podsql.planner.fragment import Aggregate, Column, Field, Literal
-from podsql.policy.denial import Denial
 from podsql.policy.document import parse_policy
 from podsql.policy.gate import Gate
 from podsql.policy.rights import PodTable
@@ -156,10 +155,27 @@ def test_dominance_looks_at_the_rows_of_the_filter(ana):
     assert len(ask(gate, ana, [], SUM, rows)[0]) == 1
 
 
-def test_dominance_is_refused_where_it_cannot_be_checked(ana):
+def test_dominance_is_checked_in_every_grouping_set(ana):
+    rows = [row for row in bills(1) if row[3] != -5]
     gate = serve("nk = [2, 60.0]", ", magnitude = true")
-    with pytest.raises(Denial):
-        ask(gate, ana, ["b.region", "b.diag"], SUM, bills(1), sets=((0,), (1,)))
+    shown, withheld = ask(
+        gate, ana, ["b.region", "b.diag"], SUM, rows, sets=((0,), (1,), (0, 1), ())
+    )
+    expected = {}
+    for level, key in (
+        (1, lambda r: (r[1], None)),
+        (2, lambda r: (None, r[2])),
+        (0, lambda r: (r[1], r[2])),
+        (3, lambda r: (None, None)),
+    ):
+        for group in {key(row) for row in rows}:
+            ((sums),) = per_unit([(r[0], "x", *r[2:]) for r in rows if key(r) == group]).values()
+            paid = [one for one in sums.values() if one is not None]
+            if len(paid) >= 10 and fair(sums, nk=(2, 60.0)):
+                expected[(*group, level)] = sum(paid)
+    assert {(row[0], row[1], row[3]): row[2] for row in shown} == expected
+    assert len(expected) > 3
+    assert withheld > 3
 
 
 @pytest.mark.parametrize("base", [5, 10, 7])

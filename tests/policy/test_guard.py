@@ -55,7 +55,9 @@ def shown(base, verdict):
     """What would leave: rows whose guard is true, without it."""
     rows = base.execute(verdict.sql).fetchall()
     assert verdict.guard
-    return [row[:-1] for row in rows if row[-1] is True], sum(row[-1] is not True for row in rows)
+    at = len(verdict.fields)
+    kept = [row[:at] for row in rows if row[at] is True]
+    return kept, len(rows) - len(kept)
 
 
 def test_small_groups_are_withheld_and_counted(base, judge, fragment_of):
