@@ -19,7 +19,6 @@ from podsql.policy.populations import Population, calls_in, filtered, row_of
 from podsql.policy.roles import arguments
 from podsql.policy.scope import Scope, Source
 
-
 GROUPING_ID: Final = "grouping_id"
 
 

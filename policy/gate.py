@@ -29,6 +29,7 @@ from podsql.policy.reading import Derived, read
 from podsql.policy.regenerate import (
     Output,
     aggregate_select,
+    all_or_none,
     read_outputs,
     rows_sql,
     text_of,
@@ -77,6 +78,13 @@ class Verdict:
     noise: NoiseOrder | None = None
     """Of a noisy release: what to do with the integers that ``sql`` yields."""
     fresh: bool = False
+
+    @property
+    def answer(self) -> str:
+        """What kind of answer leaves: ``exact``, ``rounded`` or ``noised``."""
+        if self.noise is not None:
+            return "noised"
+        return "rounded" if self.rounded else "exact"
 
 
 class Gate:
@@ -270,6 +278,8 @@ class Gate:
         if sums:
             whole = [one for one in found if one.condition is None]
             select = with_dominance(select, keys, sums, whole, protected(scope), rules)
+        if fragment.grouping_sets is not None and len(fragment.grouping_sets) > 1:
+            select = all_or_none(select, count)
         return select, len(hidden) - 1
 
     def _check_source(self, scope: Scope, release: Release | None) -> tuple[bool, tuple[Pair, ...]]:

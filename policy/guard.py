@@ -41,9 +41,10 @@ def _checks(population: Population, output: Output) -> list[exp.Expr]:
     reached = _enough(population.count(), output, zero=output.zero_cells == "show")
     if population.condition is None or not output.complement:
         return [reached]
-    whole = Population(unit=population.unit, condition=None).count()
-    left_out = exp.Sub(this=whole, expression=population.count())
-    return [reached, _enough(exp.paren(left_out), output, zero=True)]
+    # The units that own a row which is left out: their other rows do not hide it.
+    known = exp.Coalesce(this=exp.paren(population.condition.copy()), expressions=[exp.false()])
+    left_out = Population(unit=population.unit, condition=exp.Not(this=known))
+    return [reached, _enough(left_out.count(), output, zero=True)]
 
 
 def _enough(count: exp.Expr, output: Output, *, zero: bool) -> exp.Expr:

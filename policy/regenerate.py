@@ -91,6 +91,25 @@ def aggregate_select(
     return select
 
 
+def all_or_none(select: exp.Select, keys: int) -> exp.Select:
+    """Several grouping sets leave together or not: subtotals less shown groups tell a hidden one."""
+    inner = select.copy()
+    inner.set("order", None)
+    projections: list[exp.Expr] = []
+    for one in select.expressions:
+        column: exp.Expr = exp.column(one.alias, table="sets", quoted=True)
+        if one.alias == GUARD:
+            column = exp.Window(this=exp.LogicalAnd(this=column), over="OVER")
+        projections.append(_alias(column, one.alias))
+    outer = exp.Select(expressions=projections)
+    alias = exp.TableAlias(this=exp.to_identifier("sets"))
+    outer.set("from_", exp.From(this=exp.Subquery(this=inner, alias=alias)))
+    places = [exp.Ordered(this=exp.Literal.number(place + 1)) for place in range(keys)]
+    if places:
+        outer.set("order", exp.Order(expressions=places))
+    return outer
+
+
 def rounded(value: exp.Expr, base: int) -> exp.Expr:
     """Every count in ``value`` to the nearest multiple of ``base`` (halves up)."""
     if base < 2:

@@ -33,6 +33,7 @@ EXITS: Final[dict[str, int]] = {
     "AMBIGUOUS_SCHEMA": USAGE,
     "CONFIG": USAGE,
     "POLICY_FILE": USAGE,
+    "LEDGER": USAGE,
     "SOURCE": USAGE,
     "ARGUMENT": USAGE,
     "CONFLICT": USAGE,
@@ -51,6 +52,8 @@ EXITS: Final[dict[str, int]] = {
     # custodians' policies
     "DENIED": POLICY,
     "WITHHELD": POLICY,
+    "BUDGET": POLICY,
+    "QUOTA": POLICY,
     "POLICY_UNAVAILABLE": POLICY,
     "PAUSED": POLICY,
     # who is missing

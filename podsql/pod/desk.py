@@ -19,14 +19,13 @@ import msgspec
 
 from podsql.engine.job import Chunk, Event, Finished, Job, Pool, Started
 from podsql.engine.job import Failed as JobFailed
-from podsql.errors import CODES, Error, error
+from podsql.errors import Error, error
 from podsql.messages import (
     Cancel,
     Done,
     Evidence,
     EvidenceAsk,
     EvidenceReply,
-    Failed,
     Message,
     OfferReply,
     OfferRequest,
@@ -43,6 +42,7 @@ from podsql.planner.fragment import Fragment, decode_fragment
 from podsql.pod.config import LimitsSection
 from podsql.pod.holding import Holding
 from podsql.pod.offers import OfferBook
+from podsql.pod.refusing import public, refuse
 from podsql.pod.releasing import Asker, Released, Releasing
 from podsql.pod.requests import Held, Ticket
 from podsql.pod.results import Output
@@ -129,7 +129,7 @@ class Desk:
                 case _:
                     raise error("BAD_MESSAGE", "a pod takes no such message")
         except Error as fault:
-            _refuse(request, fault)
+            refuse(request, fault)
 
     def replace(self, holding: Holding) -> None:
         """Serve new data or a new policy from the next statement on."""
@@ -157,7 +157,7 @@ class Desk:
 
         def answer(offer: OfferReply | Error) -> None:
             if isinstance(offer, Error):
-                _refuse(request, offer)
+                refuse(request, offer)
             else:
                 request.reply(encode(offer))
 
@@ -243,24 +243,13 @@ class Desk:
             self._judged(ticket, fragment, self._check(ticket, fragment, None))
             return
 
-        def work() -> None:
-            outcome: Verdict | Error
-            try:
-                outcome = self._check(ticket, fragment, None)
-            except Error as fault:
-                outcome = fault
-            self._endpoint.post(lambda: done(outcome))
-
-        def done(outcome: Verdict | Error) -> None:
-            if isinstance(outcome, Error):
-                self._fail(ticket, outcome)
-                return
+        def done(verdict: Verdict) -> None:
             if len(self._seen) > 4096:
                 self._seen.clear()
             self._seen.add(key)
-            self._guarded(ticket, lambda: self._judged(ticket, fragment, outcome))
+            self._judged(ticket, fragment, verdict)
 
-        self._gatekeepers.submit(work)
+        self._off_loop(ticket, lambda: self._check(ticket, fragment, None), done)
 
     def _check(self, ticket: Ticket, fragment: Fragment, release: ReleaseMode | None) -> Verdict:
         head = ticket.head
@@ -342,14 +331,8 @@ class Desk:
             self._releasing.admit(policy, asker, _now())
             if verdict.noise is None:
                 return None
-            return self._releasing.charge(
-                verdict,
-                policy,
-                asker,
-                ticket.holding.data_version,
-                ticket.head.request_id,
-                _now(),
-            )
+            version, mark = ticket.holding.data_version, ticket.head.request_id
+            return self._releasing.charge(verdict, policy, asker, version, mark, _now())
 
         self._off_loop(ticket, pay, lambda earlier: self._run(ticket, earlier))
 
@@ -420,18 +403,13 @@ class Desk:
         verdict, policy = ticket.verdict, ticket.holding.gate.policy
         assert verdict is not None
         asker = Asker.of(ticket.person, ticket.head)
+        version, mark = ticket.holding.data_version, ticket.head.request_id
 
         def work() -> Released:
+            raw = bytes(ticket.raw)
             if verdict.noise is None:
-                return self._releasing.guard(bytes(ticket.raw), verdict, policy, asker, _now())
-            return self._releasing.noise(
-                bytes(ticket.raw),
-                verdict,
-                policy,
-                asker,
-                ticket.holding.data_version,
-                ticket.head.request_id,
-            )
+                return self._releasing.guard(raw, verdict, policy, asker, _now())
+            return self._releasing.noise(raw, verdict, policy, asker, version, mark)
 
         self._off_loop(ticket, work, lambda released: self._finish(ticket, released))
 
@@ -485,7 +463,7 @@ class Desk:
             sha256=output.sha256,
             data_version=ticket.holding.data_version,
             policy_hash=ticket.holding.gate.policy_hash,
-            release=_release(verdict),
+            release=verdict.answer,
             executed=ticket.executed,
             micros=(time.perf_counter_ns() - ticket.began) // 1000,
             noise=released.noise,
@@ -528,11 +506,11 @@ class Desk:
         if ticket.recorded:
             self._book.finish(ticket.head.request_id, "failed", b"")
         for request in (*ticket.waiting, *ticket.evidence_waiting):
-            _refuse(request, fault)
+            refuse(request, fault)
         ticket.waiting.clear()
         ticket.evidence_waiting.clear()
         if ticket.output is not None and ticket.output.source is not None:
-            ticket.output.source.fail(_public(fault))
+            ticket.output.source.fail(public(fault))
         self._held.drop(ticket)
 
     def _answer(self, ticket: Ticket, reply: Message) -> None:
@@ -588,12 +566,6 @@ class Desk:
         )
 
 
-def _release(verdict: Verdict) -> str:
-    if verdict.noise is not None:
-        return "noised"
-    return "rounded" if verdict.rounded else "exact"
-
-
 def _used() -> Error:
     return error(
         "EXPIRED_RESULT",
@@ -617,15 +589,3 @@ def _fragment(payload: QueryPayload) -> Fragment:
         return decode_fragment(payload.fragment)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise error("BAD_MESSAGE", "the fragment does not decode") from None
-
-
-def _public(fault: Error) -> Error:
-    """What an analyst may read of a failure; a fault of ours says nothing of its insides."""
-    if fault.code == "INTERNAL" or fault.code not in CODES:
-        return error("POD_FAILED", "the pod failed; its custodian's log says why")
-    return error(fault.code, fault.message, hint=fault.hint)
-
-
-def _refuse(request: Request, fault: Error) -> None:
-    public = _public(fault)
-    request.reply(encode(Failed(code=public.code, message=public.message, hint=public.hint)))

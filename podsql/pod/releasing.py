@@ -143,18 +143,32 @@ class Releasing:
             raise error("QUOTA", "the custodian releases no more figures to this project")
         shown = [value is True for value in table[GUARD].to_pylist()]
         if verdict.cells:
-            cells = _cells(table, verdict.cells, shown)
-            scope = f"{policy.name}/{asker.project}"
-            admitted = self._overlaps.admit(
-                scope, [cell for row in cells for cell in row], policy.output.overlap_guard
-            )
-            step = verdict.cells
-            fine = iter([all(admitted[n : n + step]) for n in range(0, len(admitted), step)])
-            shown = [one and next(fine) for one in shown]
+            shown = self._apart(table, verdict, policy, asker, shown)
         kept = table.filter(pa.array(shown, pa.bool_())).select(range(len(verdict.fields)))
         return Released(
             arrow=_ipc(kept), rows=kept.num_rows, withheld=table.num_rows - kept.num_rows
         )
+
+    def _apart(
+        self, table: pa.Table, verdict: Verdict, policy: Policy, asker: Asker, shown: list[bool]
+    ) -> list[bool]:
+        """Which groups differ enough from everything that left before, and their union too."""
+        scope, least = f"{policy.name}/{asker.project}", policy.output.overlap_guard
+        cells = _cells(table, verdict.cells, shown)
+        admitted = self._overlaps.admit(scope, [one for row in cells for one in row], least)
+        step = verdict.cells
+        fine = [all(admitted[n : n + step]) for n in range(0, len(admitted), step)]
+        left = iter(fine)
+        found = [one and next(left) for one in shown]
+        if not verdict.keys:
+            return found
+        # The groups together are a figure too: a total less their sum must not tell.
+        together = [
+            {unit for row, one in zip(cells, fine, strict=True) if one for unit in row[place]}
+            for place in range(step)
+        ]
+        whole = all(self._overlaps.admit(scope, together, least))
+        return found if whole else [False] * len(found)
 
 
 def load_secret(path: Path) -> bytes:

@@ -36,7 +36,7 @@ def test_data_and_policy_are_checked_even_before_the_pod_has_joined(folder):
         ("[tables.visits]\n", "configuration"),
         ('[tables.visits]\npath = "absent.parquet"\n', "data"),
         ('[tables.visits]\npath = "v.parquet"\nprivacy_unit = "nobody"\n', "data"),
-        ('[tables.visits]\npath = "v.parquet"\n[policy]\npreset = "strict"\n', "policy"),
+        ('[tables.visits]\npath = "v.parquet"\n[policy]\npreset = "strictest"\n', "policy"),
         ('[tables.visits]\npath = "v.parquet"\n[policy]\nfile = "absent.toml"\n', "policy"),
     ],
 )
@@ -47,10 +47,17 @@ def test_what_would_stop_the_pod_is_a_failure_with_a_next_step(folder, text, che
 
 
 def test_a_clause_this_version_does_not_enforce_is_named(folder):
-    text = '[tables.visits]\npath = "v.parquet"\n[policy]\npreset = "dp"\n'
+    (folder / "mine.toml").write_text('version = 1\nname = "mine"\nrelease = "sdc_merged"\n')
+    text = '[tables.visits]\npath = "v.parquet"\n[policy]\nfile = "mine.toml"\n'
     (finding,) = [f for f in found(folder, text) if f.check == "policy"]
     assert "not enforced" in finding.text
     assert finding.next
+
+
+@pytest.mark.parametrize("preset", ["open", "standard", "strict", "dp"])
+def test_every_preset_is_enforced_whole(folder, preset):
+    text = f'[tables.visits]\npath = "v.parquet"\n[policy]\npreset = "{preset}"\n'
+    assert states(found(folder, text), "policy") == ["ok"]
 
 
 def test_a_missing_file_has_no_traceback(tmp_path):

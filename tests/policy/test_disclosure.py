@@ -158,24 +158,43 @@ def test_dominance_looks_at_the_rows_of_the_filter(ana):
 def test_dominance_is_checked_in_every_grouping_set(ana):
     rows = [row for row in bills(1) if row[3] != -5]
     gate = serve("nk = [2, 60.0]", ", magnitude = true")
-    shown, withheld = ask(
-        gate, ana, ["b.region", "b.diag"], SUM, rows, sets=((0,), (1,), (0, 1), ())
-    )
+    found = {}
+    for one in ((0, 1),):
+        shown, _ = ask(gate, ana, ["b.region", "b.diag"], SUM, rows, sets=(one,))
+        found |= {(row[0], row[1], row[3]): row[2] for row in shown}
     expected = {}
-    for level, key in (
-        (1, lambda r: (r[1], None)),
-        (2, lambda r: (None, r[2])),
-        (0, lambda r: (r[1], r[2])),
-        (3, lambda r: (None, None)),
-    ):
+    keys = {0: lambda r: (r[1], r[2])}
+    for level, key in keys.items():
         for group in {key(row) for row in rows}:
-            ((sums),) = per_unit([(r[0], "x", *r[2:]) for r in rows if key(r) == group]).values()
+            mine = [(r[0], "x", *r[2:]) for r in rows if key(r) == group]
+            ((sums),) = per_unit(mine).values()
             paid = [one for one in sums.values() if one is not None]
             if len(paid) >= 10 and fair(sums, nk=(2, 60.0)):
                 expected[(*group, level)] = sum(paid)
-    assert {(row[0], row[1], row[3]): row[2] for row in shown} == expected
+    assert found == expected
     assert len(expected) > 3
-    assert withheld > 3
+
+
+def test_subtotals_leave_with_every_group_or_not_at_all(ana):
+    rows = [(n, "ab"[n % 2], "flu", 1, 30) for n in range(100)]
+    count = [("count(*)", "BIGINT")]
+    sets = ((0,), ())
+    assert len(ask(serve(""), ana, ["b.region"], count, rows, sets=sets)[0]) == 3
+    # One more region, of one person: the total less the others would be that person.
+    rows.append((999, "w", "flu", 123456, 30))
+    assert ask(serve(""), ana, ["b.region"], count, rows, sets=sets) == ([], 4)
+    assert len(ask(serve(""), ana, ["b.region"], count, rows)[0]) == 2
+
+
+def test_rows_left_out_are_counted_by_the_units_that_own_them(ana):
+    """Everybody has other rows, so the units alone do not show that one row is left out."""
+    rows = [(n, "a", "flu", 10, 30) for n in range(100)] + [(7, "a", "rare", 777, 30)]
+    both = [("sum(b.pay)", "HUGEINT"), ("sum(b.pay) FILTER (WHERE b.diag <> $1)", "HUGEINT")]
+    rare = (Literal(kind="string", text="rare"),)
+    gate = serve("complement = true")
+    assert ask(gate, ana, [], both, rows, literals=rare) == ([], 1)
+    more = rows + [(n, "a", "rare", 5, 30) for n in range(20)]
+    assert len(ask(gate, ana, [], both, more, literals=rare)[0]) == 1
 
 
 @pytest.mark.parametrize("base", [5, 10, 7])

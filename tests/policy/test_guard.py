@@ -107,19 +107,17 @@ def test_c14_an_aggregate_that_leaves_few_units_out_is_withheld(base, judge, fra
     assert withheld == 2
 
 
-def test_c05_subtotals_are_guarded_like_groups(base, judge, fragment_of):
+def test_c05_subtotals_leave_with_all_groups_or_not_at_all(base, judge, fragment_of):
     verdict = judge(
         fragment_of("SELECT region, diag, count(*) FROM person GROUP BY CUBE (region, diag)")
     )
-    rows, withheld = shown(base, verdict)
     assert [field.name for field in verdict.fields][-1] == "grouping_id"
     units = defaultdict(set)
     for one in people():
         for key in ((one[3], one[5], 0), (one[3], None, 1), (None, None, 3)):
             units[key].add(one[0])
-    expected = {key: len(ids) for key, ids in units.items() if len(ids) >= 10}
-    assert {(row[0], row[1], row[3]): row[2] for row in rows} == expected
-    assert withheld == len(units) - len(expected)
+    assert min(map(len, units.values())) < 10
+    assert shown(base, verdict) == ([], len(units))
 
 
 def test_attack_67_groups_leave_in_the_order_of_their_keys(base, judge, fragment_of):

@@ -60,9 +60,7 @@ def tables(con, *, sparse):
         con.execute("UPDATE person SET diag = 'flu' WHERE id > 400")
         con.execute("DELETE FROM visit WHERE code = 'c1' AND id > 12")
         con.execute("INSERT INTO visit SELECT 5, DATE '2026-01-01', 1, 'busy' FROM range(50)")
-        con.execute(
-            "DELETE FROM visit WHERE vdate > DATE '2026-02-01' AND id > 12"
-        )
+        con.execute("DELETE FROM visit WHERE vdate > DATE '2026-02-01' AND id > 12")
 
 
 def federate(con, policy):

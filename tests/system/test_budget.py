@@ -1,0 +1,108 @@
+"""A whole federation under differential privacy: scenario A11, replay, restart, restored ledgers."""
+
+import shutil
+
+import duckdb
+import pytest
+
+import podsql
+from podsql.errors import Error
+from podsql.policy.ledger.store import Ledger
+
+POLICY = """
+version = 1
+name = "census"
+people = "*"
+release = "dp"
+[dp]
+epsilon_per_query = 1.0
+epsilon_budget = 2.0
+delta = 1e-5
+[tables.person.columns]
+id = {roles = ["entity_key"]}
+occupation = {roles = ["dimension", "filter"], values = ["clerk", "nurse", "cook"]}
+age = {roles = ["measure", "filter"], bounds = [16, 80]}
+"""
+A11 = "SELECT occupation, count(*) AS n, avg(age) AS age FROM person GROUP BY occupation ORDER BY 1"
+ASKED = " WITH (privacy = 'dp', epsilon = 1, delta = 1e-5)"
+
+
+@pytest.fixture
+def federation(tmp_path):
+    (tmp_path / "policy.toml").write_text(POLICY)
+    con = duckdb.connect()
+    con.execute(
+        "CREATE TABLE person AS SELECT i AS id, ['clerk', 'nurse', 'cook'][1 + i % 3] AS occupation,"
+        " (20 + i % 50)::INTEGER AS age FROM range(6000) r(i)"
+    )
+    pods = {
+        f"pod{n}": {"person": con.sql(f"FROM person WHERE id % 2 = {n}").to_arrow_table()}
+        for n in (0, 1)
+    }
+    with podsql.local(
+        pods,
+        local_keys={"person": ["id"]},
+        privacy_unit={"person": "id"},
+        policy=tmp_path / "policy.toml",
+        isolation="thread",
+        analysts=("ana", "bob"),
+    ) as found:
+        yield found
+    con.close()
+
+
+def test_a11_a_noisy_answer_its_bars_its_spend_and_the_end_of_the_budget(federation):
+    con = federation.connect("ana", purpose="study")
+    cursor = con.execute(A11 + ASKED)
+    rows = cursor.fetchall()
+    assert cursor.release == "noised"
+    assert [row[0] for row in rows] == ["clerk", "cook", "nurse"]
+    for (_, n, age), width, years in zip(
+        rows, cursor.error_bars["n"], cursor.error_bars["age"], strict=True
+    ):
+        assert abs(n - 2000) < 5 * width
+        assert abs(age - 44.5) < 5 * years
+    # The same statement again, also by another analyst of the purpose: the same answer, for nothing.
+    charges = [len(pod._releasing._ledger.charges()) for pod in federation.pods.values()]
+    assert charges == [1, 1]
+    bob = federation.connect("bob", purpose="study")
+    assert con.execute(A11 + ASKED).fetchall() == rows
+    assert bob.execute(A11 + ASKED).fetchall() == rows
+    assert [len(pod._releasing._ledger.charges()) for pod in federation.pods.values()] == charges
+    used_up = [f"SELECT count(*) FROM person WHERE age > {age}" + ASKED for age in range(20, 30)]
+    with pytest.raises(Error) as caught:
+        [con.execute(one) for one in used_up]
+    assert caught.value.code == "BUDGET"
+    # What was answered before is still answered; another purpose has a budget of its own.
+    assert con.execute(A11 + ASKED).fetchall() == rows
+    bob.purpose = "other"
+    assert bob.execute(A11 + ASKED).fetchall() != rows
+
+
+def test_fresh_noise_is_charged(federation):
+    con = federation.connect("ana", purpose="study")
+    small = "SELECT count(*) FROM person WITH (privacy = 'dp', epsilon = 0.1, fresh = true)"
+    answers = {con.execute(small).fetchall()[0][0] for _ in range(6)}
+    assert len(answers) > 1
+    assert all(len(pod._releasing._ledger.charges()) == 6 for pod in federation.pods.values())
+
+
+def test_the_budget_outlives_the_pod_and_a_restored_ledger_stops_it(federation):
+    con = federation.connect("ana", purpose="study")
+    con.execute(A11 + ASKED)
+    pod = federation.pods["pod0"]
+    path, witness = pod.place / "ledger.sqlite", pod.place.witness(pod.config)
+    backup = path.with_name("yesterday")
+    pod._releasing._ledger._db.execute(f"VACUUM INTO '{backup}'")
+    before = pod._releasing._ledger.scopes()
+    con.execute("SELECT count(*) FROM person WHERE age > 30 WITH (privacy = 'dp', epsilon = 0.2)")
+    pod.stop()
+    kept = Ledger(path, witness=witness)
+    assert len(kept.charges()) == 2
+    assert kept.scopes() != before
+    kept.close()
+    for file in path.parent.glob("ledger.sqlite*"):
+        file.unlink()
+    shutil.copy(backup, path)
+    with pytest.raises(Error, match="older than its witness"):
+        Ledger(path, witness=witness)
