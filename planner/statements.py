@@ -26,6 +26,13 @@ class Explain:
     sql: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainPolicy:
+    """``EXPLAIN POLICY <select>``: what every pod's policy would say; reads no data."""
+
+    sql: str
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """``kind``: word, string, name (quoted), number, mark. ``depth`` counts open brackets."""
@@ -66,16 +73,19 @@ def scan(sql: str) -> list[Token]:
     return found
 
 
-def classify(sql: str) -> Query | Explain:
-    """Tell EXPLAIN from the rest."""
+def classify(sql: str) -> Query | Explain | ExplainPolicy:
+    """Tell EXPLAIN and EXPLAIN POLICY from the rest."""
     tokens = scan(sql)
     if tokens and tokens[0].text.lower() == "explain":
-        if len(tokens) > 1 and tokens[1].text.lower() in ("analyze", "("):
+        second = tokens[1].text.lower() if len(tokens) > 1 else ""
+        if second in ("analyze", "("):
             raise error(
                 "STATEMENT",
-                "only plain EXPLAIN is supported",
-                hint="write EXPLAIN SELECT …",
+                "only EXPLAIN and EXPLAIN POLICY are supported",
+                hint="write EXPLAIN SELECT … or EXPLAIN POLICY SELECT …",
             )
+        if second == "policy":
+            return ExplainPolicy(sql=sql[tokens[1].start + len("policy") :].lstrip())
         return Explain(sql=sql[tokens[0].start + len("explain") :].lstrip())
     return Query(sql=sql)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import UUID
 
 from podsql import errors
+from podsql.analyst.dry_run import ask_policies
 from podsql.analyst.federation import Federation
 from podsql.analyst.statement import Outcome, Statement
 from podsql.engine.merge import Merger
@@ -21,7 +22,7 @@ from podsql.membership import Membership, load_membership
 from podsql.planner.fragment import Field
 from podsql.planner.plan import Plan
 from podsql.planner.planning import explain
-from podsql.planner.statements import Explain, classify
+from podsql.planner.statements import Explain, ExplainPolicy, classify
 
 if TYPE_CHECKING:
     import pandas
@@ -199,6 +200,10 @@ class Cursor:
             statement.sql = command.sql
             text = self._explained(statement)
             self._deliver(_text_table("explain", text))
+            return self
+        if isinstance(command, ExplainPolicy):
+            statement.sql = command.sql
+            self._deliver(ask_policies(statement))
             return self
         merger = self.connection.borrow_merger()
         try:

@@ -83,6 +83,42 @@ class QueryRequest(Message, frozen=True, array_like=True, tag="query/1"):
     payload: bytes
 
 
+class PolicyAsk(Message, frozen=True, array_like=True, tag="policy?/1"):
+    """Analyst asks what the pod's policy would say of a fragment; no data is touched."""
+
+    fragment: bytes
+    statement: str
+    tables: tuple[str, ...]
+    purpose: str
+    project: str
+    offer: str
+
+
+class PolicyReply(Message, frozen=True, array_like=True, tag="policy/1"):
+    """What would become of the statement now. A dry run binds nobody."""
+
+    allow: bool
+    rule: str
+    """Why not: a code of the gate. Empty when allowed."""
+    policy: str
+    policy_hash: str
+    release: str = ""
+    answer: str = ""
+    """``exact``, ``rounded`` or ``noised``."""
+    min_units: int = 0
+    """Groups of fewer units are withheld."""
+    epsilon: float | None = None
+    """Price of a noisy release; 0 if the same one was paid for before."""
+    epsilon_left: float | None = None
+    """Of the tightest budget it draws on, before this statement."""
+    fits: int | None = None
+    """How many statements of this price the budgets still cover."""
+    noise: tuple[float, ...] = ()
+    """Standard deviation of each aggregate's noise."""
+    statements_left: int | None = None
+    figures_left: int | None = None
+
+
 class StreamTicket(Message, frozen=True, array_like=True, tag="ticket/1"):
     """How to open a bulk result: stream id, AEAD key."""
 
@@ -254,6 +290,8 @@ AnyMessage = (
     | Accepted
     | EvidenceAsk
     | EvidenceReply
+    | PolicyAsk
+    | PolicyReply
     | Cancel
     | Release
     | Done

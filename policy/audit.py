@@ -23,7 +23,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """One event. Hashes and keys are hexadecimal or fingerprints; times ms since the epoch."""
 
     time: int
-    event: Literal["query", "offer", "start", "stop", "pause", "resume", "data", "recovered"]
+    event: Literal[
+        "query", "offer", "start", "stop", "pause", "resume", "data", "recovered", "explain"
+    ]
     decision: Literal["allow", "deny", "none"] = "none"
     reason: str = ""
     """A code of the gate, the services' words, or an error code."""

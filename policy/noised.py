@@ -55,6 +55,11 @@ class NoiseOrder:
     units_deviation: Fraction
     cost: Cost
 
+    @property
+    def errors(self) -> tuple[float, ...]:
+        """Standard deviation of the noise of each aggregate, in its own units."""
+        return tuple(float(d) / g for d, g in zip(self.deviations, self.grids, strict=True))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Figure:

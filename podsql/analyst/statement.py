@@ -72,7 +72,8 @@ class Statement:
     outcome: Outcome = field(default_factory=Outcome)
     plan: Plan | None = None
     _prepared: tuple[Plan, Bound] | None = None
-    _deadline: float = 0.0
+    deadline: float = field(default=0.0, init=False)
+    """On the monotonic clock, once it is bound."""
     _exchanges: list[Exchange] = field(default_factory=list)
     _cancelled: bool = False
     _attempt: int = 0
@@ -84,26 +85,26 @@ class Statement:
     def bound(self) -> tuple[Plan, Bound]:
         """The plan and the offers it was made from."""
         if self._prepared is None:
-            self._deadline = time.monotonic() + self.timeout
+            self.deadline = time.monotonic() + self.timeout
             self._prepared = self._bind()
         return self._prepared
 
-    def _rebind(self) -> None:
+    def rebind(self) -> None:
         """A pod has moved on: fetch the offers again, once."""
         self.federation.forget(self.purpose, self.project)
         self._attempt += 1
         self._prepared = self._bind()
 
     def _bind(self) -> tuple[Plan, Bound]:
-        bound = self.federation.bind(self.purpose, self.project, deadline=self._deadline)
+        bound = self.federation.bind(self.purpose, self.project, deadline=self.deadline)
         plan = self._plan(bound)
         options = plan.options
         if options.purpose is not None and options.purpose != self.purpose:
             self.purpose = options.purpose
-            bound = self.federation.bind(self.purpose, self.project, deadline=self._deadline)
+            bound = self.federation.bind(self.purpose, self.project, deadline=self.deadline)
             plan = self._plan(bound)
         if options.timeout is not None:
-            self._deadline = min(self._deadline, time.monotonic() + options.timeout)
+            self.deadline = min(self.deadline, time.monotonic() + options.timeout)
         self._require_pods(plan, bound)
         self.plan = plan
         return plan, bound
@@ -139,7 +140,7 @@ class Statement:
         except Error as fault:
             if fault.code != "STALE_OFFER":
                 raise
-        self._rebind()
+        self.rebind()
         return self._answer(*self.bound(), merger)
 
     def _answer(self, plan: Plan, bound: Bound, merger: Merger) -> pa.Table:
@@ -180,7 +181,7 @@ class Statement:
         except Error as fault:
             if fault.code != "STALE_OFFER":
                 raise
-            self._rebind()
+            self.rebind()
             exchanges = self._begin(merger)
         return merger.stream(self.bound()[0], self._flow(exchanges))
 
@@ -253,7 +254,7 @@ class Statement:
         card = bound.cards[name]
         offer: Offer = bound.offers[name]
         now = time.time_ns() // 1_000_000
-        left = max(0.0, self._deadline - time.monotonic())
+        left = max(0.0, self.deadline - time.monotonic())
         keys = self.federation.membership.keys
         head = RequestHead(
             request_id=request_id(self.statement_id, stage.name, card.identity, self._attempt),
@@ -278,7 +279,7 @@ class Statement:
             body=partial(_signed, head, payload, keys.identity),
             schema=schema,
             max_rows=MAX_GROUPS if aggregate else MAX_ROWS,
-            deadline=self._deadline,
+            deadline=self.deadline,
         )
 
     def _note(self, exchange: Exchange) -> None:

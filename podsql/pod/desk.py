@@ -29,6 +29,7 @@ from podsql.messages import (
     Message,
     OfferReply,
     OfferRequest,
+    PolicyAsk,
     QueryPayload,
     QueryRequest,
     Release,
@@ -40,6 +41,7 @@ from podsql.messages import (
 )
 from podsql.planner.fragment import Fragment, decode_fragment
 from podsql.pod.config import LimitsSection
+from podsql.pod.explaining import Explainer
 from podsql.pod.holding import Holding
 from podsql.pod.offers import OfferBook
 from podsql.pod.refusing import public, refuse
@@ -101,6 +103,9 @@ class Desk:
         self._spool = spool
         self._limits = limits
         self._offers = OfferBook(pod=name, seed=keys.identity, endpoint=endpoint)
+        self._explainer = Explainer(
+            offers=self._offers, releasing=releasing, audit=audit, gatekeepers=gatekeepers
+        )
         self._held = Held(limit_bytes=limits.spool_mb << 20)
         self._seen: set[tuple[bytes, bytes, str]] = set()
         self.answered = self.refused = 0
@@ -118,6 +123,8 @@ class Desk:
                     self._offer(request, message)
                 case QueryRequest():
                     self._query(request, message)
+                case PolicyAsk():
+                    self._explainer.serve(request, message, _person(request.peer), self.holding)
                 case EvidenceAsk():
                     self._evidence(request, message)
                 case Cancel():

@@ -25,6 +25,7 @@ from podsql.messages import (
 from podsql.planner.offer import Offer
 from podsql.pod.holding import Holding
 from podsql.policy.decisions import grants_of, unavailable
+from podsql.policy.document import Release as ReleaseMode
 from podsql.policy.person import Person
 from podsql.relay.cards import Card
 from podsql.relay.signing import sign
@@ -55,6 +56,16 @@ class OfferBook:
         """Version of the offer ``person`` holds, None if there is none in force."""
         kept = self._kept.get((person.identity, purpose, project))
         return kept[0] if kept and kept[1] > now else None
+
+    def releases(
+        self, person: Person, purpose: str, project: str, now: int
+    ) -> dict[str, ReleaseMode]:
+        """Release of every table of the offer ``person`` holds."""
+        kept = self._kept.get((person.identity, purpose, project))
+        if kept is None or kept[1] <= now:
+            return {}
+        offer = msgspec.msgpack.decode(kept[2].body, type=Offer)
+        return {table.name.lower(): table.release for table in offer.tables}
 
     def ask(
         self,

@@ -23,7 +23,7 @@ from podsql.planner.fragment import Field
 from podsql.policy.document import Dp, Policy
 from podsql.policy.gate import Verdict
 from podsql.policy.guard import GUARD
-from podsql.policy.ledger.cost import Cap, cap_of
+from podsql.policy.ledger.cost import cap_of, epsilon_of
 from podsql.policy.ledger.overlap import Overlaps
 from podsql.policy.ledger.store import Ledger
 from podsql.policy.noise.backend import NoiseBackend, choose_backend
@@ -57,6 +57,17 @@ class Asker:
         return cls(person=person, purpose=head.purpose, project=head.project)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospect:
+    """What a statement would cost, and what is left of what it draws on. None: no such rule."""
+
+    epsilon: float | None
+    epsilon_left: float | None
+    fits: int | None
+    statements_left: int | None
+    figures_left: int | None
+
+
 class Releasing:
     """The ledger's side of one pod. ``secret``: the pod's own, for names of units and row order."""
 
@@ -79,8 +90,7 @@ class Releasing:
         most = policy.limits.queries_per_day
         if most is None:
             return
-        scope = f"queries/{policy.name}/{asker.person.fingerprint}"
-        if not self._ledger.take(scope, 1, now=now, per_day=most):
+        if not self._ledger.take(_statements(policy, asker), 1, now=now, per_day=most):
             raise error("QUOTA", "the custodian allows no more statements today")
 
     def charge(
@@ -96,7 +106,8 @@ class Releasing:
         assert verdict.noise is not None
         assert policy.dp is not None
         mark = fingerprint(verdict, asker, data_version, request_id)
-        scopes = budgets(policy, policy.dp, asker, self._ledger.moment(now))
+        drawn = budgets(policy, policy.dp, asker, self.now(now))
+        scopes = {scope: cap_of(epsilon, policy.dp.delta) for scope, epsilon in drawn.items()}
         done = self._ledger.charge(
             mark, request_id, scopes, verdict.noise.cost, now=now, note=asker.person.name
         )
@@ -105,6 +116,37 @@ class Releasing:
         body = self._ledger.answer(mark)
         assert body is not None
         return msgspec.msgpack.decode(body, type=Released)
+
+    def prospect(
+        self, verdict: Verdict, policy: Policy, asker: Asker, data_version: str, now: int
+    ) -> Prospect:
+        """What the statement would cost now, and what is left; nothing is taken."""
+        price = left = fits = statements = figures = None
+        order = verdict.noise
+        if order is not None and policy.dp is not None:
+            delta = policy.dp.delta
+            paid = self._ledger.answer(fingerprint(verdict, asker, data_version, b""))
+            price = 0.0 if paid and not verdict.fresh else epsilon_of(order.cost, delta)
+            drawn = [
+                (epsilon, self._ledger.spent(scope))
+                for scope, epsilon in budgets(policy, policy.dp, asker, self.now(now)).items()
+            ]
+            fits = min(cap_of(epsilon, delta).fits(spent, order.cost) for epsilon, spent in drawn)
+            left = min(max(0.0, epsilon - epsilon_of(spent, delta)) for epsilon, spent in drawn)
+        if policy.limits.queries_per_day is not None:
+            today, _ = self._ledger.used(_statements(policy, asker), now)
+            statements = max(0, policy.limits.queries_per_day - today)
+        if verdict.guard and policy.output.caps is not None:
+            today, ever = self._ledger.used(_figures(policy, asker), now)
+            caps = policy.output.caps
+            figures = max(0, min(caps.per_day - today, caps.total - ever))
+        return Prospect(
+            epsilon=price,
+            epsilon_left=left,
+            fits=fits,
+            statements_left=statements,
+            figures_left=figures,
+        )
 
     # -- after it ran ------------------------------------------------------------------------------
 
@@ -134,7 +176,7 @@ class Releasing:
         figures = len(verdict.fields) - verdict.keys
         caps = policy.output.caps
         if caps is not None and not self._ledger.take(
-            f"cells/{policy.name}/{asker.project}",
+            _figures(policy, asker),
             table.num_rows * max(1, figures),
             now=now,
             per_day=caps.per_day,
@@ -207,9 +249,8 @@ def fingerprint(verdict: Verdict, asker: Asker, data_version: str, request_id: b
     return blake2b(msgspec.msgpack.encode(parts), digest_size=32, person=b"ps-release").digest()
 
 
-def budgets(policy: Policy, dp: Dp, asker: Asker, now: int) -> dict[str, Cap]:
-    """Scopes a charge draws on, with their caps."""
-    cap = cap_of(dp.epsilon_budget, dp.delta)
+def budgets(policy: Policy, dp: Dp, asker: Asker, now: int) -> dict[str, float]:
+    """Scopes a charge draws on, with the epsilon of each."""
     named = {
         "purpose": asker.purpose,
         "analyst": asker.person.fingerprint,
@@ -217,10 +258,18 @@ def budgets(policy: Policy, dp: Dp, asker: Asker, now: int) -> dict[str, Cap]:
     }
     period = _period(dp, now)
     scope = [policy.name, *(f"{part}={named[part]}" for part in sorted(dp.per)), *period]
-    found = {"/".join(scope): cap}
+    found = {"/".join(scope): dp.epsilon_budget}
     if dp.epsilon_total is not None:
-        found["/".join([policy.name, "everybody", *period])] = cap_of(dp.epsilon_total, dp.delta)
+        found["/".join([policy.name, "everybody", *period])] = dp.epsilon_total
     return found
+
+
+def _statements(policy: Policy, asker: Asker) -> str:
+    return f"queries/{policy.name}/{asker.person.fingerprint}"
+
+
+def _figures(policy: Policy, asker: Asker) -> str:
+    return f"cells/{policy.name}/{asker.project}"
 
 
 def _period(dp: Dp, now: int) -> list[str]:
@@ -262,11 +311,7 @@ def add_noise(
             columns.append(pa.array([v / order.grids[place] for v in noisy], pa.float64()))
     names = [field.name for field in fields]
     released = pa.table(columns, names=names)
-    deviations = tuple(
-        float(deviation) / grid
-        for deviation, grid in zip(order.deviations, order.grids, strict=True)
-    )
-    return Released(arrow=_ipc(released), rows=released.num_rows, withheld=0, noise=deviations)
+    return Released(arrow=_ipc(released), rows=released.num_rows, withheld=0, noise=order.errors)
 
 
 def _over_domain(

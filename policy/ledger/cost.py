@@ -48,6 +48,17 @@ class Cap:
             return False
         return any(s <= c for s, c in zip(spent.renyi, self.renyi, strict=True) if c > 0)
 
+    def fits(self, spent: Cost, each: Cost) -> int:
+        """How many more releases of cost ``each`` it admits after ``spent``."""
+        by_delta = (self.delta - spent.delta) // each.delta if each.delta else None
+        orders = [
+            (c - s) // e
+            for c, s, e in zip(self.renyi, spent.renyi, each.renyi, strict=True)
+            if c > 0 and e > 0
+        ]
+        found = max(orders, default=0)
+        return max(0, found if by_delta is None else min(found, by_delta))
+
 
 def zcdp_cost(rho: Fraction, delta: Fraction = Fraction(0)) -> Cost:
     """Of a release that is ``rho``-zCDP (Bun & Steinke 2016): rho·alpha at every order."""

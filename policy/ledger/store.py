@@ -204,6 +204,17 @@ class Ledger:
                 )
         return True
 
+    def used(self, scope: str, now: int) -> tuple[int, int]:
+        """What was counted for ``scope`` today, and ever."""
+        with self._lock:
+            day = max(now, self._mark(self._db)) // DAY_MS
+            rows = dict(
+                self._db.execute(
+                    "SELECT day, used FROM quota WHERE scope = ? AND day IN (?, -1)", [scope, day]
+                ).fetchall()
+            )
+        return rows.get(day, 0), rows.get(-1, 0)
+
     # -- trust -----------------------------------------------------------------------------------
 
     def moment(self, now: int) -> int:
@@ -225,10 +236,14 @@ class Ledger:
         sums: dict[str, Cost] = {}
         last, expected = _START, 1
         with self._lock:
-            lines = self._db.execute(
-                "SELECT number, request, body, chain FROM charge ORDER BY number"
-            ).fetchall()
-            kept = self.scopes()
+            self._db.execute("BEGIN")  # one snapshot: another process may be charging
+            try:
+                lines = self._db.execute(
+                    "SELECT number, request, body, chain FROM charge ORDER BY number"
+                ).fetchall()
+                kept = self.scopes()
+            finally:
+                self._db.execute("COMMIT")
         for number, request, body, chain in lines:
             last = _link(last, body)
             if number != expected or chain != last:

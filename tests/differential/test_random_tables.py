@@ -2,6 +2,7 @@
 
 import datetime as dt
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -43,7 +44,11 @@ LAB = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=500 if os.environ.get("PODSQL_BIG") else 14,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(
     rows=st.lists(ROW, max_size=12),
     labs=st.lists(LAB, max_size=8),

@@ -1,5 +1,6 @@
 """The noisy release of one pod: bounds on what a unit adds, keys, price, and an audit as a black box."""
 
+import os
 import random
 import sys
 from fractions import Fraction
@@ -23,6 +24,7 @@ from podsql.policy.noise.backend import OpenDpNoise, PythonNoise
 from podsql.policy.rights import PodTable
 
 NOW = 1_770_000_000_000
+BIG = bool(os.environ.get("PODSQL_BIG"))
 TYPES = {"id": "INTEGER", "region": "VARCHAR", "pay": "DOUBLE", "age": "INTEGER", "free": "DOUBLE"}
 
 
@@ -112,7 +114,7 @@ row = st.tuples(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=2000 if BIG else 40, deadline=None)
 @given(st.lists(row, max_size=30), rows_of_one)
 def test_one_unit_changes_the_integers_by_no_more_than_was_priced(rows, added):
     from podsql.policy.person import Person
@@ -259,7 +261,7 @@ def test_the_price_is_what_was_asked_for(ana):
 # -- the pod's path as a black box: two tables that differ by one unit ---------------------------
 
 BUSY = [(900, "a", 1e9, 9)] * 40
-DRAWS = 6000
+DRAWS = 50_000 if BIG else 3000
 
 
 def released_counts(ana, rows, break_it=lambda sql: sql, figure=("sum(b.pay)", "DOUBLE")):

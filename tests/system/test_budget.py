@@ -7,6 +7,7 @@ import pytest
 
 import podsql
 from podsql.errors import Error
+from podsql.policy.audit import lines as lines_of
 from podsql.policy.ledger.store import Ledger
 
 POLICY = """
@@ -106,3 +107,32 @@ def test_the_budget_outlives_the_pod_and_a_restored_ledger_stops_it(federation):
     shutil.copy(backup, path)
     with pytest.raises(Error, match="older than its witness"):
         Ledger(path, witness=witness)
+
+
+def test_explain_policy_tells_price_and_rest_and_takes_nothing(federation):
+    con = federation.connect("ana", purpose="study")
+    rows = con.execute(f"EXPLAIN POLICY {A11}{ASKED}").fetch_arrow_table().to_pylist()
+    assert [row["pod"] for row in rows] == ["pod0", "pod1"]
+    for row in rows:
+        assert (row["decision"], row["rule"], row["answer"]) == ("allow", None, "noised")
+        assert 0.9 < row["epsilon"] <= 1.0
+        assert row["epsilon_left"] == 2.0
+        assert row["fits"] >= 2  # sums of Gaussian costs grow slower than their epsilons
+        assert len(row["noise"]) == 3  # count(*), count(age), sum(age)
+    pods = federation.pods.values()
+    assert [pod._releasing._ledger.charges() for pod in pods] == [[], []]
+    assert [pod.desk.answered for pod in pods] == [0, 0]
+    answer = con.execute(A11 + ASKED)
+    said = rows[0]["noise"]
+    assert answer.error_bars["n"][0] == pytest.approx(1.96 * (2 * said[0] ** 2) ** 0.5, rel=1e-3)
+    (again, _) = con.execute(f"EXPLAIN POLICY {A11}{ASKED}").fetch_arrow_table().to_pylist()
+    assert again["epsilon"] == 0.0  # it was paid for
+    assert again["epsilon_left"] == pytest.approx(2.0 - rows[0]["epsilon"], abs=1e-6)
+    denied = con.execute("EXPLAIN POLICY SELECT count(*) FROM person WHERE id = 7" + ASKED)
+    assert {(row[2], row[3]) for row in denied.fetchall()} == {("deny", "FILTER_KEY_LITERAL")}
+    lines = [e.entry for e in lines_of(next(iter(pods)).place / "audit.jsonl")]
+    assert [(e.decision, e.reason) for e in lines if e.event == "explain"] == [
+        ("allow", ""),
+        ("allow", ""),
+        ("deny", "FILTER_KEY_LITERAL"),
+    ]

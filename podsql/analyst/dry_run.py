@@ -1,0 +1,107 @@
+"""``EXPLAIN POLICY``: every pod says what its policy would do with its part of a statement.
+
+Nothing runs and no budget is drawn on. One row a stage and pod; a pod that does not answer is an
+error, as it is for the statement itself.
+"""
+
+import time
+from queue import SimpleQueue
+from typing import Final
+
+import pyarrow as pa
+
+from podsql.analyst.federation import Bound
+from podsql.analyst.statement import Statement
+from podsql.errors import Error, error
+from podsql.messages import Failed, PolicyAsk, PolicyReply, decode, encode
+from podsql.planner.fragment import encode_fragment
+from podsql.planner.plan import Plan, Stage
+
+COLUMNS: Final = pa.schema(
+    [
+        ("stage", pa.string()),
+        ("pod", pa.string()),
+        ("decision", pa.string()),
+        ("rule", pa.string()),
+        ("release", pa.string()),
+        ("answer", pa.string()),
+        ("min_units", pa.int64()),
+        ("epsilon", pa.float64()),
+        ("epsilon_left", pa.float64()),
+        ("fits", pa.int64()),
+        ("noise", pa.list_(pa.float64())),
+        ("statements_left", pa.int64()),
+        ("figures_left", pa.int64()),
+        ("policy", pa.string()),
+    ]
+)
+"""``rule`` is the gate's reason of a denial; NULL stands where a rule does not apply."""
+
+
+def ask_policies(statement: Statement) -> pa.Table:
+    """What every pod would say of ``statement`` now, as a table of ``COLUMNS``."""
+    try:
+        return _ask(statement, *statement.bound())
+    except Error as fault:
+        if fault.code != "STALE_OFFER":
+            raise
+    statement.rebind()
+    return _ask(statement, *statement.bound())
+
+
+def _ask(statement: Statement, plan: Plan, bound: Bound) -> pa.Table:
+    rows = [row for stage in plan.stages for row in _stage(statement, stage, plan, bound)]
+    return pa.Table.from_pylist(rows, schema=COLUMNS)
+
+
+def _stage(statement: Statement, stage: Stage, plan: Plan, bound: Bound) -> list[dict[str, object]]:
+    answers: SimpleQueue[tuple[str, bytes | Error]] = SimpleQueue()
+    left = max(0.05, statement.deadline - time.monotonic())
+    for name in stage.pods:
+        ask = PolicyAsk(
+            fragment=encode_fragment(stage.fragment),
+            statement=statement.sql,
+            tables=plan.tables,
+            purpose=statement.purpose,
+            project=statement.project,
+            offer=bound.offers[name].version,
+        )
+        statement.federation.endpoint.call(
+            bound.cards[name],
+            encode(ask),
+            timeout=left,
+            on_reply=lambda reply, name=name: answers.put((name, reply)),  # type: ignore[misc]
+        )
+    found = dict(answers.get() for _ in stage.pods)
+    return [_row(stage.name, name, _read(name, found[name])) for name in stage.pods]
+
+
+def _read(pod: str, reply: bytes | Error) -> PolicyReply:
+    if isinstance(reply, Error):
+        reply.pod = pod
+        raise reply
+    message = decode(reply)
+    if isinstance(message, Failed):
+        raise error(message.code, message.message, hint=message.hint, pod=pod)
+    if not isinstance(message, PolicyReply):
+        raise error("BAD_MESSAGE", "the pod did not say what its policy would do", pod=pod)
+    return message
+
+
+def _row(stage: str, pod: str, said: PolicyReply) -> dict[str, object]:
+    return {
+        "stage": stage,
+        "pod": pod,
+        "decision": "allow" if said.allow else "deny",
+        "rule": said.rule or None,
+        "release": said.release or None,
+        "answer": said.answer or None,
+        "min_units": said.min_units or None,
+        "epsilon": said.epsilon,
+        "epsilon_left": said.epsilon_left,
+        "fits": said.fits,
+        "noise": list(said.noise) or None,
+        "statements_left": said.statements_left,
+        "figures_left": said.figures_left,
+        "policy": said.policy,
+    }

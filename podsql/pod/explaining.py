@@ -1,0 +1,123 @@
+"""``EXPLAIN POLICY`` at a pod: what its policy would say of a statement, by which rule, at what price.
+
+Rule to keep: nothing is read but the policy, the schema and the ledger, and nothing is taken from
+a budget. The rule behind a denial is told here, because no row had a part in it.
+"""
+
+import logging
+import time
+from concurrent.futures import Executor
+
+import msgspec
+
+from podsql.errors import Error, error
+from podsql.messages import PolicyAsk, PolicyReply, encode
+from podsql.planner.fragment import decode_fragment
+from podsql.pod.holding import Holding
+from podsql.pod.offers import OfferBook
+from podsql.pod.refusing import refuse
+from podsql.pod.releasing import Asker, Releasing
+from podsql.policy.audit import Audit, Entry
+from podsql.policy.denial import Denial
+from podsql.policy.document import Release
+from podsql.policy.person import Person
+from podsql.policy.rights import strictest
+from podsql.relay.sockets.endpoint import Request
+
+log = logging.getLogger("podsql.pod")
+
+
+class Explainer:
+    """Answers dry runs: takes them on the I/O thread, judges them on a gatekeeper's."""
+
+    def __init__(
+        self, *, offers: OfferBook, releasing: Releasing, audit: Audit, gatekeepers: Executor
+    ) -> None:
+        self._offers = offers
+        self._releasing = releasing
+        self._audit = audit
+        self._gatekeepers = gatekeepers
+
+    def serve(self, request: Request, ask: PolicyAsk, person: Person, holding: Holding) -> None:
+        """Answer ``ask``; STALE_OFFER if it was planned over another offer."""
+        now = time.time_ns() // 1_000_000
+        if self._offers.current(person, ask.purpose, ask.project, now) != ask.offer:
+            raise error("STALE_OFFER", "the pod offers something else by now")
+        offered = self._offers.releases(person, ask.purpose, ask.project, now)
+        granted = [offered[name.lower()] for name in ask.tables if name.lower() in offered]
+
+        def work() -> None:
+            try:
+                reply = self._judge(ask, person, holding, strictest("rows", *granted), now)
+                request.reply(encode(reply))
+            except Error as fault:
+                refuse(request, fault)
+            except Exception:
+                log.exception("a dry run failed")
+                refuse(request, error("INTERNAL", "a dry run failed"))
+
+        self._gatekeepers.submit(work)
+
+    def _judge(
+        self, ask: PolicyAsk, person: Person, holding: Holding, release: Release, now: int
+    ) -> PolicyReply:
+        gate = holding.gate
+        asker = Asker(person=person, purpose=ask.purpose, project=ask.project)
+        try:
+            verdict = gate.check(
+                decode_fragment(ask.fragment),
+                person=person,
+                purpose=ask.purpose,
+                project=ask.project,
+                now=self._releasing.now(now),
+                release=release,
+                granted=ask.tables,
+            )
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise error("BAD_MESSAGE", "the fragment does not decode") from None
+        except Denial as denial:
+            self._note(ask, person, holding, now, denial.reason)
+            return PolicyReply(
+                allow=False,
+                rule=denial.reason,
+                policy=gate.policy.name,
+                policy_hash=gate.policy_hash,
+            )
+        found = self._releasing.prospect(verdict, gate.policy, asker, holding.data_version, now)
+        self._note(ask, person, holding, now, "")
+        order = verdict.noise
+        return PolicyReply(
+            allow=True,
+            rule="",
+            policy=gate.policy.name,
+            policy_hash=gate.policy_hash,
+            release=verdict.release,
+            answer=verdict.answer,
+            min_units=verdict.min_units,
+            epsilon=found.epsilon,
+            epsilon_left=found.epsilon_left,
+            fits=found.fits,
+            noise=() if order is None else order.errors,
+            statements_left=found.statements_left,
+            figures_left=found.figures_left,
+        )
+
+    def _note(
+        self, ask: PolicyAsk, person: Person, holding: Holding, now: int, reason: str
+    ) -> None:
+        self._audit.append(
+            Entry(
+                time=now,
+                event="explain",
+                decision="deny" if reason else "allow",
+                reason=reason,
+                analyst=person.name,
+                fingerprint=person.fingerprint,
+                statement=ask.statement,
+                purpose=ask.purpose,
+                project=ask.project,
+                tables=ask.tables,
+                data_version=holding.data_version,
+                policy_hash=holding.gate.policy_hash,
+            )
+        )
