@@ -263,10 +263,15 @@ def _check(policy: Policy, name: str) -> None:
     start, end = policy.valid.from_, policy.valid.until
     if start is not None and end is not None and end < start:
         raise _wrong(name, "valid.until is before valid.from")
+    if policy.dp is not None and policy.dp.epsilon_per_query > policy.dp.epsilon_budget:
+        raise _wrong(name, "dp.epsilon_per_query is more than dp.epsilon_budget")
     for table, clause in policy.tables.items():
         folded = [column.lower() for column in clause.columns]
         if len(set(folded)) != len(folded):
             raise _wrong(name, f"table {table!r} lists a column twice")
+        for column, rules in clause.columns.items():
+            if rules.bounds is not None and not rules.bounds[0] < rules.bounds[1]:
+                raise _wrong(name, f"bounds of {table}.{column} are not [low, high]")
         for column in clause.rows:
             if column != "*" and column.lower() not in folded and "*" not in folded:
                 raise _wrong(name, f"rows of {table!r} names {column!r}, which is not listed")

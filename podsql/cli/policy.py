@@ -1,13 +1,17 @@
-"""``podsql policy init|check|serve|status``: policy files, and the policy service."""
+"""``podsql policy init|check|explain|test|serve|status``: policy files, and the policy service."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from podsql.cli.exits import FAILED
 from podsql.cli.options import AsJson, AskPassphrase, FederationPath, unseal
+from podsql.cli.reports import put_findings
 from podsql.cli.service_files import open_store
-from podsql.cli.terminal import log_to_stderr, put_pairs, say
+from podsql.cli.sql import Project, Purpose, read_statement
+from podsql.cli.terminal import log_to_stderr, put, put_json, put_pairs, say
 from podsql.cli.times import iso
 from podsql.errors import error
 
@@ -46,28 +50,91 @@ def check(
     path: Annotated[Path, typer.Argument(help="A policy file.")] = Path("policy.toml"),
     as_json: AsJson = False,
 ) -> None:
-    """Read a pod's policy file strictly and say what it means."""
+    """Read a pod's policy file strictly, and ask what an output checker would ask."""
+    from podsql.findings import worst
     from podsql.policy.document import load_policy, policy_hash
-    from podsql.policy.enforcement import unenforced
+    from podsql.policy.review import review
 
     policy = load_policy(path)
-    missing = unenforced(policy)
+    findings = review(policy)
     people = "everybody" if policy.people == "*" else f"{len(policy.people)} named"
-    put_pairs(
-        {
-            "name": policy.name,
-            "hash": policy_hash(policy)[:16],
-            "release": policy.release,
-            "people": people,
-            "services": len(policy.services),
-            "text": policy.text.strip(),
-        },
-        as_json=as_json,
+    facts = {
+        "name": policy.name,
+        "hash": policy_hash(policy)[:16],
+        "release": policy.release,
+        "people": people,
+        "services": len(policy.services),
+        "text": policy.text.strip(),
+    }
+    if as_json:
+        asked = [asdict(finding) for finding in findings]
+        put_json(facts | {"state": worst(findings), "findings": asked})
+    else:
+        put_pairs(facts, as_json=False)
+        put_findings(findings, as_json=False)
+    if worst(findings) == "failed":
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def explain(
+    path: Annotated[Path, typer.Argument(help="A policy file.")] = Path("policy.toml"),
+    as_json: AsJson = False,
+) -> None:
+    """Say in plain words what every clause of a policy file means."""
+    from podsql.policy.document import load_policy
+    from podsql.policy.plain_words import plain_words
+
+    sentences = plain_words(load_policy(path))
+    if as_json:
+        put_json({"sentences": sentences})
+    else:
+        put("\n".join(sentences))
+
+
+@app.command("test")
+def judge(
+    path: Annotated[Path, typer.Argument(help="A policy file.")] = Path("policy.toml"),
+    sql: Annotated[str, typer.Option(help="The statement; - reads it from stdin.")] = "-",
+    schema: Annotated[
+        Path, typer.Option(help="The pod's pod.toml, or a file of [tables.NAME.columns].")
+    ] = Path("pod.toml"),
+    person: Annotated[str, typer.Option("--as", help="Who asks; default: the first named.")] = "",
+    purpose: Purpose = "",
+    project: Project = "",
+    as_json: AsJson = False,
+) -> None:
+    """Judge a statement by a policy file, without a network and without data (exit 1: denied)."""
+    from podsql.pod.trying import read_schema, try_policy
+    from podsql.policy.document import load_policy
+
+    trials = try_policy(
+        load_policy(path),
+        read_schema(schema),
+        read_statement(sql),
+        person=person,
+        purpose=purpose,
+        project=project,
     )
-    if missing:
-        raise error(
-            "POLICY_FILE", f"not enforced by this version: {', '.join(missing)}", hint="remove them"
-        )
+    if as_json:
+        put_json({"parts": [asdict(trial) for trial in trials]})
+    else:
+        for trial in trials:
+            put_pairs(
+                {
+                    "part": trial.part,
+                    "decision": "allow" if trial.allow else "deny",
+                    **({"rule": trial.rule} if trial.rule else {}),
+                    **({"release": trial.release} if trial.release else {}),
+                    **({"leaves": ", ".join(trial.leaves)} if trial.allow else {}),
+                    **({"min_units": trial.min_units} if trial.min_units else {}),
+                    **({"epsilon": f"{trial.epsilon:.4g}"} if trial.epsilon is not None else {}),
+                    **({"runs": trial.sql} if trial.sql else {}),
+                },
+                as_json=False,
+            )
+    if not all(trial.allow for trial in trials):
+        raise typer.Exit(FAILED)
 
 
 @app.command()
