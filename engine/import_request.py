@@ -26,6 +26,8 @@ class TableSource(msgspec.Struct, frozen=True, kw_only=True):
     null_values: dict[str, str] = {}
     privacy_unit: str | None = None
     local_keys: tuple[str, ...] = ()
+    opt_out: tuple[str, ...] = ()
+    """Privacy units whose rows are left out, as text."""
 
 
 class ViewSource(msgspec.Struct, frozen=True, kw_only=True):

@@ -65,7 +65,7 @@ class Importer:
             return
         origin, select = self._select(table, source)
         try:
-            self._con.execute(f"CREATE TABLE {target} AS {select}")
+            self._con.execute(f"CREATE TABLE {target} AS {self._without_opted_out(table, select)}")
         except (duckdb.ConversionException, duckdb.OutOfRangeException):
             origin, _ = self._select(table, source)
             raise cast_failures(self._con, table.name, origin, table.columns) from None
@@ -99,6 +99,30 @@ class Importer:
             raise unreadable(source) from None
         check_declared(table, [name for name, _ in found])
         return origin, f"SELECT {projection(table, found)} FROM {origin}"
+
+    def _without_opted_out(self, table: TableSource, select: str) -> str:
+        """``select`` without the rows of units that opted out: they never enter the snapshot."""
+        if not table.opt_out or table.privacy_unit is None:
+            return select
+        unit = table.privacy_unit.lower()
+        kinds = {name.lower(): kind for name, kind in self._describe(f"({select})")}
+        if unit not in kinds:
+            raise error("SOURCE", f"table {table.name!r} has no column {table.privacy_unit!r}")
+        listed = pa.table({"place": range(1, len(table.opt_out) + 1), "unit": list(table.opt_out)})
+        self._con.register("opted_out", listed)
+        wrong = self._con.execute(
+            f"SELECT min(place) FROM opted_out WHERE TRY_CAST(unit AS {kinds[unit]}) IS NULL"
+        ).fetchone()
+        if wrong and wrong[0] is not None:
+            raise error(
+                "SOURCE",
+                f"table {table.name!r}: entry {wrong[0]} of its opt-out list is no {kinds[unit]}",
+                hint=f"one value of {table.privacy_unit} a line",
+            )
+        return (
+            f"SELECT * FROM ({select}) AS origin WHERE NOT coalesce(origin.{quoted(unit)} IN"
+            f" (SELECT CAST(unit AS {kinds[unit]}) FROM opted_out), false)"
+        )
 
     def _in_place(self, table: TableSource, source: Source, target: str) -> None:
         """A view over a name that the engine registers: files are opened there, not here."""

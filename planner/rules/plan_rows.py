@@ -61,8 +61,7 @@ def plan_rows(
     if query.qualify is not None:
         trees.append(query.qualify)
     crossing = query.distinct or any(has_window(tree) for tree in trees)
-    if crossing:
-        _require_rows_release(query)
+    _require_rows_release(query, pods)
     require_pod_present(trees, query.scope)
     pushed = _Pushed()
     final = write_final(query, GATHERED, pushed.over_gathered)
@@ -112,14 +111,17 @@ def _is_row_value(tree: exp.Expression) -> bool:
     return value and not own and not has_window(tree)
 
 
-def _require_rows_release(query: Query) -> None:
+def _require_rows_release(query: Query, pods: tuple[str, ...]) -> None:
     for source in query.scope.sources:
-        if source.table.partitioned and any(r != "rows" for r in source.table.releases):
+        table = source.table
+        releases = zip(table.pods, table.releases, strict=True)
+        closed = [pod for pod, release in releases if pod in pods and release != "rows"]
+        if table.partitioned and closed:
+            names = ", ".join(repr(pod) for pod in closed)
             raise error(
-                "NOT_SUPPORTED",
-                f"DISTINCT or a window over the rows of {source.table.name!r}, whose rows do not "
-                "leave every pod",
-                hint="use GROUP BY, or ask the custodians for row-level release",
+                "DENIED",
+                f"rows of {table.name!r} do not leave {names}: only figures over groups do",
+                hint="use aggregates and GROUP BY, or ask the custodians for row-level release",
             )
 
 

@@ -1,4 +1,4 @@
-"""``podsql pod init|check|serve|status|pause|resume``: what a custodian does."""
+"""``podsql pod init|check|mock|serve|status|pause|resume``: what a custodian does."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from podsql.cli.join import Allowed, LocalKeys, References, Tables, Units
 from podsql.cli.options import AsJson, AskPassphrase, unseal
 from podsql.cli.reports import put_findings
-from podsql.cli.terminal import log_to_stderr, put_pairs, say
+from podsql.cli.terminal import log_to_stderr, put, put_json, put_pairs, say
 
 app = typer.Typer(no_args_is_help=True, help="Run a pod beside the data (the custodian).")
 PodFile = Annotated[Path, typer.Option("--config", help="The pod's configuration.")]
@@ -46,6 +46,29 @@ def check(config: PodFile = HERE, as_json: AsJson = False) -> None:
     from podsql.pod.checking import check_pod
 
     raise typer.Exit(put_findings(check_pod(config), as_json=as_json))
+
+
+@app.command()
+def mock(
+    config: PodFile = HERE,
+    out: Annotated[Path, typer.Option(help="Directory of the files; none is overwritten.")] = Path(
+        "mock"
+    ),
+    rows: Annotated[int, typer.Option(min=1, max=1_000_000, help="Of each table.")] = 1000,
+    seed: Annotated[
+        int, typer.Option(min=0, max=1000, help="Same seed, same files; another, other ids.")
+    ] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Write synthetic tables of the declared names, types, keys, bounds and values."""
+    from podsql.pod.mock import write_mock
+
+    files = [str(path) for path in write_mock(config, out, rows=rows, seed=seed)]
+    if as_json:
+        put_json({"files": files})
+        return
+    for file in files:
+        put(file)
 
 
 @app.command()

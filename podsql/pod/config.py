@@ -12,6 +12,7 @@ witness = "/other/disk/witness"       # shows that the privacy ledger was restor
 [tables."clinic.visits"]
 path = "visits.parquet"
 privacy_unit = "patient_id"
+opt_out = "opted_out.txt"             # one patient_id a line: their rows are never served
 local_keys = ["visit_id"]
 columns = { age = "INTEGER" }         # frozen types; absent: as the file has them
 
@@ -59,6 +60,8 @@ class TableSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     kind: Literal["federated", "reference"] = "federated"
     mode: Literal["snapshot", "in_place"] = "snapshot"
     privacy_unit: str | None = None
+    opt_out: str | None = None
+    """File of privacy units, one a line, whose rows are left out; a change is noticed at once."""
     local_keys: tuple[str, ...] = ()
     columns: dict[str, str] = {}
     null_values: dict[str, str] = {}
@@ -158,6 +161,14 @@ def _check(config: PodConfig, name: str) -> None:
     both = set(map(qualified, config.tables)) & set(map(qualified, config.views))
     if both:
         raise _wrong(name, f"{sorted(both)[0]!r} is both a table and a view", "rename one")
+    for table, section in config.tables.items():
+        if section.opt_out is None:
+            continue
+        if section.privacy_unit is None:
+            raise _wrong(name, f"{table!r} has an opt-out list but no unit", "set privacy_unit")
+        if section.mode == "in_place":
+            text = f"{table!r} has an opt-out list but is served in place"
+            raise _wrong(name, text, 'use mode = "snapshot"')
 
 
 def _wrong(name: str, text: str, hint: str) -> Error:

@@ -48,6 +48,7 @@ class Pod:
         self.membership = membership
         self._services = tuple(parse_fingerprint(mark) for mark in config.policy.services)
         self._refreshing = threading.Lock()
+        self._catching_up = threading.Event()
         self.endpoint = Endpoint(
             keys=membership.keys,
             relay=membership.relay,
@@ -101,6 +102,7 @@ class Pod:
             gatekeepers=self._gatekeepers,
             releasing=self._releasing,
             services=self._services,
+            on_stale=self._catch_up,
             spool=spool,
             limits=limits,
         )
@@ -137,6 +139,22 @@ class Pod:
             self.endpoint.post(swap)
             done.wait()
             return holding.data_version
+
+    def _catch_up(self) -> None:
+        """A list of opted-out units changed: build anew, once a change (I/O thread)."""
+        if self._catching_up.is_set():
+            return
+        self._catching_up.set()
+
+        def build() -> None:
+            try:
+                self.refresh()
+            except Error as fault:
+                log.error("no statement runs until the opt-out lists are read: %s", fault.message)
+            finally:
+                self._catching_up.clear()
+
+        threading.Thread(target=build, name="catch-up", daemon=True).start()
 
     def pause(self, paused: bool) -> None:
         """Refuse new statements, or take them again."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from podsql.engine.snapshot import Snapshot, TableSource, ViewSource, build_snapshot
 from podsql.pod.config import PodConfig, TableSection, ViewSection, qualified
 from podsql.pod.holding import Holding
+from podsql.pod.opting_out import Watch, read_list
 from podsql.pod.releasing import load_secret, salt
 from podsql.policy.document import Policy, load_policy, load_preset
 from podsql.policy.enforcement import require_enforceable
@@ -58,6 +59,7 @@ def freeze(config: PodConfig, place: Place, directory: Path) -> Snapshot:
             null_values=section.null_values,
             privacy_unit=section.privacy_unit,
             local_keys=section.local_keys,
+            opt_out=read_list(place.home / section.opt_out) if section.opt_out else (),
         )
         for name, section in config.tables.items()
     ]
@@ -84,6 +86,8 @@ def freeze(config: PodConfig, place: Place, directory: Path) -> Snapshot:
 def hold(config: PodConfig, place: Place, pod: str) -> Holding:
     """Data and policy as they are now, ready to serve."""
     policy = read_policy(config, place)
+    lists = [place.home / t.opt_out for t in config.tables.values() if t.opt_out]
+    opted_out = Watch.over(lists)
     snapshot = freeze(config, place, place / "snapshots")
     gate = Gate(
         pod=pod,
@@ -97,6 +101,7 @@ def hold(config: PodConfig, place: Place, pod: str) -> Holding:
         database=snapshot.path,
         datasets=snapshot.datasets,
         data_version=snapshot.version,
+        opted_out=opted_out,
     )
 
 

@@ -8,7 +8,6 @@ denial goes to the audit; the analyst gets a code.
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -41,6 +40,7 @@ from podsql.messages import (
 )
 from podsql.planner.fragment import Fragment, decode_fragment
 from podsql.pod.config import LimitsSection
+from podsql.pod.consulting import Services
 from podsql.pod.explaining import Explainer
 from podsql.pod.holding import Holding
 from podsql.pod.offers import OfferBook
@@ -49,7 +49,7 @@ from podsql.pod.releasing import Asker, Released, Releasing
 from podsql.pod.requests import Held, Ticket
 from podsql.pod.results import Output
 from podsql.policy.audit import Audit, Entry
-from podsql.policy.decisions import Consultation, read_head, require_agreement
+from podsql.policy.decisions import Outcome, read_head, require_agreement
 from podsql.policy.denial import Denial
 from podsql.policy.document import Release as ReleaseMode
 from podsql.policy.gate import Verdict
@@ -87,6 +87,7 @@ class Desk:
         gatekeepers: Executor,
         releasing: Releasing,
         services: tuple[str, ...],
+        on_stale: Callable[[], None],
         spool: Path,
         limits: LimitsSection,
     ) -> None:
@@ -99,7 +100,8 @@ class Desk:
         self._audit = audit
         self._gatekeepers = gatekeepers
         self._releasing = releasing
-        self._services = services
+        self._services = Services(endpoint, services)
+        self._on_stale = on_stale
         self._spool = spool
         self._limits = limits
         self._offers = OfferBook(pod=name, seed=keys.identity, endpoint=endpoint)
@@ -168,17 +170,7 @@ class Desk:
             else:
                 request.reply(encode(offer))
 
-        self._offers.ask(message, person, self.holding, self._service_cards(), _now(), answer)
-
-    def _service_cards(self) -> tuple[Card | None, ...]:
-        """Cards of the pinned services; None for one the manifest does not list."""
-        manifest = self._endpoint.store.current
-        listed = {
-            card.fingerprint: card
-            for card in (manifest.members() if manifest else ())
-            if card.role == "service"
-        }
-        return tuple(listed.get(mark) for mark in self._services)
+        self._offers.ask(message, person, self.holding, self._services.cards(), _now(), answer)
 
     # -- queries -------------------------------------------------------------------------------
 
@@ -201,6 +193,9 @@ class Desk:
             return
         if self.paused:
             raise error("PAUSED", "the custodian has paused this pod", hint="try again later")
+        if self.holding.opted_out.changed():
+            self._on_stale()
+            raise error("PAUSED", "the pod takes in a new opt-out list", hint="ask again soon")
         person = _person(request.peer)
         payload = decode_as(QueryPayload, message.payload)
         ticket = Ticket(
@@ -275,55 +270,17 @@ class Desk:
         if not self._services:
             self._begin(ticket)
             return
-        cards = self._service_cards()
-        found = {card.identity: card for card in cards if card is not None}
-        if len(found) < len(cards):
-            raise error("POLICY_UNAVAILABLE", "a policy service is not in the manifest")
-        consultation = Consultation(
-            document=ticket.document,
-            head=ticket.head,
-            services=tuple(found),
-            random=os.urandom,
-        )
-        self._consult(ticket, fragment, consultation, found)
 
-    def _consult(
-        self,
-        ticket: Ticket,
-        fragment: Fragment,
-        consultation: Consultation,
-        cards: dict[bytes, Card],
-    ) -> None:
-        """Send what is due, and look again when something was heard or time has passed."""
+        def agreed(outcome: Outcome) -> None:
+            self._guarded(ticket, lambda: begin(require_agreement(outcome)))
 
-        def heard(service: bytes, reply: bytes | Error) -> None:
-            if isinstance(reply, Error):
-                consultation.failed(service, time.monotonic())
-            else:
-                consultation.answered(service, reply, _now())
-            step()
-
-        def step() -> None:
-            if ticket.over or ticket.agreed:
-                return
-            for service, body in consultation.tick(time.monotonic()).items():
-                self._endpoint.call(
-                    cards[service],
-                    body,
-                    timeout=2.0,
-                    on_reply=lambda reply, service=service: heard(service, reply),  # type: ignore[misc]
-                )
-            outcome = consultation.outcome()
-            if outcome == "waiting":
-                return
-            ticket.agreed = True
-            self._guarded(ticket, lambda: agreed(require_agreement(outcome)))
-
-        def agreed(release: ReleaseMode) -> None:
+        def begin(release: ReleaseMode) -> None:
             ticket.verdict = self._check(ticket, fragment, release)
             self._begin(ticket)
 
-        step()
+        self._services.consult(
+            ticket.document, ticket.head, given_up=lambda: ticket.over, then=agreed
+        )
 
     def _begin(self, ticket: Ticket) -> None:
         """Pay first, where there is a price: on a gatekeeper's thread, as it waits for the disk."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podsql.engine.job import Dataset
+from podsql.pod.opting_out import Watch
 from podsql.policy.gate import Gate
 
 
@@ -18,3 +19,5 @@ class Holding:
     database: Path
     datasets: tuple[Dataset, ...]
     data_version: str
+    opted_out: Watch
+    """The opt-out lists that the snapshot was built without."""

@@ -39,7 +39,6 @@ class Ticket:
     """Of a result that is released by way of the ledger: what the engine sent so far."""
     executed: int = 0
     recorded: bool = False
-    agreed: bool = False
     over: bool = False
     expires: float = float("inf")
     waiting: list[Request] = field(default_factory=list)
