@@ -151,20 +151,20 @@ def _numbers(column: MockColumn, kind: str) -> _Domain | None:
     if limits is None:
         return None
     least, most, step = limits
-    if column.bounds is not None:
-        low, high = map(_exact, column.bounds)
-    elif column.key:
-        low, high = Fraction(1), Fraction(MOST_KEYS)
-    else:
-        low, high = map(Fraction, DEFAULT_BOUNDS)
-    low, high = max(low, least), min(high, most)
-    if column.key and most >= 1:
-        step = step and Fraction(1)
+    if column.key:
+        step = Fraction(1) if step is None or most >= 1 else step
     if column.bin is not None and column.bin > 0:
         grid = _exact(column.bin)
         step = grid if step is None else _common(step, grid)
+    if column.bounds is not None:
+        low, high = map(_exact, column.bounds)
+    elif column.key and step is not None:
+        low, high = step, Fraction(MOST_KEYS)
+    else:
+        low, high = map(Fraction, DEFAULT_BOUNDS)
+    low, high = max(low, least), min(high, most)
     if step is None:
-        step = Fraction(1) if column.key else _fine(high - low)
+        step = _fine(high - low)
         return _Domain(size=floor((high - low) / step) + 1, text=lambda at: _plain(low + at * step))
     first, last = ceil(low / step), floor(high / step)
     return _Domain(size=last - first + 1, text=lambda at: _plain((first + at) * step))

@@ -79,7 +79,10 @@ def test_version_and_help_are_there(capsys):
     [
         *(("federation", name) for name in ("init", "serve", "show", "renew", "revoke")),
         *(("relay", name) for name in ("init", "trust", "serve", "status")),
-        *(("pod", n) for n in ("init", "check", "serve", "status", "pause", "resume", "reload")),
+        *(
+            ("pod", n)
+            for n in ("init", "check", "mock", "serve", "status", "pause", "resume", "reload")
+        ),
         *(("policy", name) for name in ("init", "serve", "status", "check", "explain", "test")),
         *(("key", name) for name in ("show", "rotate", "recover")),
         *((name,) for name in ("invite", "join", "sql", "explain", "grant", "revoke", "doctor")),
