@@ -5,7 +5,6 @@ Gathered tables arrive in wire form; here each stage becomes one relation of its
 ENUM and UUID as text. Rule to keep: one connection, kept; nothing stays registered after a run.
 """
 
-import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +25,6 @@ _PARSED: Final = 128
 """Statements kept parsed; a parse is bound afresh at every run, so it holds no rows."""
 
 _NARROW_ROWS = 100_000
-NORMAL_95 = 1.959963984540054
 _SHUT = (
     "SET temp_directory = ''",
     "SET enable_external_access = false",
@@ -97,10 +95,10 @@ class Merger:
             for name in names:
                 lane.connection.unregister(name)
 
-    def run_noisy(
+    def run_with_bars(
         self, plan: Plan, gathered: Gathered, variances: Mapping[str, float]
     ) -> tuple[pa.Table, dict[str, tuple[float | None, ...]]]:
-        """The answer of a noisy plan, and per column half the width of its 95 % intervals."""
+        """The answer of a plan with error bars, and per column half the width of each."""
         final = plan.noisy_final
         for name, value in variances.items():
             final = final.replace(variance(name), repr(value))
@@ -109,10 +107,7 @@ class Merger:
         answer = self.run(extended, gathered)
         shown = len(plan.columns)
         widths = {
-            plan.columns[place].name: tuple(
-                None if found is None else NORMAL_95 * math.sqrt(found)
-                for found in answer[shown + at].to_pylist()
-            )
+            plan.columns[place].name: tuple(answer[shown + at].to_pylist())
             for at, place in enumerate(plan.bars)
         }
         return answer.select(range(shown)), widths

@@ -23,6 +23,8 @@ class CatalogColumn:
     type: str
     nullable: bool = True
     deviations: tuple[tuple[str, str], ...] = ()
+    bins: tuple[float, float, float] | None = None
+    """Low, high and width of the bins that every pod offers alike."""
 
     @property
     def missing(self) -> frozenset[str]:
@@ -170,4 +172,5 @@ def _columns(name: str, offers: Mapping[str, TableOffer]) -> Iterator[CatalogCol
             type="INTEGER" if settled == "NULL" else settled,
             nullable=bool(missing) or any(c.nullable for c in by_pod.values()),
             deviations=tuple(sorted(deviations.items())),
+            bins=first.bins if {c.bins for c in by_pod.values()} == {first.bins} else None,
         )

@@ -1,7 +1,7 @@
 """A plan as stable text: no ids, no clock, no order that depends on a hash."""
 
 from podsql.planner.catalog import Catalog
-from podsql.planner.fragment import Aggregate, Column, Noised, Rows
+from podsql.planner.fragment import Aggregate, Binned, Column, Noised, Rows
 from podsql.planner.plan import Plan, Stage
 
 
@@ -21,6 +21,12 @@ def _stage(stage: Stage, plan: Plan, catalog: Catalog) -> list[str]:
     fragment = stage.fragment
     pods = ", ".join(stage.pods) if stage.pods else "none: no pod can hold such rows"
     lines = [f"{stage.name} at {pods}", f"  why: {_why(stage, plan, catalog)}"]
+    if isinstance(fragment, Binned):
+        noise = " with noise" if fragment.noisy else ""
+        lines.append(f"  reads {fragment.source}")
+        lines.append(f"  leaves the pod: how many rows lie in which bins{noise}")
+        lines += [_column(c) for c in (*fragment.keys, fragment.column)]
+        return [*lines, f"  merge {stage.merge}"]
     if not isinstance(fragment, Aggregate | Noised | Rows):
         return lines
     lines.append(f"  reads {fragment.source}")

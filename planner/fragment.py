@@ -113,6 +113,31 @@ class Noised(
     inputs: tuple[Relation, ...] = ()
 
 
+class Binned(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="binned/1"
+):
+    """How many rows have ``column`` in which of its public bins, per group of ``keys``.
+
+    Output columns: keys, then ``low``, ``high`` (bin numbers, both included) and ``n``, BIGINT. An
+    exact release joins bins until enough privacy units are in each; with ``noisy`` every bin has a
+    noisy count, and the rest is as in ``Noised``.
+    """
+
+    source: str
+    keys: tuple[Column, ...]
+    column: Column
+    noisy: bool = False
+    epsilon: str = ""
+    delta: str = ""
+    fresh: bool = False
+    literals: tuple[Literal, ...] = ()
+    inputs: tuple[Relation, ...] = ()
+
+
+BIN_FIELDS = (Field("low", "BIGINT"), Field("high", "BIGINT"), Field("n", "BIGINT"))
+"""What stands after the keys of a ``Binned`` fragment's output."""
+
+
 class Bins(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="bins/1"):
     """One counting round of an exact quantile: bins of ``column`` below ``path`` at ``level``."""
 
@@ -158,7 +183,7 @@ class Psi(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
     literals: tuple[Literal, ...] = ()
 
 
-Fragment = Aggregate | Rows | Noised | Bins | ModelStep | TorchStep | Psi
+Fragment = Aggregate | Rows | Noised | Binned | Bins | ModelStep | TorchStep | Psi
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[Fragment] = msgspec.msgpack.Decoder(Fragment)

@@ -269,10 +269,14 @@ WINDOWS: Final = frozenset(
 )
 """Functions that only exist over a window; aggregates may stand there too."""
 
+BINNED: Final = (
+    "custodians may offer quantiles to the bin (output.quantile = 'binned'); or ask for avg"
+)
+
 HINTS: Final[dict[str, str]] = {
-    "median": "ask for avg, or for counts per bucket",
-    "quantile_cont": "ask for avg, or for counts per bucket",
-    "quantile_disc": "ask for avg, or for counts per bucket",
+    "median": BINNED,
+    "quantile_cont": BINNED,
+    "quantile_disc": BINNED,
     "mode": "GROUP BY the value and ORDER BY count(*) DESC",
     "entropy": "GROUP BY the value and count",
     "histogram": "GROUP BY the value and count",

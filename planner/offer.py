@@ -19,6 +19,8 @@ class ColumnOffer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     nullable: bool = True
     roles: tuple[str, ...] = ()
     """Of ``entity_key, join_key, dimension, filter, measure``; empty: every role."""
+    bins: tuple[float, float, float] | None = None
+    """Low and high bound and width of its public bins, where binned quantiles are offered."""
 
 
 class TableOffer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -1,8 +1,12 @@
 """A plan: frozen data from statement to rows. No I/O, no clock, no ids: ``explain`` is stable text."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from podsql.planner.fragment import Field, Fragment
+
+NORMAL_95: Final = 1.959963984540054
+"""Half the width of the 95 % interval of a standard normal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +77,9 @@ class Plan:
     streams: bool = False
     """A pure row plan: ``final`` is the identity, so rows may stream past the merge."""
     bars: tuple[int, ...] = ()
-    """Of a noisy plan: the outputs that get an error bar."""
+    """The outputs that get an error bar."""
     noisy_final: str = ""
-    """``final`` with the variance of each bar's noise as further outputs, in which ``variance(p)``
-    stands for the variance of the noise in partial p."""
+    """``final`` with half the width of each bar as further outputs, in which ``variance(p)`` stands
+    for the variance of the noise in partial p."""
     blocks: tuple[Block, ...] = ()
     """Grouped SELECTs; stages of none of them release rows."""

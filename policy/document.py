@@ -50,6 +50,7 @@ class ColumnClause(Clause, frozen=True, kw_only=True):
     aggregates: tuple[str, ...] | None = None
     bounds: tuple[float, float] | None = None
     bin: float | str | None = None
+    """Width of the public bins in which quantiles leave; words (``"day"``) are for a later version."""
     values: tuple[str | float, ...] | None = None
     max_distinct: Positive | None = None
     magnitude: bool = False
@@ -270,6 +271,8 @@ def _check(policy: Policy, name: str) -> None:
         if len(set(folded)) != len(folded):
             raise _wrong(name, f"table {table!r} lists a column twice")
         for column, rules in clause.columns.items():
+            if isinstance(rules.bin, float) and not rules.bin > 0:
+                raise _wrong(name, f"bin of {table}.{column} is not more than 0")
             if rules.bounds is not None and not rules.bounds[0] < rules.bounds[1]:
                 raise _wrong(name, f"bounds of {table}.{column} are not [low, high]")
         for column in clause.rows:

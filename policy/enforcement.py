@@ -11,11 +11,12 @@ from podsql.policy.document import Policy
 
 def unenforced(policy: Policy) -> tuple[str, ...]:
     """Names of the clauses that the document sets and this version would ignore."""
-    output, limits = policy.output, policy.limits
+    output = policy.output
     found = {
         "orgs": bool(policy.orgs),
-        "output.quantile": output.quantile != "deny",
-        "limits.rows_scanned": limits.rows_scanned is not None,
+        "output.quantile 'exact'": output.quantile == "exact",
+        "output.round_base beside quantile 'binned'": output.quantile == "binned"
+        and output.round_base > 1,
     }
     names = [name for name, is_set in found.items() if is_set]
     names += [f"allow {use!r}" for use in policy.allow if use != "select"]
@@ -28,7 +29,7 @@ def unenforced(policy: Policy) -> tuple[str, ...]:
         for column, rules in clause.columns.items():
             at = f"tables.{table}.columns.{column}"
             set_here = {
-                "bin": rules.bin is not None,
+                "bin in words": isinstance(rules.bin, str),
             }
             names += [f"{at}.{name}" for name, is_set in set_here.items() if is_set]
     return tuple(names)

@@ -13,8 +13,17 @@ from typing import Final
 from sqlglot import exp
 
 from podsql.messages import Grant
-from podsql.planner.fragment import Aggregate, Field, Fragment, Noised, Rows, encode_fragment
+from podsql.planner.fragment import (
+    Aggregate,
+    Binned,
+    Field,
+    Fragment,
+    Noised,
+    Rows,
+    encode_fragment,
+)
 from podsql.planner.offer import ColumnOffer, TableOffer
+from podsql.policy.binned import BinOrder, judge_binned
 from podsql.policy.denial import Denial
 from podsql.policy.document import Policy, PolicyLimits, Release, policy_hash
 from podsql.policy.dominance import magnitudes, with_dominance
@@ -22,7 +31,7 @@ from podsql.policy.entity import entity_rights
 from podsql.policy.grants import granted_release
 from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair, require_joins
-from podsql.policy.noised import NoiseOrder, judge_noised
+from podsql.policy.noised import NoiseOrder, judge_noised, judge_noisy_bins
 from podsql.policy.person import Person, require_person
 from podsql.policy.populations import populations
 from podsql.policy.reading import Derived, read
@@ -34,7 +43,14 @@ from podsql.policy.regenerate import (
     rows_sql,
     text_of,
 )
-from podsql.policy.rights import PodTable, TableRights, disclosures, strictest, table_rights
+from podsql.policy.rights import (
+    PodTable,
+    TableRights,
+    bins_of,
+    disclosures,
+    strictest,
+    table_rights,
+)
 from podsql.policy.roles import (
     protected,
     require_aggregates,
@@ -77,13 +93,17 @@ class Verdict:
     """The result is released by way of the ledger: it counts or compares what left before."""
     noise: NoiseOrder | None = None
     """Of a noisy release: what to do with the integers that ``sql`` yields."""
+    bins: BinOrder | None = None
+    """Of a count of bins: how they are joined before they leave."""
     fresh: bool = False
 
     @property
     def answer(self) -> str:
-        """What kind of answer leaves: ``exact``, ``rounded`` or ``noised``."""
+        """What kind of answer leaves: ``exact``, ``bounded``, ``rounded`` or ``noised``."""
         if self.noise is not None:
             return "noised"
+        if self.bins is not None:
+            return "bounded"
         return "rounded" if self.rounded else "exact"
 
 
@@ -195,7 +215,7 @@ class Gate:
             return denial
 
     def _judge(self, fragment: Fragment, release: Release | None) -> Verdict:
-        if not isinstance(fragment, Aggregate | Noised | Rows):
+        if not isinstance(fragment, Aggregate | Noised | Binned | Rows):
             raise Denial("FRAGMENT_KIND")
         if fragment.inputs:
             raise Denial("JOIN_INPUT")
@@ -209,9 +229,15 @@ class Gate:
 
         reading = read(fragment, self.policy.limits)
         scope = bind(reading, self._rights, self.pod, derive)
+        most = self.policy.limits.rows_scanned
+        if most is not None and _rows(scope) > most:
+            raise Denial("LIMIT")
         open_rows, pairs = self._check_source(scope, release)
-        guarded = False
-        order = None
+        noisy = isinstance(fragment, Noised) or (isinstance(fragment, Binned) and fragment.noisy)
+        guarded = not (open_rows or noisy or isinstance(fragment, Rows))
+        if guarded:
+            _require_enforced(scope, release)
+        order = bins = None
         cells = 0
         if isinstance(fragment, Rows):
             require_no_aggregates(scope.outputs)
@@ -219,23 +245,22 @@ class Gate:
                 raise Denial("ROW_LEVEL")
             sql = rows_sql(fragment, scope, outputs)
         else:
-            count = len(fragment.keys)
-            keys, values = scope.outputs[:count], scope.outputs[count:]
-            require_no_aggregates(keys)
-            require_aggregates(values)
-            for one in keys:
-                require_key(one, scope, self.policy)
-            for one in values:
-                require_output(one, scope, self.policy)
+            self._check_groups(fragment, scope)
             if isinstance(fragment, Noised):
                 sql, order = judge_noised(
                     fragment, scope, pairs, outputs, self.policy.dp, self._salt
                 )
+            elif isinstance(fragment, Binned) and fragment.noisy:
+                sql, order = judge_noisy_bins(
+                    fragment, scope, pairs, outputs, self.policy, self._salt
+                )
+            elif isinstance(fragment, Binned):
+                sql, bins = judge_binned(
+                    fragment, scope, pairs, outputs, self.policy, self._salt, guarded=guarded
+                )
             elif open_rows:
                 sql = text_of(aggregate_select(fragment, scope, outputs))
             else:
-                _require_enforced(scope, release)
-                guarded = True
                 select, cells = self._guarded(fragment, scope, outputs, pairs)
                 sql = text_of(select)
         return Verdict(
@@ -251,10 +276,26 @@ class Gate:
             keys=0 if isinstance(fragment, Rows) else len(fragment.keys),
             policy_hash=self.policy_hash,
             cells=cells,
-            needs_ledger=cells > 0 or (guarded and self.policy.output.caps is not None),
+            needs_ledger=cells > 0
+            or bins is not None
+            or (guarded and self.policy.output.caps is not None),
             noise=order,
-            fresh=isinstance(fragment, Noised) and fragment.fresh,
+            bins=bins,
+            fresh=isinstance(fragment, Noised | Binned) and fragment.fresh,
         )
+
+    def _check_groups(self, fragment: Aggregate | Noised | Binned, scope: Scope) -> None:
+        """Keys are of dimensions, figures of measures; a binned column is judged with its bins."""
+        count = len(fragment.keys)
+        keys, values = scope.outputs[:count], scope.outputs[count:]
+        require_no_aggregates(keys)
+        for one in keys:
+            require_key(one, scope, self.policy)
+        if isinstance(fragment, Binned):
+            return
+        require_aggregates(values)
+        for one in values:
+            require_output(one, scope, self.policy)
 
     def _guarded(
         self,
@@ -304,7 +345,10 @@ class Gate:
             kind=rights.table.kind,
             columns=tuple(
                 ColumnOffer(
-                    name=column.name, type=column.type, roles=tuple(sorted(column.roles or ()))
+                    name=column.name,
+                    type=column.type,
+                    roles=tuple(sorted(column.roles or ())),
+                    bins=bins_of(column, self.policy),
                 )
                 for column in rights.columns.values()
             ),
@@ -319,6 +363,14 @@ class Gate:
             policy_hash=self.policy_hash,
             min_units=0 if by_row else self.policy.output.min_units,
         )
+
+
+def _rows(scope: Scope) -> int:
+    """Rows of every table that is read, once for each time it is."""
+    return sum(
+        source.rights.table.rows if source.inner is None else _rows(source.inner)
+        for source in scope.sources
+    )
 
 
 def _leaves_by_row(source: Source, scope: Scope, release: Release | None) -> bool:

@@ -7,7 +7,7 @@ table(s): its rows are clamped, cut to ``max_rows_contributed`` per group and
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
 from math import isqrt
@@ -15,10 +15,11 @@ from typing import Final
 
 from sqlglot import exp
 
-from podsql.planner.fragment import Noised
+from podsql.planner.fragment import Binned, Noised
+from podsql.policy.binned import bin_of
 from podsql.policy.bounds import Interval, interval_of
 from podsql.policy.denial import Denial
-from podsql.policy.document import Dp
+from podsql.policy.document import Dp, Policy
 from podsql.policy.functions import aggregate
 from podsql.policy.joins import Pair
 from podsql.policy.ledger.cost import Cost, rho_for, zcdp_cost
@@ -81,16 +82,60 @@ def judge_noised(
     salt: str,
 ) -> tuple[str, NoiseOrder]:
     """The SQL of exact integers, and the order for their noise; Denial if none can be vouched for."""
-    if dp is None:
-        raise Denial("NO_DP")
+    rules = _require_dp(dp)
     unit = _unit(scope, pairs)
     count = len(fragment.keys)
     keys, calls = scope.outputs[:count], scope.outputs[count:]
     figures = [_figure(call, unit, scope) for call in calls]
     _require_types(figures, outputs[count:])
-    domain = _domain(keys, scope)
+    order = _order(fragment, figures, rules, count, _domain(keys, scope))
+    return _sql(scope, unit, keys, figures, outputs, rules, salt), order
+
+
+def judge_noisy_bins(
+    fragment: Binned,
+    scope: Scope,
+    pairs: tuple[Pair, ...],
+    outputs: Sequence[Output],
+    policy: Policy,
+    salt: str,
+) -> tuple[str, NoiseOrder]:
+    """The same for a count of every public bin: ``low`` and ``high`` are two keys more."""
+    rules = _require_dp(policy.dp)
+    unit = _unit(scope, pairs)
+    count = len(fragment.keys)
+    keys = list(scope.outputs[:count])
+    number, last = bin_of(scope.outputs[count], scope, policy)
+    groups = _domain(keys, scope)
+    if groups is None:
+        raise Denial("NO_BOUNDS")  # a group whose bins are missing would have no quantile
+    if len(groups) * (last + 1) > MOST_KEYS:
+        raise Denial("LIMIT")
+    domain = tuple((*group, at, at) for group in groups for at in range(last + 1))
+    known = exp.Not(this=exp.Is(this=exp.paren(number.copy()), expression=exp.Null()))
+    figure = _Figure(value=exp.Literal.number(1), largest=1, grid=1, counts=True)
+    order = _order(fragment, [figure], rules, count + 2, domain)
+    narrowed = replace(scope, where=(*scope.where, known))
+    sql = _sql(narrowed, unit, [*keys, number, number.copy()], [figure], outputs, rules, salt)
+    return sql, order
+
+
+def _require_dp(dp: Dp | None) -> Dp:
+    if dp is None:
+        raise Denial("NO_DP")
+    return dp
+
+
+def _order(
+    fragment: Noised | Binned,
+    figures: Sequence[_Figure],
+    dp: Dp,
+    keys: int,
+    domain: tuple[tuple[object, ...], ...] | None,
+) -> NoiseOrder:
+    """How much noise each figure gets for the price."""
     groups = dp.max_groups_contributed if keys else 1
-    rho, spare = _price(fragment, dp, unknown=bool(keys) and domain is None)
+    rho, spare = _price(fragment, dp, unknown=keys > 0 and domain is None)
     parts = len(figures) + (1 if spare else 0)
     each = rho / parts
 
@@ -101,8 +146,8 @@ def judge_noised(
         return Fraction(isqrt(scaled.numerator // scaled.denominator + 1) + 1, 10**6)
 
     alone = Fraction(isqrt(int(Fraction(groups) / (2 * each) * 10**12) + 1) + 1, 10**6)
-    order = NoiseOrder(
-        keys=count,
+    return NoiseOrder(
+        keys=keys,
         deviations=tuple(
             alone if one.counts and one.largest == 0 else deviation(one.largest) for one in figures
         ),
@@ -113,10 +158,9 @@ def judge_noised(
         units_deviation=alone,
         cost=zcdp_cost(rho, spare),
     )
-    return _sql(scope, unit, keys, figures, outputs, dp, salt), order
 
 
-def _price(fragment: Noised, dp: Dp, *, unknown: bool) -> tuple[Fraction, Fraction]:
+def _price(fragment: Noised | Binned, dp: Dp, *, unknown: bool) -> tuple[Fraction, Fraction]:
     """rho of the whole release, and the delta its threshold takes."""
     epsilon, delta = _number(fragment.epsilon), _number(fragment.delta)
     epsilon = dp.epsilon_per_query if epsilon is None else epsilon

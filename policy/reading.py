@@ -13,7 +13,7 @@ from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
 
 from podsql.errors import Error
-from podsql.planner.fragment import Aggregate, Literal, Noised, Rows
+from podsql.planner.fragment import Aggregate, Binned, Literal, Noised, Rows
 from podsql.planner.syntax import agree
 from podsql.policy.denial import Denial, Reason
 from podsql.policy.document import PolicyLimits
@@ -69,10 +69,12 @@ class Derived:
     """Places of the outputs that are group keys."""
 
 
-def read(fragment: Aggregate | Noised | Rows, limits: PolicyLimits) -> Reading:
+def read(fragment: Aggregate | Noised | Binned | Rows, limits: PolicyLimits) -> Reading:
     """Parse and check every text of ``fragment``; raises Denial."""
     if isinstance(fragment, Aggregate | Noised):
         columns = (*fragment.keys, *fragment.aggregates)
+    elif isinstance(fragment, Binned):
+        columns = (*fragment.keys, fragment.column)
     else:
         columns = fragment.columns
     texts = [fragment.source, *(column.sql for column in columns)]

@@ -10,7 +10,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from podsql.errors import Error
-from podsql.planner.fragment import Aggregate, Column, Field, Noised, Rows
+from podsql.planner.fragment import BIN_FIELDS, Aggregate, Binned, Column, Field, Noised, Rows
 from podsql.planner.wire_types import is_enum, known_type, wire_type
 from podsql.policy.denial import Denial
 from podsql.policy.functions import aggregate
@@ -34,10 +34,13 @@ class Output:
     field: Field
 
 
-def read_outputs(fragment: Aggregate | Noised | Rows) -> tuple[Output, ...]:
+def read_outputs(fragment: Aggregate | Noised | Binned | Rows) -> tuple[Output, ...]:
     """The fragment's outputs in order; Denial on a bad name or type."""
     if isinstance(fragment, Rows):
         columns: tuple[Column, ...] = fragment.columns
+    elif isinstance(fragment, Binned):
+        bins = tuple(Column(field.name, "", field.type) for field in BIN_FIELDS)
+        columns = (*fragment.keys, *bins)
     else:
         columns = (*fragment.keys, *fragment.aggregates)
     outputs = [_output(column.name, column.type) for column in columns]

@@ -21,6 +21,7 @@ class PodTable:
     privacy_unit: str | None = None
     local_keys: tuple[str, ...] = ()
     content_hash: str = ""
+    rows: int = 0
     numbered: bool = True
     """The engine numbers its rows (``rowid``): false of a dataset that is served in place."""
 
@@ -39,6 +40,8 @@ class ColumnRights:
     """Sums of it are checked for dominance."""
     bounds: tuple[float, float] | None = None
     values: tuple[str | float, ...] | None = None
+    bin: float | None = None
+    """Width of its public bins."""
     origin: str
     """``schema.table.column`` of the pod's own table; empty for a value computed from several."""
 
@@ -103,6 +106,13 @@ def table_rights(policy: Policy, table: PodTable) -> TableRights | None:
         unit=unit,
         public=public,
     )
+
+
+def bins_of(column: ColumnRights, policy: Policy) -> tuple[float, float, float] | None:
+    """Low, high and width of the column's public bins, if quantiles of it may be had to the bin."""
+    if policy.output.quantile != "binned" or column.bounds is None or column.bin is None:
+        return None
+    return (*column.bounds, column.bin)
 
 
 def strictest(*releases: Release | None) -> Release:
@@ -172,5 +182,6 @@ def _column(
         magnitude=rules.magnitude,
         bounds=rules.bounds,
         values=rules.values,
+        bin=rules.bin if not isinstance(rules.bin, str) else None,
         origin=f"{table}.{column.name}",
     )

@@ -5,7 +5,7 @@ over the merged groups. Rule to keep: nothing of the select list reaches a pod b
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
@@ -15,14 +15,9 @@ from podsql.planner.fragment import Aggregate, Column, Field
 from podsql.planner.literals import Lifter
 from podsql.planner.partials import Partial, Partials
 from podsql.planner.plan import Block, Options, Plan, Stage
-from podsql.planner.rules.find_aggregates import (
-    Call,
-    aggregate_name,
-    aggregates_in,
-    call_of,
-    has_window,
-    is_window_function,
-)
+from podsql.planner.rules.find_aggregates import Call, aggregates_in, call_of, has_window
+from podsql.planner.rules.over_groups import MERGED, over_groups
+from podsql.planner.rules.plan_quantiles import Quantiles, binned_stages, quantile_ctes
 from podsql.planner.rules.prove_pod_local import require_pod_present
 from podsql.planner.rules.resolve_columns import unwrapped
 from podsql.planner.rules.settle_drift import group_pods, settle_drift
@@ -31,8 +26,9 @@ from podsql.planner.rules.write_final import write_final
 from podsql.planner.scope import POD_COLUMN, Query, column
 from podsql.planner.syntax import describe
 
-MERGED = "merged"
 GATHERED = "gathered"
+PLAIN = "plain"
+"""The merged groups before quantiles are joined to them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,6 +36,7 @@ class _Merge:
     """What the merge of one statement is made of."""
 
     query: Query
+    quantiles: Quantiles
     partials: Partials = field(default_factory=Partials)
     values: list[str] = field(default_factory=list)
     known: dict[str, int] = field(default_factory=dict)
@@ -77,7 +74,7 @@ def plan_aggregate(
         pods = tuple(sorted({p for s in query.scope.sources for p in s.table.pods}))[:1]
     read = [query.source, *query.keys, *(call.tree for call in calls)]
     require_pod_present(read[1:], query.scope)
-    merge = _Merge(query=query, single=len(pods) == 1)
+    merge = _Merge(query=query, quantiles=Quantiles(scope=query.scope), single=len(pods) == 1)
     merge.disjoint = _disjoint_columns(query)
     merge.types = _types(query, calls, schemas)
     final = write_final(query, MERGED, lambda tree: _over_merged(tree, merge))
@@ -86,27 +83,43 @@ def plan_aggregate(
         _stage(f"stage{number}", names, gaps, merge, key_types)
         for number, (names, gaps) in enumerate(group_pods(pods, read, query.scope), first)
     )
-    ctes = _merge_sql(merge, key_types, stages)
+    binned = binned_stages(merge.quantiles, query, pods, key_types, first + len(stages))
+    ctes = _merge_sql(merge, key_types, stages, PLAIN if binned else MERGED)
+    merged = ctes[-1]
+    if binned:
+        ctes += quantile_ctes(merge.quantiles, binned, len(query.keys), PLAIN)
+    bars = {} if query.distinct else merge.quantiles.bars(query)
+    extra = [f"{sql} AS bar{place}" for place, sql in bars.items()]
+    wide = write_final(query, MERGED, lambda tree: _over_merged(tree, merge), extra)
     group_keys = [f"k{i}" for i in range(len(query.keys))]
     if query.grouping_sets is not None:
         group_keys.append("grouping_id")
+    crosses = (
+        query.distinct
+        or query.limit is not None
+        or bool(query.offset)
+        or any(has_window(tree) for tree in clauses)
+    )
     return Plan(
         statement=statement,
-        stages=tuple(_with_merge(stage, ctes) for stage in stages),
+        stages=(
+            *(replace(stage, merge=_select_of(merged)) for stage in stages),
+            *(stage for parts in binned for stage in parts),
+        ),
         final=f"WITH {', '.join(ctes)} {final}",
         columns=tuple(Field(n, t) for n, t in zip(query.names, query.types, strict=True)),
         tables=tuple(sorted({table.name for table in query.scope.tables()})),
         options=options,
-        blocks=(
+        bars=tuple(bars),
+        noisy_final=f"WITH {', '.join(ctes)} {wide}" if bars else "",
+        blocks=tuple(
             Block(
-                stages=tuple(stage.name for stage in stages),
+                stages=tuple(stage.name for stage in parts),
                 group_keys=tuple(group_keys),
                 local_key=_local_key(query),
-                crosses_groups=query.distinct
-                or query.limit is not None
-                or bool(query.offset)
-                or any(has_window(tree) for tree in clauses),
-            ),
+                crosses_groups=crosses,
+            )
+            for parts in ((*stages, *(stage for found in binned for stage in found)),)
         ),
     )
 
@@ -161,29 +174,18 @@ def _text(tree: exp.Expression) -> str:
 
 def _over_merged(tree: exp.Expression, merge: _Merge) -> exp.Expression:
     """``tree`` with keys and aggregates replaced by columns of the merged relation."""
-    bare = unwrapped(tree)
-    if bare in merge.query.keys:
-        return column(MERGED, f"k{merge.query.keys.index(bare)}")
-    if isinstance(tree, exp.Grouping):
-        return _grouping(tree, merge)
-    subject = tree.this if isinstance(tree, exp.Filter) else tree
-    if aggregate_name(subject) is not None and not is_window_function(subject):
-        return _aggregate(tree, merge)
-    if isinstance(tree, exp.Column):
-        raise error("BINDING", f"column {tree.name!r} is neither grouped nor aggregated")
-    copy = tree.copy()
-    for name, value in tree.args.items():
-        if isinstance(value, exp.Expression):
-            copy.set(name, _over_merged(value, merge))
-        elif isinstance(value, list):
-            copy.set(
-                name,
-                [_over_merged(v, merge) if isinstance(v, exp.Expression) else v for v in value],
-            )
-    return copy
+    return over_groups(
+        tree,
+        merge.query.keys,
+        lambda node: _aggregate(node, merge),
+        lambda node: _grouping(node, merge),
+    )
 
 
 def _aggregate(tree: exp.Expression, merge: _Merge) -> exp.Expression:
+    quantile = merge.quantiles.value(tree)
+    if quantile is not None:
+        return quantile
     text = _text(tree)
     index = merge.known.get(text)
     if index is None:
@@ -265,8 +267,10 @@ def _partial_column(partial: Partial, text: Callable[[exp.Expression], str]) -> 
     return Column(partial.name, sql, partial.type, partial.disclosure)
 
 
-def _merge_sql(merge: _Merge, key_types: Sequence[str], stages: Sequence[Stage]) -> tuple[str, ...]:
-    """The CTEs that turn the stages' relations into ``merged``, one row a group."""
+def _merge_sql(
+    merge: _Merge, key_types: Sequence[str], stages: Sequence[Stage], name: str
+) -> list[str]:
+    """The CTEs that turn the stages' relations into ``name``, one row a group."""
     names = [f'"{f.name}"' for f in stages[0].fields]
     selected = ", ".join(_normal_key(n, t) for n, t in _padded(names, key_types))
     gathered = " UNION ALL ".join(f"SELECT {selected} FROM {stage.name}" for stage in stages)
@@ -286,8 +290,10 @@ def _merge_sql(merge: _Merge, key_types: Sequence[str], stages: Sequence[Stage])
     if not values:
         values = ["1 AS nothing"] if groups else ["count(*) AS nothing"]
     grouped = f" GROUP BY {', '.join(groups)}" if groups else ""
-    ctes.append(f"{MERGED} AS (SELECT {', '.join(values)} FROM {relation}{grouped})")
-    return tuple(ctes)
+    if merge.quantiles.asked and not merge.values:
+        values = groups or ["count(*) AS nothing"]
+    ctes.append(f"{name} AS (SELECT {', '.join(values)} FROM {relation}{grouped})")
+    return ctes
 
 
 def _padded(names: Sequence[str], key_types: Sequence[str]) -> list[tuple[str, str]]:
@@ -301,11 +307,5 @@ def _normal_key(name: str, kind: str) -> str:
     return name
 
 
-def _with_merge(stage: Stage, ctes: Sequence[str]) -> Stage:
-    return Stage(
-        name=stage.name,
-        pods=stage.pods,
-        fragment=stage.fragment,
-        fields=stage.fields,
-        merge=ctes[-1].removeprefix(f"{MERGED} AS (").removesuffix(")"),
-    )
+def _select_of(cte: str) -> str:
+    return cte.partition(" AS (")[2].removesuffix(")")

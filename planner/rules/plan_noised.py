@@ -6,7 +6,7 @@ is one aggregate gets an error bar by the delta method. Rule to keep: HAVING, OR
 windows act on noisy values, which costs nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sqlglot import exp
@@ -14,22 +14,16 @@ from sqlglot import exp
 from podsql.errors import error
 from podsql.planner.fragment import Column, Field, Noised
 from podsql.planner.literals import Lifter
-from podsql.planner.plan import Block, Options, Plan, Stage, variance
-from podsql.planner.rules.find_aggregates import (
-    Call,
-    aggregate_name,
-    aggregates_in,
-    call_of,
-    is_window_function,
-)
+from podsql.planner.plan import NORMAL_95, Block, Options, Plan, Stage, variance
+from podsql.planner.rules.find_aggregates import Call, aggregates_in, call_of
+from podsql.planner.rules.over_groups import MERGED, is_aggregate, over_groups
+from podsql.planner.rules.plan_quantiles import asks_quantiles, key_types, plan_noisy_quantiles
 from podsql.planner.rules.prove_pod_local import require_pod_present
 from podsql.planner.rules.resolve_columns import unwrapped
 from podsql.planner.rules.settle_drift import group_pods, settle_drift
 from podsql.planner.rules.write_final import write_final
-from podsql.planner.scope import Query, column
-from podsql.planner.syntax import describe
+from podsql.planner.scope import Query
 
-MERGED = "merged"
 SPREADS = {"var_pop": 0, "var_samp": 1, "stddev_pop": 0, "stddev_samp": 1}
 
 
@@ -63,6 +57,8 @@ def plan_noised(
     """The plan of a grouped SELECT with noise; NOT_SUPPORTED where a pod could not bound a unit."""
     if query.grouping_sets is not None:
         raise _refused("GROUPING SETS, ROLLUP and CUBE", "run one statement a set")
+    if asks_quantiles(query):
+        return plan_noisy_quantiles(query, pods, statement, options, schemas, first)
     lifter = Lifter()
     if any(column.deviations for table in query.scope.tables() for column in table.columns):
         raise _refused("a table whose columns differ between pods", "declare one schema")
@@ -78,11 +74,11 @@ def plan_noised(
         query,
         MERGED,
         lambda tree: _over(tree, sums),
-        [f"{sql} AS bar{place}" for place, sql in bars.items()],
+        [f"{NORMAL_95!r} * sqrt({sql}) AS bar{place}" for place, sql in bars.items()],
     )
     if not sums.partials:
         sums.add("count(*)", None, "BIGINT")
-    kinds = _key_types(query, schemas)
+    kinds = key_types(query, schemas)
     source = text(query.source).removeprefix("SELECT NULL ")
     keys = tuple(
         Column(f"k{place}", text(key), kind, "distinct")
@@ -121,31 +117,13 @@ def plan_noised(
     )
 
 
-def _key_types(query: Query, schemas: dict[str, tuple[Field, ...]]) -> Sequence[str]:
-    if not query.keys:
-        return ()
-    probe = query.source.copy()
-    probe.set("expressions", [key.copy() for key in query.keys])
-    return [found.type for found in describe(probe.sql(dialect="duckdb", comments=False), schemas)]
-
-
 def _over(tree: exp.Expression, sums: _Sums) -> exp.Expression:
     """``tree`` with keys and aggregates replaced by what the merge has of them."""
-    bare = unwrapped(tree)
-    if bare in sums.keys:
-        return column(MERGED, f"k{sums.keys.index(bare)}")
-    subject = tree.this if isinstance(tree, exp.Filter) else tree
-    if aggregate_name(subject) is not None and not is_window_function(subject):
-        return exp.maybe_parse(f"({_value(tree, sums)[0]})", dialect="duckdb")
-    if isinstance(tree, exp.Column):
-        raise error("BINDING", f"column {tree.name!r} is neither grouped nor aggregated")
-    copy = tree.copy()
-    for name, value in tree.args.items():
-        if isinstance(value, exp.Expression):
-            copy.set(name, _over(value, sums))
-        elif isinstance(value, list):
-            copy.set(name, [_over(v, sums) if isinstance(v, exp.Expression) else v for v in value])
-    return copy
+    return over_groups(
+        tree,
+        sums.keys,
+        lambda node: exp.maybe_parse(f"({_value(node, sums)[0]})", dialect="duckdb"),
+    )
 
 
 def _value(tree: exp.Expression, sums: _Sums) -> tuple[str, str]:
@@ -206,8 +184,7 @@ def _bars(query: Query, sums: _Sums) -> dict[int, str]:
     found = {}
     for place, item in enumerate(query.items):
         bare = unwrapped(item.tree)
-        subject = bare.this if isinstance(bare, exp.Filter) else bare
-        if aggregate_name(subject) is not None and not is_window_function(subject):
+        if is_aggregate(bare):
             found[place] = _value(bare, sums)[1]
     return found
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from sqlglot import exp
 
 from podsql.errors import error
-from podsql.planner.fragment import Aggregate, Noised
+from podsql.planner.fragment import Aggregate, Binned, Noised
 from podsql.planner.plan import Block, Plan
 from podsql.planner.rules.find_aggregates import aggregates_in, has_window
 
@@ -66,7 +66,7 @@ def _number(parts: list[Plan]) -> str:
 
 
 def _refuse_rows(part: Plan) -> None:
-    if any(not isinstance(stage.fragment, Aggregate | Noised) for stage in part.stages):
+    if any(not isinstance(stage.fragment, Aggregate | Noised | Binned) for stage in part.stages):
         raise error(
             "NOT_SUPPORTED",
             "a subquery in FROM would make rows leave the pods",

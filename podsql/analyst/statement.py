@@ -20,7 +20,7 @@ from podsql.analyst.withholding import settle_withheld
 from podsql.engine.merge import Merger, expected_schema
 from podsql.errors import Error, error
 from podsql.messages import QueryPayload, QueryRequest, RequestHead, encode, payload_hash
-from podsql.planner.fragment import Aggregate, Noised, encode_fragment
+from podsql.planner.fragment import Aggregate, Binned, Noised, encode_fragment
 from podsql.planner.offer import Offer
 from podsql.planner.plan import Plan, Stage
 from podsql.planner.planning import plan as make_plan
@@ -55,7 +55,7 @@ class Outcome:
     missing: tuple[str, ...] = ()
     receipts: tuple[Receipt, ...] = ()
     bars: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
-    """Of a noisy answer: per column, half the width of each row's 95 % interval."""
+    """Per column that has one: half the width of each row's interval."""
 
 
 @dataclass(kw_only=True)
@@ -157,17 +157,20 @@ class Statement:
             gathered, self.outcome.withheld = settle_withheld(plan, gathered, withheld)
         if not plan.bars:
             return merger.run(plan, gathered)
-        answer, bars = merger.run_noisy(plan, gathered, self._variances(plan))
+        answer, bars = merger.run_with_bars(plan, gathered, self._variances(plan))
         self.outcome.bars = bars
         return answer
 
     def _variances(self, plan: Plan) -> dict[str, float]:
-        """Variance of the noise in each partial of a noisy plan: the pods' noises are independent."""
+        """Variance of the noise in each noisy partial: the pods' noises are independent."""
         found: dict[str, float] = {}
         for stage in plan.stages:
-            assert isinstance(stage.fragment, Noised)
-            for place, column in enumerate(stage.fragment.aggregates):
-                found[column.name] = sum(
+            if isinstance(stage.fragment, Noised):
+                noisy = [column.name for column in stage.fragment.aggregates]
+            else:
+                noisy = ["n"] if isinstance(stage.fragment, Binned) else []
+            for place, name in enumerate(noisy):
+                found[name] = sum(
                     exchange.evidence.noise[place] ** 2
                     for exchange in self._exchanges
                     if exchange.evidence is not None and place < len(exchange.evidence.noise)
@@ -271,7 +274,7 @@ class Statement:
             created=now,
             deadline=now + int(left * 1000),
         )
-        aggregate = isinstance(stage.fragment, Aggregate | Noised)
+        aggregate = isinstance(stage.fragment, Aggregate | Noised | Binned)
         return Exchange(
             endpoint=self.federation.endpoint,
             card=card,

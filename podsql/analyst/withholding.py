@@ -28,10 +28,11 @@ def settle_withheld(
     remaining = dict(gathered)
     total = 0
     for block in plan.blocks:
-        silent: dict[str, int] = {}
-        for stage in block.stages:
-            for pod, count in withheld.get(stage, {}).items():
-                silent[pod] = silent.get(pod, 0) + count
+        silent = {
+            (stage, pod): count
+            for stage in block.stages
+            for pod, count in withheld.get(stage, {}).items()
+        }
         if silent:
             _require_groupwise(block, plan)
             own = {stage: gathered[stage] for stage in block.stages}
@@ -57,19 +58,21 @@ def _require_groupwise(block: Block, plan: Plan) -> None:
 
 
 def _settle(
-    block: Block, gathered: Gathered, withheld: Mapping[str, int]
+    block: Block, gathered: Gathered, withheld: Mapping[tuple[str, str], int]
 ) -> tuple[dict[str, Mapping[str, pa.Table]], int]:
     keys = list(block.group_keys)
     reported = {
-        pod: _groups(table, keys) for tables in gathered.values() for pod, table in tables.items()
+        (stage, pod): _groups(table, keys)
+        for stage, tables in gathered.items()
+        for pod, table in tables.items()
     }
     seen = set().union(*(set(groups) for groups in reported.values()))
-    kept = set.intersection(*(set(reported[pod]) for pod in withheld))
+    kept = set.intersection(*(set(reported[asked]) for asked in withheld))
     if block.local_key is not None:
         local = keys.index(block.local_key)
         kept |= {group for group in seen if group[local] is not None}
     remaining: dict[str, Mapping[str, pa.Table]] = {
-        stage: {pod: _only(table, reported[pod], kept) for pod, table in tables.items()}
+        stage: {pod: _only(table, reported[stage, pod], kept) for pod, table in tables.items()}
         for stage, tables in gathered.items()
     }
     return remaining, max(len(seen - kept), *withheld.values())

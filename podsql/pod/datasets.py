@@ -128,6 +128,7 @@ def pod_tables(config: PodConfig, snapshot: Snapshot) -> dict[str, PodTable]:
             privacy_unit=section.privacy_unit,
             local_keys=section.local_keys,
             content_hash=snapshot.hashes[full],
+            rows=snapshot.rows[full],
             numbered=full not in served_in_place,
         )
     return found

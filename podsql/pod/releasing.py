@@ -20,6 +20,8 @@ import pyarrow.compute as pc
 from podsql.errors import error
 from podsql.messages import RequestHead
 from podsql.planner.fragment import Field
+from podsql.pod.joining import join_bins
+from podsql.policy.binned import BinOrder
 from podsql.policy.document import Dp, Policy
 from podsql.policy.gate import Verdict
 from podsql.policy.guard import GUARD
@@ -173,8 +175,8 @@ class Releasing:
     ) -> Released:
         """Drop groups that the guard, an overlap or a cap withholds, and the hidden columns."""
         table = pa.ipc.open_stream(arrow).read_all()
-        figures = len(verdict.fields) - verdict.keys
-        caps = policy.output.caps
+        figures = 1 if verdict.bins else len(verdict.fields) - verdict.keys
+        caps = policy.output.caps if verdict.guard else None
         if caps is not None and not self._ledger.take(
             _figures(policy, asker),
             table.num_rows * max(1, figures),
@@ -183,6 +185,8 @@ class Releasing:
             total=caps.total,
         ):
             raise error("QUOTA", "the custodian releases no more figures to this project")
+        if verdict.bins is not None:
+            return self._bins(table, verdict.bins, verdict, policy, asker)
         shown = [value is True for value in table[GUARD].to_pylist()]
         if verdict.cells:
             shown = self._apart(table, verdict, policy, asker, shown)
@@ -190,6 +194,18 @@ class Releasing:
         return Released(
             arrow=_ipc(kept), rows=kept.num_rows, withheld=table.num_rows - kept.num_rows
         )
+
+    def _bins(
+        self, table: pa.Table, order: BinOrder, verdict: Verdict, policy: Policy, asker: Asker
+    ) -> Released:
+        scope, least = f"{policy.name}/{asker.project}", policy.output.overlap_guard
+        joined, withheld = join_bins(
+            table,
+            order,
+            verdict.fields,
+            (lambda cells: all(self._overlaps.admit(scope, cells, least))) if order.named else None,
+        )
+        return Released(arrow=_ipc(joined), rows=joined.num_rows, withheld=withheld)
 
     def _apart(
         self, table: pa.Table, verdict: Verdict, policy: Policy, asker: Asker, shown: list[bool]

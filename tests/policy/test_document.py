@@ -117,13 +117,16 @@ def test_presets_of_this_version_are_enforced_in_full(name):
 @pytest.mark.parametrize(
     ("text", "clause"),
     [
-        (b"[output]\nquantile = 'binned'", "output.quantile"),
-        (b"[limits]\nrows_scanned = 1", "limits.rows_scanned"),
+        (b"[output]\nquantile = 'exact'", "output.quantile 'exact'"),
+        (
+            b"[output]\nquantile = 'binned'\nround_base = 5",
+            "output.round_base beside quantile 'binned'",
+        ),
         (b"orgs = ['uni-x']", "orgs"),
         (b"allow = ['select', 'train']", "allow 'train'"),
         (b"release = 'sdc_merged'", "release 'sdc_merged'"),
         (b"[tables.t]\nrelease = 'sdc_merged'", "tables.t.release 'sdc_merged'"),
-        (b"[tables.t.columns]\na = {bin = 5}", "tables.t.columns.a.bin"),
+        (b"[tables.t.columns]\na = {bin = 'day'}", "tables.t.columns.a.bin in words"),
     ],
 )
 def test_a_clause_that_is_not_enforced_stops_the_pod(text, clause):

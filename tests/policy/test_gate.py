@@ -25,6 +25,7 @@ from podsql.planner.fragment import (
 from podsql.policy.denial import Denial
 from podsql.policy.document import parse_policy
 from podsql.policy.gate import Gate
+from podsql.policy.rights import PodTable
 
 NOW = 1_770_000_000_000
 ONE = (Column(name="c", sql="1", type="INTEGER"),)
@@ -460,3 +461,30 @@ def test_whatever_is_sent_is_judged_or_denied(judge, fragment):
     for policy in ("open", "standard"):
         with contextlib.suppress(Denial):
             assert judge(fragment, policy).sql
+
+
+@pytest.mark.parametrize(("most", "allowed"), [(100, True), (99, False)])
+def test_a_statement_reads_no_more_rows_than_the_document_says(ana, most, allowed):
+    text = f"""
+version = 1
+name = "small"
+people = "*"
+limits = {{rows_scanned = {most}}}
+[tables.t.columns]
+"*" = {{}}
+"""
+    column = (Field(name="a", type="INTEGER"),)
+    table = PodTable(name="main.t", columns=column, privacy_unit="a", rows=50)
+    gate = Gate(pod="north", tables={"main.t": table}, policy=parse_policy(text.encode()))
+    fragment = Aggregate(
+        source="FROM t AS x JOIN t AS y ON x.a = y.a",
+        keys=(),
+        aggregates=(Column(name="n", sql="count(*)", type="BIGINT"),),
+    )
+    asked = {"person": ana, "purpose": "", "project": "", "now": 1_770_000_000_000}
+    if allowed:
+        assert gate.check(fragment, **asked).sql
+    else:
+        with pytest.raises(Denial) as caught:
+            gate.check(fragment, **asked)
+        assert caught.value.reason == "LIMIT"

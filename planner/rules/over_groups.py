@@ -1,0 +1,53 @@
+"""Rewrite an expression of the select list to one over the merged groups.
+
+Rule to keep: after it, nothing is left but group keys, merged values and what is computed of them.
+"""
+
+from collections.abc import Callable, Sequence
+
+from sqlglot import exp
+
+from podsql.errors import error
+from podsql.planner.rules.find_aggregates import aggregate_name, is_window_function
+from podsql.planner.rules.resolve_columns import unwrapped
+from podsql.planner.scope import column
+
+MERGED = "merged"
+"""The relation of the merged groups: keys ``k0``, ``k1``, … and what each planner names."""
+
+Rewrite = Callable[[exp.Expression], exp.Expression]
+
+
+def over_groups(
+    tree: exp.Expression,
+    keys: Sequence[exp.Expression],
+    aggregate: Rewrite,
+    grouping: Rewrite | None = None,
+) -> exp.Expression:
+    """``tree`` with keys, aggregates (under their FILTER) and ``grouping()`` replaced."""
+    bare = unwrapped(tree)
+    if bare in keys:
+        return column(MERGED, f"k{list(keys).index(bare)}")
+    if grouping is not None and isinstance(tree, exp.Grouping):
+        return grouping(tree)
+    if is_aggregate(tree):
+        return aggregate(tree)
+    if isinstance(tree, exp.Column):
+        raise error("BINDING", f"column {tree.name!r} is neither grouped nor aggregated")
+    copy = tree.copy()
+    for name, value in tree.args.items():
+        if isinstance(value, exp.Expression):
+            copy.set(name, over_groups(value, keys, aggregate, grouping))
+        elif isinstance(value, list):
+            parts = [
+                over_groups(v, keys, aggregate, grouping) if isinstance(v, exp.Expression) else v
+                for v in value
+            ]
+            copy.set(name, parts)
+    return copy
+
+
+def is_aggregate(tree: exp.Expression) -> bool:
+    """Whether ``tree`` is one aggregate, perhaps under FILTER."""
+    subject = tree.this if isinstance(tree, exp.Filter) else tree
+    return aggregate_name(subject) is not None and not is_window_function(subject)
