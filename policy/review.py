@@ -44,6 +44,9 @@ def _people(policy: Policy) -> Iterator[Finding]:
         yield _ask("valid", "it never ends", "set valid.until to the end of the agreement")
     if "*" in policy.purposes:
         yield _ask("purposes", "any purpose is accepted", "name the purposes that were agreed")
+    if "*" in policy.projects:
+        text = "any project is accepted, so caps and comparisons count per person, not per project"
+        yield _ask("projects", text, "name the projects that were agreed")
     if not policy.text.strip():
         yield _ask("text", "it does not say what it means", "write it in your own words")
 

@@ -11,6 +11,7 @@ from podsql.pod.releasing import load_secret, salt
 from podsql.policy.document import Policy, load_policy, load_preset
 from podsql.policy.enforcement import require_enforceable
 from podsql.policy.gate import Gate
+from podsql.policy.noise.backend import choose_backend
 from podsql.policy.rights import PodTable
 
 
@@ -42,6 +43,8 @@ def read_policy(config: PodConfig, place: Place) -> Policy:
     else:
         policy = load_preset(config.policy.preset or "standard")
     require_enforceable(policy, services=config.policy.services)
+    if policy.dp is not None:
+        choose_backend(policy.dp.noise)  # before a statement has paid for its noise
     return policy
 
 

@@ -198,7 +198,7 @@ class Releasing:
     def _bins(
         self, table: pa.Table, order: BinOrder, verdict: Verdict, policy: Policy, asker: Asker
     ) -> Released:
-        scope, least = f"{policy.name}/{asker.project}", policy.output.overlap_guard
+        scope, least = _project(policy, asker), policy.output.overlap_guard
         joined, withheld = join_bins(
             table,
             order,
@@ -211,7 +211,7 @@ class Releasing:
         self, table: pa.Table, verdict: Verdict, policy: Policy, asker: Asker, shown: list[bool]
     ) -> list[bool]:
         """Which groups differ enough from everything that left before, and their union too."""
-        scope, least = f"{policy.name}/{asker.project}", policy.output.overlap_guard
+        scope, least = _project(policy, asker), policy.output.overlap_guard
         cells = _cells(table, verdict.cells, shown)
         admitted = self._overlaps.admit(scope, [one for row in cells for one in row], least)
         step = verdict.cells
@@ -267,10 +267,11 @@ def fingerprint(verdict: Verdict, asker: Asker, data_version: str, request_id: b
 
 def budgets(policy: Policy, dp: Dp, asker: Asker, now: int) -> dict[str, float]:
     """Scopes a charge draws on, with the epsilon of each."""
+    # A purpose or project that anybody may make up has no budget of its own.
     named = {
-        "purpose": asker.purpose,
+        "purpose": "*" if "*" in policy.purposes else asker.purpose,
         "analyst": asker.person.fingerprint,
-        "project": asker.project,
+        "project": "*" if "*" in policy.projects else asker.project,
     }
     period = _period(dp, now)
     scope = [policy.name, *(f"{part}={named[part]}" for part in sorted(dp.per)), *period]
@@ -285,7 +286,14 @@ def _statements(policy: Policy, asker: Asker) -> str:
 
 
 def _figures(policy: Policy, asker: Asker) -> str:
-    return f"cells/{policy.name}/{asker.project}"
+    return f"cells/{_project(policy, asker)}"
+
+
+def _project(policy: Policy, asker: Asker) -> str:
+    """Whose answers are counted and compared together. A name that anybody may make up parts
+    nothing: where the document lists no projects, it is all that one person asks."""
+    named = asker.person.fingerprint if "*" in policy.projects else asker.project
+    return f"{policy.name}/{named}"
 
 
 def _period(dp: Dp, now: int) -> list[str]:

@@ -143,7 +143,7 @@ def test_presets_are_told_in_words_and_reviewed(preset):
     assert plain_words(policy)
     asked = {finding.check for finding in review(policy)}
     assert all(finding.state != "failed" for finding in review(policy))
-    assert {"people", "valid", "purposes"} <= asked
+    assert {"people", "valid", "purposes", "projects"} <= asked
     if preset in ("strict", "dp"):
         assert not {name for name in asked if name.startswith(("output", "dp"))}
     if preset == "standard":

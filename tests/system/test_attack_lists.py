@@ -64,6 +64,13 @@ def tables(con, *, sparse):
         con.execute("DELETE FROM visit WHERE vdate > DATE '2026-02-01' AND id > 12")
 
 
+def document():
+    """P10 with a longer life, and projects by name: a free name would part nothing."""
+    text = (CASES / "p10.toml").read_text().replace("until = 2026-12-31", "until = 2199-12-31")
+    names = ["main", *(f"project{n}" for n in range(2000))]
+    return text.replace("\npurposes", f"\nprojects = {names}\npurposes", 1)
+
+
 def federate(con, policy):
     def part(table, pod):
         return con.sql(f"FROM {table} WHERE (id // 8 + id // 160) % 2 = {pod}").to_arrow_table()
@@ -82,8 +89,7 @@ def federate(con, policy):
 def world(tmp_path_factory):
     """Two federations under P10, and one DuckDB each with all rows."""
     policy = tmp_path_factory.mktemp("policy") / "p10.toml"
-    text = (CASES / "p10.toml").read_text()
-    policy.write_text(text.replace("until = 2026-12-31", "until = 2199-12-31"))
+    policy.write_text(document())
     found = {}
     for name in ("dense", "sparse"):
         con = duckdb.connect()
@@ -186,7 +192,7 @@ def test_no_answer_depends_on_a_hidden_column(world, connections, tmp_path):
     tables(changed, sparse=False)
     changed.execute("UPDATE person SET name = reverse(name) || '!', dob = DATE '1950-05-05'")
     policy = tmp_path / "p10.toml"
-    policy.write_text((CASES / "p10.toml").read_text().replace("until = 2026", "until = 2199"))
+    policy.write_text(document())
     with federate(changed, policy) as federation:
         other = federation.connect(project="main", purpose=PURPOSE)
         for entry in ENTRIES:

@@ -14,6 +14,7 @@ POLICY = """
 version = 1
 name = "census"
 people = "*"
+purposes = ["study", "other"]
 release = "dp"
 [dp]
 epsilon_per_query = 1.0
