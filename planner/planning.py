@@ -31,7 +31,7 @@ from podsql.planner.rules.refuse_unlisted import refuse_unlisted
 from podsql.planner.rules.resolve_columns import expand_stars
 from podsql.planner.rules.resolve_query import resolve_query
 from podsql.planner.scope import Scope
-from podsql.planner.statements import classify, split_options
+from podsql.planner.statements import Summarize, classify, split_options
 from podsql.planner.syntax import describe, parse, serialised
 
 _CACHED: Final = 256
@@ -61,7 +61,10 @@ def explain(plan: Plan, catalog: Catalog) -> str:
 
 
 def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
-    text, options = split_options(classify(sql).sql)
+    command = classify(sql)
+    if isinstance(command, Summarize):
+        raise error("STATEMENT", "SUMMARIZE is no SELECT", hint="it stands alone: SUMMARIZE visits")
+    text, options = split_options(command.sql)
     tree = parse(text)
     refuse_unlisted(serialised(text))
     tree = bind_parameters(tree, parameters)

@@ -33,6 +33,15 @@ class ExplainPolicy:
     sql: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summarize:
+    """``SUMMARIZE [TABLE] name``: a profile of one table, as far as policies allow."""
+
+    table: str
+    """``name`` or ``schema.name``."""
+    options: Options
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """``kind``: word, string, name (quoted), number, mark. ``depth`` counts open brackets."""
@@ -73,9 +82,14 @@ def scan(sql: str) -> list[Token]:
     return found
 
 
-def classify(sql: str) -> Query | Explain | ExplainPolicy:
-    """Tell EXPLAIN and EXPLAIN POLICY from the rest."""
+Command = Query | Explain | ExplainPolicy | Summarize
+
+
+def classify(sql: str) -> Command:
+    """Tell EXPLAIN, EXPLAIN POLICY and SUMMARIZE from the rest."""
     tokens = scan(sql)
+    if tokens and tokens[0].text.lower() == "summarize":
+        return _summarize(sql[tokens[0].start + len("summarize") :])
     if tokens and tokens[0].text.lower() == "explain":
         second = tokens[1].text.lower() if len(tokens) > 1 else ""
         if second in ("analyze", "("):
@@ -88,6 +102,22 @@ def classify(sql: str) -> Query | Explain | ExplainPolicy:
             return ExplainPolicy(sql=sql[tokens[1].start + len("policy") :].lstrip())
         return Explain(sql=sql[tokens[0].start + len("explain") :].lstrip())
     return Query(sql=sql)
+
+
+def _summarize(rest: str) -> Summarize:
+    text, options = split_options(rest)
+    tokens = scan(text)
+    if tokens and tokens[0].kind == "word" and tokens[0].text.lower() == "table":
+        tokens = tokens[1:]
+    names = tokens[::2]
+    if (
+        len(tokens) not in (1, 3)
+        or any(token.kind not in ("word", "name") for token in names)
+        or any(token.text != "." for token in tokens[1::2])
+        or names[0].text.lower() in ("select", "from", "with")
+    ):
+        raise error("STATEMENT", "SUMMARIZE takes the name of one table", hint="SUMMARIZE visits")
+    return Summarize(table=".".join(_scalar_text(token) for token in names), options=options)
 
 
 def split_options(sql: str) -> tuple[str, Options]:

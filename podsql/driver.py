@@ -15,6 +15,7 @@ from uuid import UUID
 from podsql import errors
 from podsql.analyst.dry_run import ask_policies
 from podsql.analyst.federation import Federation
+from podsql.analyst.profiling import summarize
 from podsql.analyst.statement import Outcome, Statement
 from podsql.engine.merge import Merger
 from podsql.errors import error
@@ -22,7 +23,7 @@ from podsql.membership import Membership, load_membership
 from podsql.planner.fragment import Field
 from podsql.planner.plan import Plan
 from podsql.planner.planning import explain
-from podsql.planner.statements import Explain, ExplainPolicy, classify
+from podsql.planner.statements import Explain, ExplainPolicy, Summarize, classify
 
 if TYPE_CHECKING:
     import pandas
@@ -206,6 +207,10 @@ class Cursor:
             self._deliver(ask_policies(statement))
             return self
         merger = self.connection.borrow_merger()
+        if isinstance(command, Summarize):
+            self._deliver(self._summarized(command, merger))
+            self.connection.return_merger(merger)
+            return self
         try:
             self._run(statement, merger)
         except KeyboardInterrupt:
@@ -280,6 +285,17 @@ class Cursor:
         """What the statement would do and what would leave each pod; nothing runs."""
         self._open()
         return self._explained(self._new_statement(sql, parameters, None, None))
+
+    def _summarized(self, command: Summarize, merger: Merger) -> "pa.Table":
+        connection = self.connection
+        return summarize(
+            command,
+            connection.federation,
+            merger,
+            purpose=command.options.purpose or connection.purpose,
+            project=connection.project,
+            timeout=command.options.timeout or connection.timeout,
+        )
 
     def _explained(self, statement: Statement) -> str:
         plan, bound = statement.bound()

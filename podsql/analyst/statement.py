@@ -71,6 +71,8 @@ class Statement:
     statement_id: bytes = field(default_factory=lambda: os.urandom(16))
     outcome: Outcome = field(default_factory=Outcome)
     plan: Plan | None = None
+    partials: Mapping[str, Mapping[str, pa.Table]] = field(default_factory=dict)
+    """What was merged, by stage and pod."""
     _prepared: tuple[Plan, Bound] | None = None
     deadline: float = field(default=0.0, init=False)
     """On the monotonic clock, once it is bound."""
@@ -155,6 +157,7 @@ class Statement:
                     by_pod[exchange.card.name] = exchange.evidence.withheld
         if withheld:
             gathered, self.outcome.withheld = settle_withheld(plan, gathered, withheld)
+        self.partials = gathered
         if not plan.bars:
             return merger.run(plan, gathered)
         answer, bars = merger.run_with_bars(plan, gathered, self._variances(plan))

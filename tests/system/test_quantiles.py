@@ -203,3 +203,31 @@ def test_noisy_quantiles_are_near_and_priced(base, tmp_path):
             with pytest.raises(Error) as caught:
                 con.execute(refused)
             assert caught.value.code == "NOT_SUPPORTED"
+
+
+def test_summarize_profiles_what_policies_allow(con, base):
+    table = con.execute("SUMMARIZE staff").fetch_arrow_table()
+    rows = {row["column_name"]: row for row in table.to_pylist()}
+    pooled = base.sql("SELECT count(age), avg(age), stddev_samp(age) FROM staff").fetchall()[0]
+    age = rows["age"]
+    assert age["rows"] == 3000
+    assert age["count"] == pooled[0]
+    assert age["null_percentage"] == pytest.approx(100 * (3000 - pooled[0]) / 3000)
+    assert (age["avg"], age["std"]) == pytest.approx(pooled[1:])
+    assert abs(age["q50"] - base.sql("SELECT median(age) FROM staff").fetchall()[0][0]) <= 2.5
+    for bar in age["histogram"]:
+        below = "<=" if bar["high"] == 120 else "<"
+        count = base.sql(
+            f"SELECT count(*) FROM staff WHERE age >= {bar['low']} AND age {below} {bar['high']}"
+        )
+        assert count.fetchall() == [(bar["n"],)]
+    assert sum(bar["n"] for bar in age["histogram"]) == pooled[0]
+    assert len(age["histogram"]) > 3
+    assert rows["ward"]["count"] == 3000
+    assert rows["id"]["count"] is None
+    assert rows["id"]["note"] == "DENIED"
+    assert rows["plain"]["q50"] is None
+    with pytest.raises(Error, match="no table"):
+        con.execute("SUMMARIZE nothing")
+    with pytest.raises(Error, match="one table"):
+        con.execute("SUMMARIZE SELECT 1")
