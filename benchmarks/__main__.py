@@ -7,7 +7,17 @@ import sys
 
 from benchmarks.rows import Row, table
 
-NAMES = ("start", "relay", "stream", "small_query", "analysts", "distance", "many_pods", "idle")
+NAMES = (
+    "start",
+    "relay",
+    "stream",
+    "gate",
+    "small_query",
+    "analysts",
+    "distance",
+    "many_pods",
+    "idle",
+)
 
 
 def main() -> int:
