@@ -16,7 +16,7 @@ from podsql.policy.denial import Denial
 from podsql.policy.document import Policy
 from podsql.policy.joins import Pair
 from podsql.policy.measures import plain_column
-from podsql.policy.populations import row_of, units
+from podsql.policy.populations import member_list, row_mark, row_of, units
 from podsql.policy.regenerate import Output, select_of
 from podsql.policy.rights import ColumnRights, bins_of
 from podsql.policy.roles import protected
@@ -90,6 +90,8 @@ def judge_binned(
     ]
     projections.append(exp.alias_(number, "bin"))
     projections += [exp.alias_(unit.copy(), f"e{place}") for place, unit in enumerate(people)]
+    if guarded and rules.overlap_guard:
+        projections.append(exp.alias_(row_mark(scope), "r"))
     rows = select_of(scope, projections).sql(dialect="duckdb", comments=False)
     order = BinOrder(
         keys=count,
@@ -113,8 +115,8 @@ def _counts(rows: str, names: Sequence[str], order: BinOrder, salt: str) -> str:
         counted = f"count(DISTINCT e{place}) FILTER (WHERE bin IS NULL OR bin = f{place})"
         sums.append(f"CAST({counted} AS BIGINT) AS u{place}")
         if order.named:
-            name = f"md5_number_lower('{salt}' || CAST(e{place} AS VARCHAR))"
-            sums.append(f"list(DISTINCT {name}) FILTER (WHERE NOT (e{place}) IS NULL) AS _u{place}")
+            listed = member_list(f"e{place}", "r", salt)
+            sums.append(f"{listed} FILTER (WHERE NOT (e{place}) IS NULL) AS _u{place}")
     marked = ", ".join(["*", *lowest])
     groups = ", ".join([*names, "bin"])
     return (

@@ -312,7 +312,7 @@ class Gate:
         guard = guard_column(found, keys, values, scope, rules)
         hidden = [(GUARD, guard)]
         if rules.overlap_guard:
-            named = [one.names(self._salt, protected(scope)) for one in found]
+            named = [one.members(self._salt, scope, protected(scope)) for one in found]
             hidden += [(f"_u{place}", one) for place, one in enumerate(named)]
         select = aggregate_select(fragment, scope, outputs, hidden, round_base=rules.round_base)
         sums = magnitudes(values, scope) if rules.p_percent or rules.nk is not None else ()

@@ -6,6 +6,7 @@ add nothing. Every disclosure rule is stated over these populations.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from sqlglot import exp
 
@@ -14,6 +15,9 @@ from podsql.policy.functions import aggregate
 from podsql.policy.joins import Pair
 from podsql.policy.roles import arguments
 from podsql.policy.scope import Scope, Source
+
+ROWS: Final = "_rows"
+"""A derived table's hidden column: the mark of the rows behind each of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,16 +36,47 @@ class Population:
         )
         return filtered(counted, self.condition)
 
-    def names(self, salt: str, protected: tuple[Source, ...]) -> exp.Expr:
-        """Its units as a list of 64-bit names that mean nothing outside the pod."""
+    def members(self, salt: str, scope: Scope, protected: tuple[Source, ...]) -> exp.Expr:
+        """Its rows as a list of pairs: a name of the unit and one of the row, 64 bits each.
+
+        They mean nothing outside the pod, and are the same after a refresh that keeps the row.
+        """
         unit = self.unit if self.unit is not None else row_of(protected)
-        text = exp.Cast(this=unit.copy(), to=exp.DataType.build("VARCHAR"))
-        salted = exp.DPipe(this=exp.Literal.string(salt), expression=text)
-        named = exp.Anonymous(this="md5_number_lower", expressions=[salted])
-        listed = exp.Anonymous(this="list", expressions=[exp.Distinct(expressions=[named])])
+        listed: exp.Expr = exp.maybe_parse(
+            member_list(unit.sql("duckdb"), row_mark(scope).sql("duckdb"), salt), dialect="duckdb"
+        )
         known = exp.Not(this=exp.Is(this=exp.paren(unit.copy()), expression=exp.Null()))
         condition = known if self.condition is None else exp.and_(known, self.condition, copy=True)
         return filtered(listed, condition)
+
+
+def member_list(unit: str, row: str, salt: str) -> str:
+    """SQL of a list of pairs (``u``, ``r``)."""
+    named = f"md5_number_lower('{salt}' || CAST({unit} AS VARCHAR))"
+    return f"list(DISTINCT {{'u': {named}, 'r': CAST({row} AS UBIGINT)}})"
+
+
+def row_mark(scope: Scope) -> exp.Expr:
+    """What tells a row from another: all that its tables hold of it, granted or not.
+
+    Rows that are equal in everything are always in the same groups, so one mark does for them.
+    """
+    marks: list[exp.Expr] = []
+    for source in scope.sources:
+        if source.hidden:
+            continue
+        if source.inner is None:
+            columns = source.rights.table.columns
+            marks += [exp.column(c.name, table=source.use.alias, quoted=True) for c in columns]
+        else:
+            marks.append(exp.column(ROWS, table=source.use.alias, quoted=True))
+    return exp.Anonymous(this="hash", expressions=marks)
+
+
+def rows_mark(inner: Scope) -> exp.Expr:
+    """Of a row that a derived table computes of many: all of those."""
+    one = exp.Cast(this=row_mark(inner), to=exp.DataType.build("HUGEINT"))
+    return exp.Anonymous(this="hash", expressions=[exp.Sum(this=one)])
 
 
 def row_of(protected: tuple[Source, ...]) -> exp.Expr:

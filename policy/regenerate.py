@@ -16,6 +16,7 @@ from podsql.policy.denial import Denial
 from podsql.policy.functions import aggregate
 from podsql.policy.guard import GUARD
 from podsql.policy.nodes import TYPES
+from podsql.policy.populations import ROWS, rows_mark
 from podsql.policy.reading import Derived
 from podsql.policy.scope import Scope, Source
 
@@ -252,8 +253,12 @@ def _table(source: Source) -> exp.Table | exp.Subquery:
 
 
 def _derived(inner: Scope, derived: Derived) -> exp.Select:
+    if ROWS in (name.lower() for name in derived.names):
+        raise Denial("BAD_NAME")
     values = zip(inner.outputs, derived.names, strict=True)
-    select = select_of(inner, [_alias(value.copy(), name) for value, name in values])
+    outputs: list[exp.Expr] = [_alias(value.copy(), name) for value, name in values]
+    outputs.append(_alias(rows_mark(inner), ROWS))
+    select = select_of(inner, outputs)
     keys = [inner.outputs[place].copy() for place in sorted(derived.keys)]
     select.set("group", exp.Group(expressions=keys))
     return select

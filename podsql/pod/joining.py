@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from podsql.planner.fragment import Field
 from podsql.policy.binned import BinOrder
+from podsql.policy.ledger.overlap import Member
 
-Admit = Callable[[list[set[int]]], bool]
-"""Whether figures about these sets of units may leave, as far as earlier ones go."""
+Admit = Callable[[list[set[Member]]], bool]
+"""Whether figures about these members may leave, as far as earlier ones go."""
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class _Joined:
     high: int | None
     n: int
     people: list[int]
-    names: list[set[int]] = field(default_factory=list)
+    names: list[set[Member]] = field(default_factory=list)
 
     def add(self, other: "_Joined") -> None:
         self.high = other.high
@@ -71,17 +72,31 @@ def join_bins(
     return pa.table(arrays, names=[one.name for one in fields]), withheld
 
 
+def members(column: pa.ChunkedArray) -> list[list[Member]]:
+    """Pairs of the names of a unit and of one of its rows, per group."""
+    found: list[list[Member]] = []
+    for chunk in column.chunks:
+        pairs = chunk.flatten()
+        units, rows = pairs.field("u").to_pylist(), pairs.field("r").to_pylist()
+        at = 0
+        for size in chunk.value_lengths().to_pylist():
+            end = at + (size or 0)
+            found.append(list(zip(units[at:end], rows[at:end], strict=True)))
+            at = end
+    return found
+
+
 def _read(table: pa.Table, order: BinOrder) -> list[_Joined]:
     numbers, counts = table["bin"].to_pylist(), table["n"].to_pylist()
     people = [table[f"u{place}"].to_pylist() for place in range(order.units)]
-    names = [table[f"_u{place}"].to_pylist() if order.named else [] for place in range(order.units)]
+    names = [members(table[f"_u{place}"]) if order.named else [] for place in range(order.units)]
     return [
         _Joined(
             low=numbers[at],
             high=numbers[at],
             n=counts[at],
             people=[column[at] for column in people],
-            names=[set(column[at] or ()) for column in names] if order.named else [],
+            names=[set(column[at]) for column in names] if order.named else [],
         )
         for at in range(table.num_rows)
     ]

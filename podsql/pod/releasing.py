@@ -20,13 +20,13 @@ import pyarrow.compute as pc
 from podsql.errors import error
 from podsql.messages import RequestHead
 from podsql.planner.fragment import Field
-from podsql.pod.joining import join_bins
+from podsql.pod.joining import join_bins, members
 from podsql.policy.binned import BinOrder
 from podsql.policy.document import Dp, Policy
 from podsql.policy.gate import Verdict
 from podsql.policy.guard import GUARD
 from podsql.policy.ledger.cost import cap_of, epsilon_of
-from podsql.policy.ledger.overlap import Overlaps
+from podsql.policy.ledger.overlap import Member, Overlaps
 from podsql.policy.ledger.store import Ledger
 from podsql.policy.noise.backend import NoiseBackend, choose_backend
 from podsql.policy.noised import NoiseOrder
@@ -357,10 +357,10 @@ def _over_domain(
     return domain, [[0 if p is None else col[p] for p in places] for col in figures]
 
 
-def _cells(table: pa.Table, count: int, shown: Sequence[bool]) -> list[list[list[int]]]:
-    """Of each shown group, the units of each of its populations."""
-    columns = [table[f"_u{place}"].to_pylist() for place in range(count)]
-    return [[list(column[row] or ()) for column in columns] for row, one in enumerate(shown) if one]
+def _cells(table: pa.Table, count: int, shown: Sequence[bool]) -> list[list[list[Member]]]:
+    """Of each shown group, the members of each of its populations."""
+    columns = [members(table[f"_u{place}"]) for place in range(count)]
+    return [[column[row] for column in columns] for row, one in enumerate(shown) if one]
 
 
 def _ipc(table: pa.Table) -> bytes:

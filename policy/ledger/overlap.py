@@ -1,14 +1,16 @@
-"""The overlap guard: two answered cells never differ by 1 to ``least - 1`` privacy units.
+"""The overlap guard: two answered cells never differ by the rows of 1 to ``least - 1`` units.
 
-Each answered cell is kept as a bitmap of its units, sealed at rest (it says who is in the data). A
-new cell is compared with every earlier one of its scope. Pairwise only: a combination of three
-answers can pass, which is why caps and differential privacy exist (docs/privacy.md).
+Each answered cell is kept as a bitmap of its members (a unit and one of its rows), sealed at rest
+(it says who is in the data). A new cell is compared with every earlier one of its scope: units of
+which the two hold other rows are counted. Pairwise only: a combination of three answers can pass,
+which is why caps and differential privacy exist (docs/privacy.md).
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import nacl.exceptions
 from nacl.secret import SecretBox
@@ -18,6 +20,19 @@ from podsql.policy.ledger.store import Ledger
 
 _SCOPES: Final = 64
 
+Member = tuple[int, int]
+"""Names of a unit and of one of its rows, 64 bits each."""
+
+
+@dataclass(slots=True)
+class _Scope:
+    """What is known of one scope: earlier cells by digest, and whose bit is whose."""
+
+    cells: dict[bytes, int] = field(default_factory=dict)
+    places: dict[Member, int] = field(default_factory=dict)
+    units: list[int] = field(default_factory=list)
+    """Unit of each place."""
+
 
 class Overlaps:
     """Bitmaps of one ledger; one caller at a time (the ledger's transactions serialise them)."""
@@ -26,59 +41,96 @@ class Overlaps:
         """``key``: 32 bytes that seal the bitmaps at rest."""
         self._ledger = ledger
         self._box = SecretBox(key)
-        self._known: OrderedDict[str, dict[bytes, int]] = OrderedDict()
+        self._scopes: OrderedDict[str, _Scope] = OrderedDict()
 
-    def admit(self, scope: str, cells: Sequence[Collection[int]], least: int) -> list[bool]:
-        """For each cell (a set of 64-bit unit names) whether it may leave; those that may are kept."""
+    def admit(self, scope: str, cells: Sequence[Collection[Member]], least: int) -> list[bool]:
+        """For each cell whether it may leave; those that may are kept."""
         found = []
-        with self._ledger.transaction() as db:
-            earlier = self._bitmaps(db, scope)
-            places = self._places(db, scope, cells)
-            added: dict[bytes, int] = {}
-            for cell in cells:
-                bitmap = 0
-                for unit in cell:
-                    bitmap |= 1 << places[unit]
-                digest = _digest(bitmap)
-                near = digest not in earlier and any(
-                    0 < (bitmap ^ other).bit_count() < least
-                    for known in (earlier, added)
-                    for other in known.values()
-                )
-                found.append(not near)
-                if not near and digest not in earlier and digest not in added:
-                    added[digest] = bitmap
-                    body = bytes(self._box.encrypt(_bytes(bitmap)))
-                    db.execute("INSERT OR IGNORE INTO cell VALUES (?, ?, ?)", [scope, digest, body])
-        earlier.update(added)
+        try:
+            with self._ledger.transaction() as db:
+                known = self._load(db, scope)
+                self._place(db, scope, known, cells)
+                for cell in cells:
+                    bitmap = _bitmap(known.places[member] for member in cell)
+                    digest = _digest(bitmap)
+                    near = digest not in known.cells and any(
+                        _near(bitmap ^ other, known.units, least) for other in known.cells.values()
+                    )
+                    found.append(not near)
+                    if not near and digest not in known.cells:
+                        known.cells[digest] = bitmap
+                        body = bytes(self._box.encrypt(_bytes(bitmap)))
+                        db.execute("INSERT INTO cell VALUES (?, ?, ?)", [scope, digest, body])
+        except BaseException:
+            # What was not committed must not be remembered either.
+            self._scopes.pop(scope, None)
+            raise
         return found
 
-    def _bitmaps(self, db: object, scope: str) -> dict[bytes, int]:
-        rows = db.execute("SELECT digest, body FROM cell WHERE scope = ?", [scope])  # type: ignore[attr-defined]
-        known = self._known.setdefault(scope, {})
-        self._known.move_to_end(scope)
-        while len(self._known) > _SCOPES:
-            self._known.popitem(last=False)
-        for digest, body in rows:
-            if digest not in known:
-                try:
-                    known[digest] = int.from_bytes(self._box.decrypt(body), "little")
-                except nacl.exceptions.CryptoError:
-                    raise error("LEDGER", "the overlap guard's memory cannot be read") from None
+    def _load(self, db: Any, scope: str) -> _Scope:
+        """The scope as the file has it: another process may have added to it."""
+        known = self._scopes.setdefault(scope, _Scope())
+        self._scopes.move_to_end(scope)
+        while len(self._scopes) > _SCOPES:
+            self._scopes.popitem(last=False)
+        rows = db.execute(
+            "SELECT unit, row FROM member WHERE scope = ? AND place >= ? ORDER BY place",
+            [scope, len(known.units)],
+        )
+        for unit, row in rows:
+            known.places[_unsigned(unit), _unsigned(row)] = len(known.units)
+            known.units.append(_unsigned(unit))
+        (count,) = db.execute("SELECT count(*) FROM cell WHERE scope = ?", [scope]).fetchone()
+        if count != len(known.cells):
+            self._read_cells(db, scope, known)
         return known
 
-    def _places(self, db: object, scope: str, cells: Sequence[Collection[int]]) -> dict[int, int]:
-        """Unit -> its bit; new units get the next ones."""
-        rows = db.execute("SELECT name, place FROM unit WHERE scope = ?", [scope])  # type: ignore[attr-defined]
-        known = {name % (1 << 64): place for name, place in rows}
-        fresh = sorted({unit for cell in cells for unit in cell} - known.keys())
-        start = len(known)
-        db.executemany(  # type: ignore[attr-defined]
-            "INSERT INTO unit VALUES (?, ?, ?)",
-            [(scope, _signed(unit), start + n) for n, unit in enumerate(fresh)],
+    def _read_cells(self, db: Any, scope: str, known: _Scope) -> None:
+        rows = db.execute("SELECT digest, body FROM cell WHERE scope = ?", [scope])
+        for digest, body in rows:
+            if digest not in known.cells:
+                try:
+                    opened = self._box.decrypt(body)
+                except nacl.exceptions.CryptoError:
+                    raise error("LEDGER", "the overlap guard's memory cannot be read") from None
+                known.cells[digest] = int.from_bytes(opened, "little")
+
+    def _place(
+        self, db: Any, scope: str, known: _Scope, cells: Sequence[Collection[Member]]
+    ) -> None:
+        """Give new members the next bits."""
+        fresh = sorted({member for cell in cells for member in cell} - known.places.keys())
+        db.executemany(
+            "INSERT INTO member VALUES (?, ?, ?, ?)",
+            [
+                (scope, _signed(unit), _signed(row), len(known.units) + n)
+                for n, (unit, row) in enumerate(fresh)
+            ],
         )
-        known.update({unit: start + n for n, unit in enumerate(fresh)})
-        return known
+        for member in fresh:
+            known.places[member] = len(known.units)
+            known.units.append(member[0])
+
+
+def _bitmap(places: Iterator[int]) -> int:
+    data = bytearray()
+    for place in places:
+        byte = place >> 3
+        if byte >= len(data):
+            data.extend(bytes(byte + 1 - len(data)))
+        data[byte] |= 1 << (place & 7)
+    return int.from_bytes(data, "little")
+
+
+def _near(difference: int, units: Sequence[int], least: int) -> bool:
+    """Whether the members of ``difference`` are of 1 to ``least - 1`` units."""
+    seen: set[int] = set()
+    for at, byte in enumerate(_bytes(difference)):
+        if byte:
+            seen.update(units[at * 8 + bit] for bit in range(8) if byte >> bit & 1)
+            if len(seen) >= least:
+                return False
+    return bool(seen)
 
 
 def _bytes(bitmap: int) -> bytes:
@@ -89,5 +141,9 @@ def _digest(bitmap: int) -> bytes:
     return blake2b(_bytes(bitmap), digest_size=16, person=b"ps-overlap").digest()
 
 
-def _signed(unit: int) -> int:
-    return unit - (1 << 64) if unit >= 1 << 63 else unit
+def _signed(name: int) -> int:
+    return name - (1 << 64) if name >= 1 << 63 else name
+
+
+def _unsigned(name: int) -> int:
+    return name % (1 << 64)

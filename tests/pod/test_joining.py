@@ -78,7 +78,9 @@ def test_rows_left_out_for_want_of_a_value_must_be_many_or_none():
 
 
 def test_what_differs_little_from_earlier_figures_is_withheld():
-    rows = table_of([(1, 3, 20, 20)]).append_column("_u0", pa.array([[1, 2, 3]]))
+    rows = table_of([(1, 3, 20, 20)]).append_column(
+        "_u0", pa.array([[{"u": n, "r": 7} for n in (1, 2, 3)]])
+    )
     asked = []
 
     def admit(cells):
@@ -87,7 +89,7 @@ def test_what_differs_little_from_earlier_figures_is_withheld():
 
     joined, withheld = join_bins(rows, order(named=True), FIELDS, admit)
     assert (joined.num_rows, withheld) == (0, 1)
-    assert asked == [[{1, 2, 3}], [{1, 2, 3}]]
+    assert asked == [[{(1, 7), (2, 7), (3, 7)}]] * 2
 
 
 def test_too_many_groups_are_withheld_together():

@@ -268,7 +268,7 @@ def test_what_was_spent_is_told_in_epsilon(ledger):
 
 
 def admitted(overlaps, cells, least=10, scope="p"):
-    return overlaps.admit(scope, [set(cell) for cell in cells], least)
+    return overlaps.admit(scope, [{(unit, 0) for unit in cell} for cell in cells], least)
 
 
 def test_cells_that_differ_by_few_units_are_refused(ledger):
@@ -297,3 +297,26 @@ def test_overlaps_survive_a_restart_and_are_sealed(tmp_path):
     ledger.close()
     bitmap = (2**50 - 1).to_bytes(7, "little")
     assert all(bitmap not in file.read_bytes() for file in Path(tmp_path).iterdir())
+
+
+def test_other_rows_of_few_units_are_a_small_difference_too(ledger):
+    overlaps = Overlaps(ledger, os.urandom(32))
+
+    def admitted_rows(rows):
+        return overlaps.admit("p", [set(rows)], 10)
+
+    every = [(unit, row) for unit in range(50) for row in range(8)]
+    assert admitted_rows(every) == [True]
+    # The same fifty people, less one row of one of them, or all rows but one of nine of them.
+    assert admitted_rows(every[1:]) == [False]
+    assert admitted_rows([m for m in every if m[0] >= 9 or m[1] == 0]) == [False]
+    assert admitted_rows([m for m in every if m[1] > 0]) == [True]
+    assert admitted_rows([(unit, row + 100) for unit, row in every]) == [True]
+
+
+def test_a_failed_comparison_is_not_remembered(ledger):
+    overlaps = Overlaps(ledger, os.urandom(32))
+    with pytest.raises(TypeError):
+        overlaps.admit("p", [{(1, 2), (3, None)}], 10)
+    assert admitted(overlaps, [range(100)]) == [True]
+    assert admitted(overlaps, [range(99)]) == [False]
