@@ -148,6 +148,8 @@ class Evidence(Message, frozen=True, array_like=True, tag="end/1"):
     """Time the pod spent from request to end of result."""
     noise: tuple[float, ...] = ()
     """Of a noisy release: the standard deviation of each aggregate's noise."""
+    silent: bool = False
+    """Groups may be missing, and no number of them is told (it would depend on the data)."""
 
 
 class Result(Message, frozen=True, array_like=True, tag="result/1"):

@@ -152,7 +152,7 @@ class Statement:
             tables = self._gather(stage, plan, bound, merger)
             gathered[stage.name] = tables
             for exchange in self._exchanges:
-                if exchange.evidence and exchange.evidence.withheld:
+                if exchange.evidence and (exchange.evidence.withheld or exchange.evidence.silent):
                     by_pod = withheld.setdefault(stage.name, {})
                     by_pod[exchange.card.name] = exchange.evidence.withheld
         if withheld:

@@ -1,6 +1,7 @@
 """Which cells count as withheld once the pods have answered.
 
-A pod that withheld anything says how many groups, never which. So a group is kept only if every
+A pod that withheld anything says how many groups, never which (with noise it does not even say how
+many: then 0 stands here). So a group is kept only if every
 withholding pod reported it, or if no other pod can hold rows of it; any other may be short of that
 pod's rows and goes whole.
 """
@@ -33,8 +34,9 @@ def settle_withheld(
             for stage in block.stages
             for pod, count in withheld.get(stage, {}).items()
         }
-        if silent:
+        if any(silent.values()):
             _require_groupwise(block, plan)
+        if silent:
             own = {stage: gathered[stage] for stage in block.stages}
             kept, missing = _settle(block, own, silent)
             remaining.update(kept)

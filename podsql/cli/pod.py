@@ -1,5 +1,6 @@
-"""``podsql pod init|check|mock|serve|status|pause|resume``: what a custodian does."""
+"""``podsql pod init|check|mock|serve|status|budget|pause|resume``: what a custodian does."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -95,6 +96,33 @@ def reload(config: PodFile = HERE, as_json: AsJson = False) -> None:
     from podsql.pod.control import send
 
     put_pairs(send(config, "reload"), as_json=as_json)
+
+
+@app.command()
+def budget(
+    config: PodFile = HERE,
+    reset: Annotated[str, typer.Option(help="Start this budget again.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; it stays in the ledger.")] = "",
+    adopt: Annotated[
+        bool, typer.Option(help="Accept a ledger whose witness is lost (remove a stale one first).")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What was spent of each privacy budget; resets and lost witnesses are the custodian's acts."""
+    from podsql.pod.budgeting import adopt_ledger, budgets_of, reset_budget
+
+    if adopt:
+        adopt_ledger(config)
+    if reset:
+        reset_budget(config, reset, reason)
+    found = budgets_of(config)
+    if as_json:
+        put_json({"budgets": [asdict(one) for one in found]})
+        return
+    for one in found:
+        put(f"{one.scope}: epsilon {one.epsilon:.3g} of {one.budget:g}, {one.charges} releases")
+    if not found:
+        put("nothing was spent")
 
 
 @app.command()

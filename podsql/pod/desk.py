@@ -431,6 +431,7 @@ class Desk:
             executed=ticket.executed,
             micros=(time.perf_counter_ns() - ticket.began) // 1000,
             noise=released.noise,
+            silent=verdict.noise is not None and verdict.noise.threshold > 0,
         )
         # The audit line stands before the result leaves; without it nothing may leave.
         self._write(ticket, "allow", "", evidence)

@@ -42,6 +42,15 @@ def test_group_missing_at_a_withholding_pod_goes_whole():
     assert withheld == 1
 
 
+def test_a_pod_that_does_not_say_how_many_still_takes_its_groups_along():
+    gathered = {"p0": {"a": groups("n", "s"), "b": groups("n", "w")}}
+    kept, withheld = settle_withheld(
+        plan_of(crosses_groups=True), gathered, {"p0": {"a": 0, "b": 0}}
+    )
+    assert kept["p0"]["a"]["k0"].to_pylist() == kept["p0"]["b"]["k0"].to_pylist() == ["n"]
+    assert withheld == 2
+
+
 def test_null_and_nan_keys_are_groups_like_others():
     gathered = {"p0": {"a": groups(None, float("nan"), -0.0), "b": groups(float("nan"), None, 0.0)}}
     kept, withheld = settle_withheld(plan_of(), gathered, {"p0": {"a": 2, "b": 1}})

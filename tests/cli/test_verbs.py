@@ -81,7 +81,17 @@ def test_version_and_help_are_there(capsys):
         *(("relay", name) for name in ("init", "trust", "serve", "status")),
         *(
             ("pod", n)
-            for n in ("init", "check", "mock", "serve", "status", "pause", "resume", "reload")
+            for n in [
+                "init",
+                "check",
+                "mock",
+                "serve",
+                "status",
+                "budget",
+                "pause",
+                "resume",
+                "reload",
+            ]
         ),
         *(("policy", name) for name in ("init", "serve", "status", "check", "explain", "test")),
         *(("key", name) for name in ("show", "rotate", "recover")),

@@ -137,3 +137,32 @@ def test_explain_policy_tells_price_and_rest_and_takes_nothing(federation):
         ("allow", ""),
         ("deny", "FILTER_KEY_LITERAL"),
     ]
+
+
+def test_a_group_that_a_pod_may_have_dropped_goes_whole(tmp_path):
+    """Undeclared groups: one that is large at one pod and small at the other is not half an answer."""
+    (tmp_path / "policy.toml").write_text(
+        POLICY.replace(', values = ["clerk", "nurse", "cook"]', "")
+    )
+    con = duckdb.connect()
+    con.execute(
+        "CREATE TABLE person AS SELECT i AS id, CASE WHEN i % 2 = 0 AND i < 4000 THEN 'nurse'"
+        " WHEN i < 3 THEN 'nurse' ELSE 'clerk' END AS occupation, 30 AS age FROM range(8000) r(i)"
+    )
+    pods = {
+        f"pod{n}": {"person": con.sql(f"FROM person WHERE id % 2 = {n}").to_arrow_table()}
+        for n in (0, 1)
+    }
+    with podsql.local(
+        pods,
+        local_keys={"person": ["id"]},
+        privacy_unit={"person": "id"},
+        policy=tmp_path / "policy.toml",
+        isolation="thread",
+    ) as found:
+        cursor = found.connect(purpose="study").execute(
+            "SELECT occupation, count(*) FROM person GROUP BY occupation ORDER BY 2 LIMIT 5"
+        )
+        assert [row[0] for row in cursor.fetchall()] == ["clerk"]
+        assert cursor.withheld == 1
+    con.close()
