@@ -56,9 +56,23 @@ DENIED_TEXT: Final = "the custodian's policy does not allow this statement"
 """The same words for every reason: an unknown table reads like a forbidden one."""
 
 
+WITHHELD_TEXT: Final = "the answer is withheld: it covers too few privacy units at a pod"
+
+
 class Denial(PolicyError):
     """Refused by the gate."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(DENIED_TEXT, code="DENIED", hint="ask the custodian of the pod")
         self.reason: Reason = reason
+
+
+class Withheld(PolicyError):
+    """A failure over protected rows, told like any other figure that is withheld.
+
+    What the engine failed on would tell of a row; ``reason`` is for the custodian's audit.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(WITHHELD_TEXT, code="WITHHELD", hint="ask about a larger group")
+        self.reason = reason

@@ -16,6 +16,7 @@ from typing import Final
 from sqlglot import exp
 
 from podsql.planner.fragment import Binned, Noised
+from podsql.planner.wire_types import FLOATS, known_type
 from podsql.policy.binned import bin_of
 from podsql.policy.bounds import Interval, interval_of
 from podsql.policy.denial import Denial
@@ -213,6 +214,13 @@ def _figure(call: exp.Expr, unit: exp.Expr, scope: Scope) -> _Figure:
         return _Figure(value=exp.Literal.number(1), largest=0, grid=1, counts=True)
     if named[1] == "count":
         test = contributes(call)
+        for argument in given:
+            if (
+                isinstance(argument, exp.Column)
+                and known_type(scope.column(argument).type) in FLOATS
+            ):
+                finite = exp.Anonymous(this="isfinite", expressions=[argument.copy()])
+                test = finite if test is None else exp.and_(test, finite, copy=False)
         return _Figure(value=_when(test, exp.Literal.number(1)), largest=1, grid=1, counts=True)
     (argument,) = given
     return _sum(argument, condition, scope)

@@ -135,7 +135,9 @@ class Exchange:
         assert reply is not None
         message = decode(reply)
         if isinstance(message, Failed):
-            raise error(message.code, message.message, hint=message.hint, pod=self.card.name)
+            # Which pod held a figure back is a fact about a small group.
+            named = None if message.code == "WITHHELD" else self.card.name
+            raise error(message.code, message.message, hint=message.hint, pod=named)
         if not isinstance(message, Result | Accepted) or message.request_id != self.head.request_id:
             raise error("BAD_MESSAGE", "the pod did not answer with a result", pod=self.card.name)
         return message

@@ -64,6 +64,11 @@ class Federation:
         cards = manifest.members() if manifest else ()
         return tuple(sorted((c for c in cards if c.role == "pod"), key=lambda c: c.name))
 
+    def holds(self, purpose: str, project: str) -> bool:
+        """Whether offers of an earlier statement are kept."""
+        with self._lock:
+            return (purpose, project) in self._bound
+
     def forget(self, purpose: str, project: str) -> None:
         """Drop cached offers: a pod has moved on."""
         with self._lock:

@@ -98,8 +98,17 @@ class Statement:
         self._prepared = self._bind()
 
     def _bind(self) -> tuple[Plan, Bound]:
+        kept = self.federation.holds(self.purpose, self.project)
         bound = self.federation.bind(self.purpose, self.project, deadline=self.deadline)
-        plan = self._plan(bound)
+        try:
+            plan = self._plan(bound)
+        except Error as fault:
+            if not kept or fault.code not in ("UNKNOWN_TABLE", "UNKNOWN_COLUMN"):
+                raise
+            # A right that was given since shows in new offers only.
+            self.federation.forget(self.purpose, self.project)
+            bound = self.federation.bind(self.purpose, self.project, deadline=self.deadline)
+            plan = self._plan(bound)
         options = plan.options
         if options.purpose is not None and options.purpose != self.purpose:
             self.purpose = options.purpose

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -59,20 +60,32 @@ class Pod:
         )
         self._gatekeepers = ThreadPoolExecutor(GATEKEEPERS, thread_name_prefix="gate")
         self._stopped = False
+        self._opened = ExitStack()
         self.desk: Desk | None = None
         self.pool: Pool | None = None
 
     def start(self) -> None:
         """Read data and policy, start workers, connect; raises the first thing that is wrong."""
+        try:
+            self._start()
+        except BaseException:
+            self._shut()
+            raise
+
+    def _start(self) -> None:
         place, name = self.place, self.membership.name
         place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._audit = Audit(place / "audit.jsonl", now=_now())
+        self._opened.callback(self._audit.close)
         self._book = RequestBook(place / "requests.sqlite")
+        self._opened.callback(self._book.close)
         holding = hold(self.config, place, name)
         self._releasing = Releasing(
             Ledger(place / "ledger.sqlite", witness=place.witness(self.config)),
             load_secret(place / "secret"),
         )
+        self._opened.callback(self._releasing.close)
+        self._opened.callback(lambda: self._gatekeepers.shutdown(wait=True, cancel_futures=True))
         limits = self.config.limits
         kind = WorkerPool if self.config.pod.isolation == "process" else ThreadPool
         self.pool = kind(
@@ -89,6 +102,7 @@ class Pod:
             io=self.endpoint,
         )
         self.pool.start()
+        self._opened.callback(self.pool.close)
         spool = place / "spool"
         spool.mkdir(exist_ok=True, mode=0o700)
         self.desk = Desk(
@@ -107,11 +121,7 @@ class Pod:
             limits=limits,
         )
         self._note("start", holding)
-        try:
-            self.endpoint.start()
-        except Error:
-            self._shut()
-            raise
+        self.endpoint.start()
         self.endpoint.post(lambda: self._open(holding))
 
     def _open(self, holding: Holding) -> None:
@@ -193,17 +203,13 @@ class Pod:
             return
         if self.desk is not None:
             self._note("stop", self.desk.holding)
-        self.endpoint.close()
         self._shut()
 
     def _shut(self) -> None:
+        """Close what was opened, the last first: also of a start that failed half way."""
         self._stopped = True
-        if self.pool is not None:
-            self.pool.close()
-        self._gatekeepers.shutdown(wait=True, cancel_futures=True)
-        self._releasing.close()
-        self._book.close()
-        self._audit.close()
+        self.endpoint.close()
+        self._opened.close()
 
     def _note(self, event: str, holding: Holding) -> None:
         self._audit.append(

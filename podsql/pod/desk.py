@@ -44,13 +44,13 @@ from podsql.pod.consulting import Services
 from podsql.pod.explaining import Explainer
 from podsql.pod.holding import Holding
 from podsql.pod.offers import OfferBook
-from podsql.pod.refusing import public, refuse
+from podsql.pod.refusing import failed, public, refuse
 from podsql.pod.releasing import Asker, Released, Releasing
 from podsql.pod.requests import Held, Ticket
 from podsql.pod.results import Output
 from podsql.policy.audit import Audit, Entry
 from podsql.policy.decisions import Outcome, read_head, require_agreement
-from podsql.policy.denial import Denial
+from podsql.policy.denial import Denial, Withheld
 from podsql.policy.document import Release as ReleaseMode
 from podsql.policy.gate import Verdict
 from podsql.policy.person import Person
@@ -358,7 +358,7 @@ class Desk:
                         ticket, Released(arrow=b"", rows=event.rows, withheld=event.withheld)
                     )
                 case JobFailed():
-                    raise error(event.code, event.message)
+                    raise failed(event, ticket.verdict)
 
         self._guarded(ticket, take)
 
@@ -463,7 +463,10 @@ class Desk:
         self.refused += 1
         if ticket.job is not None:
             ticket.job.cancel()
-        reason = fault.reason if isinstance(fault, Denial) else fault.code
+        reason = fault.reason if isinstance(fault, Denial | Withheld) else fault.code
+        if isinstance(fault, Withheld):
+            policy, asker = ticket.holding.gate.policy, Asker.of(ticket.person, ticket.head)
+            self._gatekeepers.submit(self._releasing.count_withheld, policy, asker, _now())
         try:
             self._write(ticket, "deny" if not ticket.recorded else "none", reason, None)
         except Error as failure:

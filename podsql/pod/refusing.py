@@ -1,7 +1,10 @@
 """What an analyst reads of a failure at the pod: a code, words without values, a hint."""
 
+from podsql.engine.job import Failed as JobFailed
 from podsql.errors import CODES, Error, error
 from podsql.messages import Failed, encode
+from podsql.policy.denial import Withheld
+from podsql.policy.gate import Verdict
 from podsql.relay.sockets.endpoint import Request
 
 
@@ -10,6 +13,14 @@ def public(fault: Error) -> Error:
     if fault.code == "INTERNAL" or fault.code not in CODES:
         return error("POD_FAILED", "the pod failed; its custodian's log says why")
     return error(fault.code, fault.message, hint=fault.hint)
+
+
+def failed(event: JobFailed, verdict: Verdict | None) -> Error:
+    """A failed run: over protected rows it is told like a small group, whatever it failed on."""
+    hidden = verdict is not None and (verdict.guard or verdict.noise is not None)
+    if hidden and event.code in ("DATA", "OVERFLOW"):
+        return Withheld(event.code)
+    return error(event.code, event.message)
 
 
 def refuse(request: Request, fault: Error) -> None:

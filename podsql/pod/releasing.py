@@ -195,6 +195,14 @@ class Releasing:
             arrow=_ipc(kept), rows=kept.num_rows, withheld=table.num_rows - kept.num_rows
         )
 
+    def count_withheld(self, policy: Policy, asker: Asker, now: int) -> None:
+        """A figure that failed counts like one that was withheld."""
+        caps = policy.output.caps
+        if caps is not None:
+            self._ledger.take(
+                _figures(policy, asker), 1, now=now, per_day=caps.per_day, total=caps.total
+            )
+
     def _bins(
         self, table: pa.Table, order: BinOrder, verdict: Verdict, policy: Policy, asker: Asker
     ) -> Released:

@@ -156,7 +156,7 @@ def test_null_nan_and_infinity_add_nothing_and_outliers_are_clamped(ana):
     ]
     (found,) = table_of(duckdb.connect(), verdict, rows).to_pylist()
     assert found["v0"] / verdict.noise.grids[0] == 100 - 10 + 7.5
-    assert found["v1"] == 6
+    assert found["v1"] == 3  # what adds nothing is not counted either
 
 
 def test_an_empty_table_has_the_same_shape(ana):
