@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
 FORMAT ?= table
+FUZZ_SECONDS ?= 3600
 
-.PHONY: demo test check soak bench format clean
+.PHONY: demo test check soak fuzz bench format clean
 
 demo: $(READY)
 	$(BIN)/podsql demo
@@ -21,6 +22,11 @@ check: $(READY)
 
 soak: $(READY)
 	PODSQL_BIG=1 $(BIN)/python -m pytest -q -s tests/system/test_resume.py
+
+fuzz: $(READY)
+	PODSQL_BIG=1 PODSQL_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -q -s --timeout 0 \
+	  tests/policy/test_fuzz_gate.py tests/policy/noise tests/policy/test_noised.py \
+	  tests/system/test_attack_lists.py tests/differential/test_random_tables.py
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks --format $(FORMAT)

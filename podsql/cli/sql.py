@@ -2,13 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from podsql.cli.options import FederationPath, passphrase
 from podsql.cli.tables import Format, write_result
 from podsql.cli.terminal import say
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from podsql.driver import Cursor
 
 Statement = Annotated[str, typer.Argument(help="The statement; - reads it from stdin.")]
 Purpose = Annotated[str, typer.Option(help="Why you ask; stands in the custodians' audit.")]
@@ -35,9 +40,23 @@ def sql(
     ) as connection:
         cursor = connection.execute(read_statement(statement))
         rows = write_result(
-            cursor.fetch_record_batch(), Format.JSON if as_json else form, output, limit=limit
+            with_bars(cursor), Format.JSON if as_json else form, output, limit=limit
         )
         say(f"{rows} rows, {cursor.release}, pods: {', '.join(cursor.pods)}")
+
+
+def with_bars(cursor: "Cursor") -> "pa.RecordBatchReader":
+    """The rows, and after each column that has error bars a column ``± name``."""
+    bars = cursor.error_bars
+    if not bars:
+        return cursor.fetch_record_batch()
+    import pyarrow as pa
+
+    table = cursor.fetch_arrow_table()
+    for name, widths in bars.items():
+        place = table.column_names.index(name) + 1
+        table = table.add_column(place, f"± {name}", pa.array(widths, pa.float64()))
+    return table.to_reader()
 
 
 def read_statement(text: str) -> str:

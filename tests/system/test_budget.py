@@ -6,6 +6,7 @@ import duckdb
 import pytest
 
 import podsql
+from podsql.cli.sql import with_bars
 from podsql.errors import Error
 from podsql.policy.audit import lines as lines_of
 from podsql.policy.ledger.store import Ledger
@@ -64,6 +65,8 @@ def test_a11_a_noisy_answer_its_bars_its_spend_and_the_end_of_the_budget(federat
     ):
         assert abs(n - 2000) < 5 * width
         assert abs(age - 44.5) < 5 * years
+    shown = with_bars(con.execute(A11 + ASKED)).read_all()
+    assert shown.column_names == ["occupation", "n", "± n", "age", "± age"]
     # The same statement again, also by another analyst of the purpose: the same answer, for nothing.
     charges = [len(pod._releasing._ledger.charges()) for pod in federation.pods.values()]
     assert charges == [1, 1]
