@@ -5,6 +5,7 @@ Rule to keep: the connections here hold empty tables and are locked before they 
 analyst; nothing here ever reads a row.
 """
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,8 @@ _LOCK: Final = (
     "SET lock_configuration = true",
 )
 MAX_TEXT: Final = 1 << 20
+# Its warnings quote pieces of statements, in the log of whoever runs us.
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
 _TREES: Final = 512
 
 

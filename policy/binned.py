@@ -21,6 +21,7 @@ from podsql.policy.regenerate import Output, select_of
 from podsql.policy.rights import ColumnRights, bins_of
 from podsql.policy.roles import protected
 from podsql.policy.scope import Scope
+from podsql.policy.total import attempt
 
 MOST_BINS: Final = 10_000
 
@@ -63,8 +64,7 @@ def bin_of(column: exp.Expr, scope: Scope, policy: Policy) -> tuple[exp.Expr, in
         f" {low!r}::DOUBLE), {high!r}::DOUBLE) - {low!r}::DOUBLE) / {width!r}::DOUBLE), 0),"
         f" {last}) AS BIGINT) END"
     )
-    found: exp.Expr = exp.maybe_parse(text, dialect="duckdb")
-    return found, last
+    return attempt(exp.maybe_parse(text, dialect="duckdb")), last
 
 
 def judge_binned(
@@ -85,7 +85,7 @@ def judge_binned(
     found = units(scope, protected(scope), pairs) if guarded else []
     people = [row_of(protected(scope)) if unit is None else unit for unit in found]
     projections = [
-        exp.alias_(exp.Cast(this=key.copy(), to=output.wire.copy()), name)
+        exp.alias_(exp.TryCast(this=key.copy(), to=output.wire.copy()), name)
         for key, output, name in zip(scope.outputs[:count], outputs, names, strict=False)
     ]
     projections.append(exp.alias_(number, "bin"))

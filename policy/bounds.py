@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from podsql.planner.wire_types import INTEGERS, known_type
 from podsql.policy.scope import Scope
+from podsql.policy.total import attempted
 
 _LOSSLESS: Final = ("DOUBLE", "BIGINT", "HUGEINT")
 
@@ -27,6 +28,9 @@ class Interval:
 
 def interval_of(tree: exp.Expr, scope: Scope) -> Interval | None:
     """The interval of ``tree``; None where a column declares no bounds."""
+    tried = attempted(tree)
+    if tried is not None:
+        return interval_of(tried, scope)
     if isinstance(tree, exp.Paren):
         return interval_of(tree.this, scope)
     if isinstance(tree, exp.Cast):

@@ -110,7 +110,8 @@ def _per_group(
     inner.set("order", None)
     sets = _sets(select)
     if sets is None:
-        group = exp.Group(expressions=[*(key.copy() for key in keys), unit.copy()])
+        grouped = select.args["group"].expressions if keys else []
+        group = exp.Group(expressions=[*(key.copy() for key in grouped), unit.copy()])
     else:
         level = next(one for one in select.expressions if one.alias == GROUPING_ID)
         named.append(exp.alias_(level.this.copy(), GROUPING_ID))

@@ -61,6 +61,7 @@ from podsql.policy.roles import (
     require_predicates,
 )
 from podsql.policy.scope import Scope, Source, bind
+from podsql.policy.total import without_errors
 
 VERDICTS: Final = 4096
 """Verdicts kept; the least recently used goes first."""
@@ -246,6 +247,8 @@ class Gate:
             sql = rows_sql(fragment, scope, outputs)
         else:
             self._check_groups(fragment, scope)
+            if guarded or noisy:
+                scope = without_errors(scope)
             if isinstance(fragment, Noised):
                 sql, order = judge_noised(
                     fragment, scope, pairs, outputs, self.policy.dp, self._salt

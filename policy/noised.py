@@ -301,7 +301,7 @@ def _sql(
     named = [f"k{place}" for place in range(len(keys))]
     values = [f"v{place}" for place in range(len(figures))]
     projections = [
-        exp.alias_(exp.Cast(this=key.copy(), to=output.wire.copy()), name)
+        exp.alias_(exp.TryCast(this=key.copy(), to=output.wire.copy()), name)
         for key, output, name in zip(keys, outputs, named, strict=False)
     ]
     projections.append(exp.alias_(unit.copy(), "u"))

@@ -57,16 +57,16 @@ def member_list(unit: str, row: str, salt: str) -> str:
 
 
 def row_mark(scope: Scope) -> exp.Expr:
-    """What tells a row from another: all that its tables hold of it, granted or not.
+    """What tells a row from another: all that an analyst may know of it.
 
-    Rows that are equal in everything are always in the same groups, so one mark does for them.
+    Rows that are equal in that are always in the same groups, so one mark does for them.
     """
     marks: list[exp.Expr] = []
     for source in scope.sources:
         if source.hidden:
             continue
         if source.inner is None:
-            columns = source.rights.table.columns
+            columns = source.rights.columns.values()
             marks += [exp.column(c.name, table=source.use.alias, quoted=True) for c in columns]
         else:
             marks.append(exp.column(ROWS, table=source.use.alias, quoted=True))

@@ -3,6 +3,7 @@
 Names are quoted, literals printed anew, outputs cast to wire types in the declared order.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from podsql.policy.scope import Scope, Source
 
 GROUPING_ID = "grouping_id"
 NAME_CHARACTERS = 255
+OWN_NAMES = re.compile(rf"{GUARD}|{ROWS}|_u\d+")
+"""Names of the columns that the gate adds."""
 TYPE_CHARACTERS = 4096
 
 
@@ -47,13 +50,23 @@ def read_outputs(fragment: Aggregate | Noised | Binned | Rows) -> tuple[Output, 
     outputs = [_output(column.name, column.type) for column in columns]
     if isinstance(fragment, Aggregate) and fragment.grouping_sets is not None:
         outputs.append(_output(GROUPING_ID, "BIGINT"))
+        _require_sets(fragment.grouping_sets, len(fragment.keys))
     folded = [output.name.lower() for output in outputs]
-    if len(set(folded)) != len(folded) or GUARD in folded:
+    if len(set(folded)) != len(folded) or any(OWN_NAMES.fullmatch(name) for name in folded):
         raise Denial("BAD_NAME")
     for output in outputs:
         if not 0 < len(output.name) <= NAME_CHARACTERS or not output.name.isprintable():
             raise Denial("BAD_NAME")
     return tuple(outputs)
+
+
+def _require_sets(sets: Sequence[Sequence[int]], keys: int) -> None:
+    """Each set once: a repeated one would show every unit to the dominance rules several times."""
+    chosen = [frozenset(one) for one in sets]
+    plain = all(len(one) == len(two) for one, two in zip(sets, chosen, strict=True))
+    whole = frozenset().union(*chosen) == frozenset(range(keys))
+    if not chosen or len(set(chosen)) != len(chosen) or not plain or not whole:
+        raise Denial("NODE_NOT_ALLOWED")
 
 
 def aggregate_select(
@@ -75,7 +88,9 @@ def aggregate_select(
     ]
     values = [*keys, *(rounded(value, round_base) for value in scope.outputs[count:])]
     projections = [
-        _projection(value, output) for value, output in zip(values, outputs, strict=False)
+        # What is hidden for want of units must not fail on its way to be hidden.
+        _projection(value, output, may_fail=not hidden)
+        for value, output in zip(values, outputs, strict=False)
     ]
     if fragment.grouping_sets is not None:
         # DuckDB takes at least one argument.
@@ -209,11 +224,12 @@ def _grouped(value: exp.Expr, output: Output) -> exp.Expr:
     return exp.Cast(this=value.copy(), to=output.wire.copy())
 
 
-def _projection(value: exp.Expr, output: Output) -> exp.Expr:
+def _projection(value: exp.Expr, output: Output, *, may_fail: bool = True) -> exp.Expr:
     cast: exp.Expr = value.copy()
+    kind = exp.Cast if may_fail else exp.TryCast
     if output.declared is not None:
-        cast = exp.Cast(this=cast, to=output.declared.copy())
-    return _alias(exp.Cast(this=cast, to=output.wire.copy()), output.name)
+        cast = kind(this=cast, to=output.declared.copy())
+    return _alias(kind(this=cast, to=output.wire.copy()), output.name)
 
 
 def _alias(value: exp.Expr, name: str) -> exp.Alias:

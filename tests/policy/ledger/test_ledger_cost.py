@@ -12,7 +12,7 @@ from podsql.policy.ledger.cost import NOTHING, ORDERS, Cost, cap_of, epsilon_of,
 
 def exact_epsilon(rho, delta):
     """Canonne, Kamath & Steinke 2020, Proposition 12, minimised over real orders."""
-    orders = [1 + 10 ** (n / 500) for n in range(-1500, 2500)]
+    orders = [*ORDERS, *(1 + 10 ** (n / 500) for n in range(-1500, 2500))]
     return min(a * rho + math.log1p(-1 / a) - math.log(delta * a) / (a - 1) for a in orders)
 
 

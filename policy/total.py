@@ -1,0 +1,134 @@
+"""Over protected rows nothing fails: an error would be an answer about the row it failed on.
+
+`CASE WHEN <one person> THEN <cast that fails> END` would tell one bit about that person, whatever
+the threshold. So an expression that cannot be computed for a row is NULL there, as with TRY_CAST
+(docs/decisions/0008). Rule to keep: this is the last change before the SQL is written; what was
+checked is what is wrapped.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from sqlglot import exp
+
+from podsql.planner.wire_types import FLOATS, INTEGERS, known_type
+from podsql.policy.denial import Denial
+from podsql.policy.functions import aggregate
+from podsql.policy.nodes import PREDICATES
+from podsql.policy.scope import Scope
+
+TRY: Final = "try"
+_COMPARED: Final = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In)
+
+
+def attempt(node: exp.Expr) -> exp.Expr:
+    """``node``, or NULL where it cannot be computed."""
+    if isinstance(node, exp.Column | exp.Literal):
+        return node.copy()
+    return exp.Anonymous(this=TRY, expressions=[node.copy()])
+
+
+def attempted(node: exp.Expr) -> exp.Expr | None:
+    """What ``attempt`` was made of; None if ``node`` is no attempt."""
+    if isinstance(node, exp.Anonymous) and node.this == TRY:
+        found: exp.Expr = node.expressions[0]
+        return found
+    return None
+
+
+def without_errors(scope: Scope) -> Scope:
+    """``scope`` with every condition, key and aggregated expression as an attempt."""
+    sources = tuple(
+        replace(
+            source,
+            conditions=tuple(_condition(term, scope) for term in source.conditions),
+            inner=None if source.inner is None else without_errors(source.inner),
+        )
+        for source in scope.sources
+    )
+    return replace(
+        scope,
+        sources=sources,
+        where=tuple(_condition(term, scope) for term in scope.where),
+        outputs=tuple(_output(tree, scope) for tree in scope.outputs),
+    )
+
+
+def _condition(term: exp.Expr, scope: Scope) -> exp.Expr:
+    return term if _cannot_fail(term, scope) else attempt(term)
+
+
+def _output(tree: exp.Expr, scope: Scope) -> exp.Expr:
+    """A key as a whole; of an aggregate its arguments and its FILTER."""
+    if not any(aggregate(node) is not None for node in tree.walk()):
+        return attempt(tree)
+    copy = _cast_softly(tree.copy())
+    for call in [node for node in copy.walk() if aggregate(node) is not None]:
+        _wrap_arguments(call)
+        if isinstance(call.parent, exp.Filter):
+            where = call.parent.expression
+            where.set("this", _condition(where.this, scope))
+    return copy
+
+
+def _cast_softly(tree: exp.Expr) -> exp.Expr:
+    """What stands around aggregates is computed for hidden groups too: only what cannot fail."""
+    for node in list(tree.walk()):
+        if type(node) is exp.Cast and any(aggregate(one) is not None for one in node.walk()):
+            soft = exp.TryCast(this=node.this.copy(), to=node.to.copy())
+            tree = soft if node is tree else tree
+            node.replace(soft)
+            return _cast_softly(tree)
+    above = [
+        node
+        for node in tree.walk()
+        if aggregate(node) is None and any(aggregate(one) is not None for one in node.walk())
+    ]
+    if not all(_is_soft(node) for node in above):
+        raise Denial("AGG_NOT_ALLOWED")
+    return tree
+
+
+def _is_soft(node: exp.Expr) -> bool:
+    """Whether it gives a value for all figures: comparisons, quotients (infinite ones included)."""
+    if isinstance(node, exp.IntDiv):
+        by = node.expression
+        return isinstance(by, exp.Literal) and not by.is_string and float(by.name) != 0
+    soft = (exp.Paren, exp.TryCast, exp.Div, exp.Filter, *PREDICATES)
+    return isinstance(node, soft)
+
+
+def _wrap_arguments(call: exp.Expr) -> None:
+    for argument in list(call.iter_expressions()):
+        if isinstance(argument, exp.Distinct):
+            argument.set("expressions", [attempt(one) for one in argument.expressions])
+        elif not isinstance(argument, exp.Star):
+            argument.replace(attempt(argument))
+
+
+def _cannot_fail(term: exp.Expr, scope: Scope) -> bool:
+    """Plain comparisons, left as they are so that the engine can use them to skip rows."""
+    if isinstance(term, exp.Paren | exp.Not):
+        return _cannot_fail(term.this, scope)
+    if isinstance(term, exp.And | exp.Or):
+        return _cannot_fail(term.this, scope) and _cannot_fail(term.expression, scope)
+    if isinstance(term, exp.Is):
+        return isinstance(term.this, exp.Column)
+    if not isinstance(term, _COMPARED):
+        return False
+    kinds = {_kind(node, scope) for node in term.iter_expressions()}
+    return len(kinds) == 1 and "" not in kinds
+
+
+def _kind(node: exp.Expr, scope: Scope) -> str:
+    """``number``, ``text`` or a type that compares with itself; empty: not plain."""
+    if isinstance(node, exp.Literal):
+        return "text" if node.is_string else "number" if node.name.isdecimal() else ""
+    if isinstance(node, exp.Cast) and isinstance(node.this, exp.Literal):
+        return known_type(node.to.sql("duckdb")) or ""
+    if not isinstance(node, exp.Column):
+        return ""
+    kind = known_type(scope.column(node).type) or ""
+    if kind in FLOATS or (kind in INTEGERS and "HUGE" not in kind):
+        return "number"
+    return "text" if kind == "VARCHAR" else kind
