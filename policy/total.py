@@ -94,8 +94,8 @@ def _is_soft(node: exp.Expr) -> bool:
     if isinstance(node, exp.IntDiv):
         by = node.expression
         return isinstance(by, exp.Literal) and not by.is_string and float(by.name) != 0
-    soft = (exp.Paren, exp.TryCast, exp.Div, exp.Filter, *PREDICATES)
-    return isinstance(node, soft)
+    plain = isinstance(node, exp.Paren | exp.TryCast | exp.Div | exp.Filter)
+    return plain or type(node) in PREDICATES
 
 
 def _wrap_arguments(call: exp.Expr) -> None:

@@ -181,3 +181,24 @@ def test_a_bin_of_what_is_no_number_is_none(base, ana):
     fragment = Binned(source="FROM staff", keys=(), column=Column("bin", "zip", "BIGINT"))
     verdict = gate.check(fragment, person=ana, purpose="", project="", now=1_770_000_000_000)
     assert [row[0] for row in base.execute(verdict.sql).fetchall()] == [None]
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [
+        ("replace(zip, 'z', 'long')", True),
+        ("replace(replace(zip, 'z', ''), 'x', 'y')", True),
+        ("replace(replace(zip, 'z', 'zz'), 'z', 'y')", True),
+        ("replace(replace(zip, 'z', 'zz'), 'z', 'zz')", False),
+        ("replace(zip, 'z', replace(ward, 'a', 'bb'))", False),
+        ("regexp_replace(regexp_replace(zip, 'z', 'zz'), 'z', 'zz')", False),
+        ("upper(replace(lower(regexp_replace(zip, 'a', 'bb')), 'b', ward))", False),
+    ],
+)
+def test_texts_do_not_grow_and_grow_again(base, ana, text, allowed):
+    where = f"CASE WHEN {ONE} THEN length({text}) > 1 ELSE true END"
+    if allowed:
+        assert run(base, ana, where=where)[0][-1] is True
+    else:
+        with pytest.raises(Denial):
+            run(base, ana, where=where)
