@@ -13,11 +13,19 @@ from sqlglot import exp
 
 from podsql.planner.wire_types import FLOATS, INTEGERS, known_type
 from podsql.policy.denial import Denial
-from podsql.policy.functions import aggregate
+from podsql.policy.functions import aggregate, scalar_name
 from podsql.policy.nodes import PREDICATES
 from podsql.policy.scope import Scope
 
 TRY: Final = "try"
+PARTED: Final = frozenset(
+    {
+        *("date_diff", "date_part", "date_sub", "datepart", "datesub", "dayofweek", "dayofyear"),
+        *("era", "extract", "isodow", "isoyear", "time_bucket", "week", "weekday", "weekofyear"),
+        "yearweek",
+    }
+)
+"""Functions that are not implemented for some parts of times and intervals: no attempt catches that."""
 _COMPARED: Final = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In)
 
 
@@ -38,6 +46,10 @@ def attempted(node: exp.Expr) -> exp.Expr | None:
 
 def without_errors(scope: Scope) -> Scope:
     """``scope`` with every condition, key and aggregated expression as an attempt."""
+    for tree in scope.trees():
+        for node in tree.walk():
+            if scalar_name(node) in PARTED:
+                _require_dates(node, scope)
     sources = tuple(
         replace(
             source,
@@ -52,6 +64,35 @@ def without_errors(scope: Scope) -> Scope:
         where=tuple(_condition(term, scope) for term in scope.where),
         outputs=tuple(_output(tree, scope) for tree in scope.outputs),
     )
+
+
+def _require_dates(call: exp.Expr, scope: Scope) -> None:
+    """Denial unless a function of ``PARTED`` is asked of dates and timestamps."""
+    given = list(call.iter_expressions())
+    if isinstance(call, exp.DateBin):
+        width = given.pop(0)
+        if not isinstance(width, exp.Interval) or not _is_positive(width.this):
+            raise Denial("FUNC_NOT_ALLOWED")
+    for one in given:
+        if not isinstance(one, exp.Literal | exp.Var) and not _is_date(one, scope):
+            raise Denial("FUNC_NOT_ALLOWED")
+
+
+def _is_date(node: exp.Expr, scope: Scope) -> bool:
+    if isinstance(node, exp.Column):
+        kind = known_type(scope.column(node).type) or ""
+    elif isinstance(node, exp.Cast):
+        kind = known_type(node.to.sql("duckdb")) or ""
+    elif isinstance(node, exp.Paren | exp.Add | exp.Sub | exp.LastDay | exp.TimestampTrunc):
+        apart = isinstance(node, exp.Sub) and _is_date(node.expression, scope)
+        return _is_date(node.this, scope) and not apart
+    else:
+        return False
+    return kind == "DATE" or kind.startswith("TIMESTAMP")
+
+
+def _is_positive(width: exp.Expr | None) -> bool:
+    return isinstance(width, exp.Literal) and width.name.isdecimal() and int(width.name) > 0
 
 
 def _condition(term: exp.Expr, scope: Scope) -> exp.Expr:

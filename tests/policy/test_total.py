@@ -191,12 +191,39 @@ def test_a_bin_of_what_is_no_number_is_none(base, ana):
         ("replace(replace(zip, 'z', 'zz'), 'z', 'y')", True),
         ("replace(replace(zip, 'z', 'zz'), 'z', 'zz')", False),
         ("replace(zip, 'z', replace(ward, 'a', 'bb'))", False),
+        ("replace(zip, 'z', ward)", False),
         ("regexp_replace(regexp_replace(zip, 'z', 'zz'), 'z', 'zz')", False),
         ("upper(replace(lower(regexp_replace(zip, 'a', 'bb')), 'b', ward))", False),
     ],
 )
 def test_texts_do_not_grow_and_grow_again(base, ana, text, allowed):
     where = f"CASE WHEN {ONE} THEN length({text}) > 1 ELSE true END"
+    if allowed:
+        assert run(base, ana, where=where)[0][-1] is True
+    else:
+        with pytest.raises(Denial):
+            run(base, ana, where=where)
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed"),
+    [
+        ("weekday(day)", True),
+        ("date_part('dow', day + INTERVAL 1 DAY)", True),
+        ("extract(week FROM TRY_CAST(zip AS DATE))", True),
+        ("date_diff('day', day, DATE '2020-01-01')", True),
+        ("epoch(time_bucket(INTERVAL 7 DAY, day))", True),
+        ("weekday(to_days(age))", False),
+        ("weekday(CAST(day AS TIMESTAMP) - CAST(day AS TIMESTAMP))", False),
+        ("date_part('dow', to_days(age))", False),
+        ("extract(week FROM CAST(zip AS TIME))", False),
+        ("date_diff('century', CAST(zip AS TIME), CAST(zip AS TIME))", False),
+        ("epoch(time_bucket(INTERVAL 0 DAY, day))", False),
+        ("epoch(time_bucket(to_days(age), day))", False),
+    ],
+)
+def test_what_no_attempt_catches_is_denied(base, ana, value, allowed):
+    where = f"CASE WHEN {ONE} THEN {value} > 1 ELSE true END"
     if allowed:
         assert run(base, ana, where=where)[0][-1] is True
     else:
