@@ -16,6 +16,7 @@ from msgspec.structs import replace as structs_replace
 
 from podsql.analyst.exchange import Exchange
 from podsql.analyst.federation import Bound, Federation
+from podsql.analyst.states import require_sound
 from podsql.analyst.withholding import settle_withheld
 from podsql.engine.merge import Merger, expected_schema
 from podsql.errors import Error, error
@@ -231,6 +232,10 @@ class Statement:
         for exchange in exchanges:
             try:
                 tables[exchange.card.name] = exchange.table()
+                exact = exchange.evidence is not None and exchange.evidence.release == "exact"
+                require_sound(
+                    stage, tables[exchange.card.name], pod=exchange.card.name, exact=exact
+                )
                 self._note(exchange)
             except Error as fault:
                 if fault.code not in _ABSENT or plan.options.allow_partial is None:
