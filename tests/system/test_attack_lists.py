@@ -201,3 +201,41 @@ def test_no_answer_depends_on_a_hidden_column(world, connections, tmp_path):
                 assert normal(ask(other, sql).fetchall()) == normal(
                     ask(connections["dense"], sql).fetchall()
                 )
+
+
+ACTIONS = {
+    "X01 a plan that is not the statement's": (
+        "tests/policy/test_gate.py::test_whatever_is_sent_is_judged_or_denied",
+        "tests/policy/test_gate.py::test_a_fragment_stays_within_the_tables_its_head_names",
+    ),
+    "X03 a request sent again": (
+        "tests/system/test_bad_input.py::test_attack_29_a_request_of_another_session_is_a_replay",
+    ),
+    "X09 a state that no rows give": (
+        "tests/analyst/test_states.py::test_what_no_rows_give_is_refused",
+    ),
+    "X10 too many groups, keys of another type, too long": (
+        "tests/trust/test_arrow_guard.py::test_attack_73_more_than_promised_or_another_schema_is_refused",
+    ),
+    "X11 a pod is missing": (
+        "tests/test_local.py::test_a_pod_that_is_gone_is_named_and_may_be_left_out",
+    ),
+    "X12 distinct people counted once a pod": (
+        "tests/planner/test_refusals.py::test_a_refusal_has_its_code_its_reason_and_a_hint",
+    ),
+    "X13 bounds of a quantile chosen by the analyst": (
+        "tests/pod/test_joining.py::test_anything_else_is_denied",
+        "tests/policy/test_gate.py::test_kinds_that_are_not_known_here_are_refused",
+    ),
+    "X14 probing by private intersection": (
+        "tests/policy/test_gate.py::test_kinds_that_are_not_known_here_are_refused",
+    ),
+}
+"""Actions of a whole federation, which no single statement is: where each is tested."""
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_each_action_of_the_list_has_its_test(action):
+    for named in ACTIONS[action]:
+        path, _, function = named.partition("::")
+        assert f"def {function}(" in (Path(__file__).parents[2] / path).read_text()
