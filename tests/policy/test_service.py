@@ -351,7 +351,9 @@ def test_only_pods_may_ask(desk, role):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"\xc1", b"x" * 100, encode(Failed("X", "y")), os.urandom(64)]
+    "body",
+    [b"", b"\xc1", b"x" * 100, encode(Failed("X", "y")), os.urandom(64)],
+    ids=["empty", "unused byte", "text", "a reply", "random"],
 )
 def test_noise_is_answered_with_a_refusal(desk, body):
     assert isinstance(desk.service.answer(NORTH, body), Failed)
