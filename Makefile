@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/podsql demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .
