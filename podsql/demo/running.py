@@ -134,7 +134,12 @@ def run_demo(*, json: bool = False, keep: bool = False) -> int:
             report = {"statements": [one.as_json() for one in played]}
             sys.stdout.write(json_module.dumps(report) + "\n")
         else:
-            verdict = "every answer equals one DuckDB on the pooled data, or was rightly refused"
+            withheld = sum(one.refused == "WITHHELD" for one in played)
+            refused = sum(one.refused is not None for one in played) - withheld
+            verdict = (
+                f"{len(played) - withheld - refused} answered, {withheld} withheld, {refused} refused:"
+                " every answer equals one DuckDB on the pooled data, or was rightly refused"
+            )
             say.print(f"\n[bold green]{verdict}" if fine else "\n[bold red]an answer is wrong")
         if keep:
             _stay(stage)

@@ -61,3 +61,6 @@ def test_it_installs_without_a_network_and_runs_the_demo(wheels, tmp_path):
     keys = {"sql", "rows", "equal", "ms", "bytes_per_pod", "refused"}
     assert all(set(statement) == keys for statement in statements)
     assert all(statement["equal"] or statement["refused"] for statement in statements)
+    # Under the preset standard, the policy service asked: what the demo shows stays answered.
+    assert sum(statement["refused"] is None for statement in statements) >= 5
+    assert all(statement["refused"] != "WITHHELD" for statement in statements)
