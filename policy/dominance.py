@@ -39,9 +39,11 @@ def magnitudes(aggregates: Sequence[exp.Expr], scope: Scope) -> tuple[Magnitude,
             continue
         condition = call.parent.expression.this if isinstance(call.parent, exp.Filter) else None
         for argument in arguments(call):
-            if any(scope.column(one).magnitude for one in argument.find_all(exp.Column)):
-                one = Magnitude(argument=argument, condition=condition)
-                found.setdefault(repr((argument, condition)), one)
+            tagged = [one for one in argument.find_all(exp.Column) if scope.column(one).magnitude]
+            # The column too: a shift would make its largest part look small.
+            for part in [argument, *tagged] if tagged else []:
+                one = Magnitude(argument=part, condition=condition)
+                found.setdefault(repr((part, condition)), one)
     return tuple(found.values())
 
 

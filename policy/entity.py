@@ -6,6 +6,7 @@ be used for no more than the columns it was computed from.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from sqlglot import exp
@@ -39,7 +40,7 @@ def entity_rights(
     require_no_aggregates(keys)
     require_aggregates(values)
     for value in values:
-        require_output(value, inner, policy)
+        require_output(value, inner, policy, guarded=not open_rows)
     owners = protected(inner)
     columns = dict(_columns(inner, derived, free=open_rows or not owners))
     base = owners[0].rights if owners else inner.sources[0].rights
@@ -89,16 +90,7 @@ def _columns(inner: Scope, derived: Derived, *, free: bool) -> Iterator[tuple[st
     for place, (name, tree) in enumerate(zip(derived.names, inner.outputs, strict=True)):
         if place in derived.keys and isinstance(tree, exp.Column):
             own = inner.column(tree)
-            yield (
-                name.lower(),
-                ColumnRights(
-                    name=name,
-                    type=own.type,
-                    roles=own.roles,
-                    aggregates=own.aggregates,
-                    origin=own.origin,
-                ),
-            )
+            yield name.lower(), replace(own, name=name)
         else:
             yield (
                 name.lower(),

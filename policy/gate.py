@@ -41,6 +41,7 @@ from podsql.policy.regenerate import (
     all_or_none,
     read_outputs,
     rows_sql,
+    sent_keys,
     text_of,
 )
 from podsql.policy.rights import (
@@ -50,6 +51,7 @@ from podsql.policy.rights import (
     disclosures,
     strictest,
     table_rights,
+    with_explicit_roles,
 )
 from podsql.policy.roles import (
     protected,
@@ -130,6 +132,7 @@ class Gate:
         self._rights = {
             name.lower(): rights for name, rights in found.items() if rights is not None
         }
+        self._explicit = {name: with_explicit_roles(one) for name, one in self._rights.items()}
         self._verdicts: OrderedDict[tuple[object, ...], Verdict | Denial] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -236,6 +239,10 @@ class Gate:
         open_rows, pairs = self._check_source(scope, release)
         noisy = isinstance(fragment, Noised) or (isinstance(fragment, Binned) and fragment.noisy)
         guarded = not (open_rows or noisy or isinstance(fragment, Rows))
+        if (guarded or noisy) and self._explicit != self._rights:
+            # Rows do not leave: judged again, with a role for every column.
+            scope = bind(reading, self._explicit, self.pod, derive)
+            pairs = self._check_source(scope, release)[1]
         if guarded:
             _require_enforced(scope, release)
         order = bins = None
@@ -246,7 +253,7 @@ class Gate:
                 raise Denial("ROW_LEVEL")
             sql = rows_sql(fragment, scope, outputs)
         else:
-            self._check_groups(fragment, scope)
+            self._check_groups(fragment, scope, guarded=guarded or noisy)
             if guarded or noisy:
                 scope = without_errors(scope)
             if isinstance(fragment, Noised):
@@ -287,7 +294,9 @@ class Gate:
             fresh=isinstance(fragment, Noised | Binned) and fragment.fresh,
         )
 
-    def _check_groups(self, fragment: Aggregate | Noised | Binned, scope: Scope) -> None:
+    def _check_groups(
+        self, fragment: Aggregate | Noised | Binned, scope: Scope, *, guarded: bool
+    ) -> None:
         """Keys are of dimensions, figures of measures; a binned column is judged with its bins."""
         count = len(fragment.keys)
         keys, values = scope.outputs[:count], scope.outputs[count:]
@@ -298,7 +307,7 @@ class Gate:
             return
         require_aggregates(values)
         for one in values:
-            require_output(one, scope, self.policy)
+            require_output(one, scope, self.policy, guarded=guarded)
 
     def _guarded(
         self,
@@ -312,7 +321,7 @@ class Gate:
         count = len(fragment.keys)
         keys, values = scope.outputs[:count], scope.outputs[count:]
         found = populations(scope, values, protected(scope), pairs)
-        guard = guard_column(found, keys, values, scope, rules)
+        guard = guard_column(found, sent_keys(scope, outputs, count), values, scope, rules)
         hidden = [(GUARD, guard)]
         if rules.overlap_guard:
             named = [one.members(self._salt, scope, protected(scope)) for one in found]

@@ -11,13 +11,15 @@ from sqlglot import exp
 
 from podsql.policy.document import Output
 from podsql.policy.functions import Family, aggregate
-from podsql.policy.populations import Population, calls_in, contributes
+from podsql.policy.populations import Population, calls_in, contributes, filtered
+from podsql.policy.roles import arguments
 from podsql.policy.scope import Scope
 
 GUARD: Final = "_ok"
 """Name of the guard column: BOOLEAN, removed by the engine."""
 PARAMETERS: Final[dict[Family, int]] = {"var": 1, "skewness": 1, "covar": 2, "corr": 2, "regr": 2}
 """What a family estimates: its degrees of freedom are the units less these."""
+PAIRED: Final = ("covar", "corr", "regr")
 LEVELS_SHARE: Final = 3
 """DataSHIELD's nfilter.levels.density: at most a third as many groups as units."""
 
@@ -31,6 +33,7 @@ def guard_column(
 ) -> exp.Expr:
     """A boolean expression over the group."""
     checks = [check for population in populations for check in _checks(population, output)]
+    checks += _spread(aggregates, output)
     if output.min_dof:
         checks += _freedom(populations, aggregates, output)
     checks += _levels(populations, keys, scope, output)
@@ -53,6 +56,30 @@ def _enough(count: exp.Expr, output: Output, *, zero: bool) -> exp.Expr:
         return least
     none = exp.EQ(this=count.copy(), expression=exp.Literal.number(0))
     return exp.paren(exp.or_(least, none, copy=False))
+
+
+def _spread(aggregates: Sequence[exp.Expr], output: Output) -> list[exp.Expr]:
+    """What weighs another value must not single few rows out: a column that is 1 for one person
+    and 0 for the rest, multiplied or correlated, gives his value (DataSHIELD's binary rule)."""
+    found: dict[str, exp.Expr] = {}
+    for call in calls_in(aggregates):
+        named = aggregate(call)
+        given = arguments(call)
+        weights = list(given) if named is not None and named[1] in PAIRED else []
+        for argument in given:
+            columns = {column.sql("duckdb"): column for column in argument.find_all(exp.Column)}
+            if len(columns) > 1 and argument.find(exp.Mul) is not None:
+                weights += columns.values()
+        condition = contributes(call)
+        for weight in weights:
+            values = filtered(
+                exp.Anonymous(this="histogram", expressions=[weight.copy()]), condition
+            )
+            count = filtered(exp.Count(this=weight.copy(), big_int=True), condition)
+            most = f"coalesce(list_max(map_values({values.sql('duckdb')})), 0)::BIGINT"
+            rest: exp.Expr = exp.maybe_parse(f"({count.sql('duckdb')} - {most})", dialect="duckdb")
+            found[rest.sql()] = _enough(rest, output, zero=True)
+    return list(found.values())
 
 
 def _freedom(

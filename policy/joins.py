@@ -4,6 +4,7 @@ The unit each row belongs to must stay countable: it survives a join because bot
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from sqlglot import exp
 
@@ -13,7 +14,32 @@ from podsql.policy.measures import plain_column
 from podsql.policy.roles import require_condition
 from podsql.policy.scope import Scope, Source
 
-Pair = tuple[tuple[str, str], tuple[str, str]]
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Columns that are equated, as (alias, name), and the source in whose ON (empty: in WHERE)."""
+
+    left: tuple[str, str]
+    right: tuple[str, str]
+    on: str
+
+    @property
+    def columns(self) -> frozenset[tuple[str, str]]:
+        """Both columns."""
+        return frozenset((self.left, self.right))
+
+    def holds(self, scope: Scope) -> bool:
+        """Whether the joined rows have equal columns, or none on the right of a LEFT JOIN.
+
+        In the ON of an outer join of a third table an equality filters nothing; in that of an
+        anti join it is denied.
+        """
+        if not self.on:
+            return True
+        source = next(found for found in scope.sources if found.use.alias == self.on)
+        if source.use.kind in ("inner", "cross"):
+            return True
+        return source.use.kind == "left" and self.on in (self.left[0], self.right[0])
 
 
 def require_joins(scope: Scope, policy: Policy) -> tuple[Pair, ...]:
@@ -22,9 +48,9 @@ def require_joins(scope: Scope, policy: Policy) -> tuple[Pair, ...]:
         raise Denial("JOIN_REQUIRED")
     pairs: list[Pair] = []
     for source in scope.sources:
-        pairs += _split(source.conditions, scope, policy)
-    pairs += _split(scope.where, scope, policy)
-    tied = {alias for pair in pairs for alias, _ in pair}
+        pairs += _split(source.conditions, scope, policy, source.use.alias)
+    pairs += _split(scope.where, scope, policy, "")
+    tied = {alias for pair in pairs for alias, _ in pair.columns}
     for source in scope.sources[1:]:
         kind = source.use.kind
         # A comma and an equality in WHERE is an inner join.
@@ -36,7 +62,7 @@ def require_joins(scope: Scope, policy: Policy) -> tuple[Pair, ...]:
     return tuple(pairs)
 
 
-def _split(terms: tuple[exp.Expr, ...], scope: Scope, policy: Policy) -> Iterator[Pair]:
+def _split(terms: tuple[exp.Expr, ...], scope: Scope, policy: Policy, on: str) -> Iterator[Pair]:
     for term in terms:
         columns = _joined(term, scope)
         if columns is None:
@@ -48,7 +74,7 @@ def _split(terms: tuple[exp.Expr, ...], scope: Scope, policy: Policy) -> Iterato
                 raise Denial("JOIN_COLUMN")
         _require_allowed_pair(columns, scope, policy)
         left, right = columns
-        yield (left.table, left.name), (right.table, right.name)
+        yield Pair((left.table, left.name), (right.table, right.name), on)
 
 
 def _joined(term: exp.Expr, scope: Scope) -> tuple[exp.Column, exp.Column] | None:
@@ -73,6 +99,9 @@ def _require_allowed_pair(
     columns: tuple[exp.Column, exp.Column], scope: Scope, policy: Policy
 ) -> None:
     if policy.joins.pairs is None:
+        # A key that meets anything but a key is compared with values, one a row.
+        if scope.column(columns[0]).is_key != scope.column(columns[1]).is_key:
+            raise Denial("JOIN_COLUMN")
         return
     wanted = frozenset(_name(column, scope) for column in columns)
     for left, right in policy.joins.pairs:
@@ -101,8 +130,8 @@ def _require_tied(scope: Scope, pairs: list[Pair]) -> None:
             alias = group[alias]
         return alias
 
-    for (left, _), (right, _) in pairs:
-        group[root(left)] = root(right)
+    for pair in pairs:
+        group[root(pair.left[0])] = root(pair.right[0])
     if len({root(source.use.alias) for source in guarded}) > 1:
         raise Denial("JOIN_COLUMN")
 

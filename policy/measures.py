@@ -17,6 +17,7 @@ from podsql.policy.scope import Scope
 
 COLUMNS: Final = 4
 CONSTANTS: Final = 2
+DEGREE: Final = 2
 CONSTANT: Final = re.compile(r"\d{1,6}(\.\d{0,6})?|\.\d{1,6}", re.ASCII)
 PLAIN_NODES: Final = (
     exp.Add,
@@ -51,8 +52,16 @@ def require_measure(argument: exp.Expr, scope: Scope) -> None:
                 raise Denial("PREDICATE_IN_AGG")
         elif not isinstance(node, PLAIN_NODES):
             raise Denial("PREDICATE_IN_AGG")
-    if columns > COLUMNS or constants > CONSTANTS:
+    if columns > COLUMNS or constants > CONSTANTS or degree(argument) > DEGREE:
         raise Denial("ENCODE_IN_AGG")
+
+
+def degree(tree: exp.Expr) -> int:
+    """Of the polynomial that ``tree`` is; powers of a column could tell its values apart."""
+    if isinstance(tree, exp.Column):
+        return 1
+    parts = [degree(part) for part in tree.iter_expressions()]
+    return sum(parts) if isinstance(tree, exp.Mul) else max(parts, default=0)
 
 
 def plain_column(node: exp.Expr, scope: Scope) -> exp.Column | None:

@@ -16,7 +16,7 @@ from typing import Final
 from sqlglot import exp
 
 from podsql.planner.fragment import Binned, Noised
-from podsql.planner.wire_types import FLOATS, known_type
+from podsql.planner.wire_types import FLOATS, known_type, wire_type
 from podsql.policy.binned import bin_of
 from podsql.policy.bounds import Interval, interval_of
 from podsql.policy.denial import Denial
@@ -89,7 +89,7 @@ def judge_noised(
     keys, calls = scope.outputs[:count], scope.outputs[count:]
     figures = [_figure(call, unit, scope) for call in calls]
     _require_types(figures, outputs[count:])
-    order = _order(fragment, figures, rules, count, _domain(keys, scope))
+    order = _order(fragment, figures, rules, count, _domain(keys, outputs, scope))
     return _sql(scope, unit, keys, figures, outputs, rules, salt), order
 
 
@@ -107,7 +107,7 @@ def judge_noisy_bins(
     count = len(fragment.keys)
     keys = list(scope.outputs[:count])
     number, last = bin_of(scope.outputs[count], scope, policy)
-    groups = _domain(keys, scope)
+    groups = _domain(keys, outputs, scope)
     if groups is None:
         raise Denial("NO_BOUNDS")  # a group whose bins are missing would have no quantile
     if len(groups) * (last + 1) > MOST_KEYS:
@@ -272,14 +272,19 @@ def _require_types(figures: Sequence[_Figure], outputs: Sequence[Output]) -> Non
             raise Denial("BAD_TYPE")
 
 
-def _domain(keys: Sequence[exp.Expr], scope: Scope) -> tuple[tuple[object, ...], ...] | None:
+def _domain(
+    keys: Sequence[exp.Expr], outputs: Sequence[Output], scope: Scope
+) -> tuple[tuple[object, ...], ...] | None:
     """Every combination of the keys' declared values, if each key is a column that declares them."""
     lists = []
-    for key in keys:
-        values = scope.column(key).values if isinstance(key, exp.Column) else None
-        if values is None:
+    for key, output in zip(keys, outputs, strict=False):
+        rights = scope.column(key) if isinstance(key, exp.Column) else None
+        if rights is None or rights.values is None:
             return None
-        lists.append(values)
+        if output.field.type != wire_type(rights.type):
+            # Values that become one in a narrower type would be answered, and noised, each.
+            raise Denial("BAD_TYPE")
+        lists.append(tuple(dict.fromkeys(rights.values)))
     size = 1
     for values in lists:
         size *= len(values)

@@ -57,20 +57,20 @@ def member_list(unit: str, row: str, salt: str) -> str:
 
 
 def row_mark(scope: Scope) -> exp.Expr:
-    """What tells a row from another: all that an analyst may know of it.
+    """What tells a protected row from another: all that an analyst may know of it.
 
     Rows that are equal in that are always in the same groups, so one mark does for them.
     """
     marks: list[exp.Expr] = []
     for source in scope.sources:
-        if source.hidden:
+        if source.hidden or source.rights.public:
             continue
         if source.inner is None:
             columns = source.rights.columns.values()
             marks += [exp.column(c.name, table=source.use.alias, quoted=True) for c in columns]
         else:
             marks.append(exp.column(ROWS, table=source.use.alias, quoted=True))
-    return exp.Anonymous(this="hash", expressions=marks)
+    return exp.Anonymous(this="hash", expressions=marks or [exp.Literal.number(0)])
 
 
 def rows_mark(inner: Scope) -> exp.Expr:
@@ -139,8 +139,11 @@ def units(
 ) -> list[exp.Expr | None]:
     """One expression per privacy unit to count; None stands for the row itself."""
     visible = [source for source in protected if not source.hidden]
+    # What a hidden side gives away is counted only if it is about the same units.
+    for source in protected:
+        if source.hidden and not _about_the_same(source, visible, pairs):
+            raise Denial("ENTITY_COUNT")
     if not visible:
-        # What a hidden side gives away could not be counted.
         raise Denial("ENTITY_COUNT")
     if len(scope.sources) == 1 and visible[0].rights.unit is None:
         return [None]
@@ -148,11 +151,19 @@ def units(
     return [_unit(source) for source in visible if source.use.alias not in same]
 
 
+def _about_the_same(source: Source, visible: list[Source], pairs: tuple[Pair, ...]) -> bool:
+    """Whether a semi or anti joined table meets a visible one on the units of both."""
+    here = (source.use.alias, source.rights.unit)
+    wanted = [frozenset({here, (other.use.alias, other.rights.unit)}) for other in visible]
+    own = {pair.columns for pair in pairs if pair.on == source.use.alias}
+    return source.rights.unit is not None and any(one in own for one in wanted)
+
+
 def _same_units(scope: Scope, visible: list[Source], pairs: tuple[Pair, ...]) -> set[str]:
     """Aliases whose unit equals that of an earlier source by the join, so counting one is enough."""
     if any(source.use.kind in ("right", "full") for source in scope.sources):
         return set()
-    joined = {frozenset(pair) for pair in pairs}
+    joined = {pair.columns for pair in pairs if pair.holds(scope)}
     kept: list[Source] = []
     same: set[str] = set()
     for source in visible:

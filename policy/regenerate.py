@@ -86,6 +86,8 @@ def aggregate_select(
     keys = [
         _grouped(key, output) for key, output in zip(scope.outputs[:count], outputs, strict=False)
     ]
+    if hidden:
+        keys = sent_keys(scope, outputs, count)
     values = [*keys, *(rounded(value, round_base) for value in scope.outputs[count:])]
     projections = [
         # What is hidden for want of units must not fail on its way to be hidden.
@@ -108,6 +110,14 @@ def aggregate_select(
         places = [exp.Ordered(this=exp.Literal.number(place + 1)) for place in range(count)]
         select.set("order", exp.Order(expressions=places))
     return select
+
+
+def sent_keys(scope: Scope, outputs: Sequence[Output], count: int) -> list[exp.Expr]:
+    """Group keys as they leave: groups are those of such values, so that two never look like one."""
+    return [
+        _projection(_grouped(key, output), output, may_fail=False).this
+        for key, output in zip(scope.outputs[:count], outputs, strict=False)
+    ]
 
 
 def all_or_none(select: exp.Select, keys: int) -> exp.Select:

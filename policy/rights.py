@@ -9,6 +9,8 @@ from podsql.policy.document import ColumnClause, Policy, Release, TableClause
 
 STRENGTH: Final[tuple[Release, ...]] = ("dp", "sdc_merged", "sdc_local", "rows")
 """Strictest first: of several releases for one table, the strictest holds."""
+PLAIN_ROLES: Final[frozenset[str]] = frozenset({"join_key", "dimension", "filter", "measure"})
+KEY_ROLES: Final[frozenset[str]] = frozenset({"join_key", "entity_key"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,23 @@ def table_rights(policy: Policy, table: PodTable) -> TableRights | None:
         unit=unit,
         public=public,
     )
+
+
+def with_explicit_roles(rights: TableRights) -> TableRights:
+    """``rights`` where protected columns without roles have those of ordinary ones.
+
+    Where rows may not leave, "every role" would let a condition or a CASE pick one row out.
+    """
+    if rights.public:
+        return rights
+    unit = (rights.unit or "").lower()
+    columns = {
+        name: column
+        if column.roles is not None
+        else replace(column, roles=KEY_ROLES if name == unit else PLAIN_ROLES)
+        for name, column in rights.columns.items()
+    }
+    return rights if columns == rights.columns else replace(rights, columns=columns)
 
 
 def bins_of(column: ColumnRights, policy: Policy) -> tuple[float, float, float] | None:

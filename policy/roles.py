@@ -111,12 +111,14 @@ def require_key(key: exp.Expr, scope: Scope, policy: Policy) -> None:
     _require_comparable(key, scope, policy)
 
 
-def require_output(output: exp.Expr, scope: Scope, policy: Policy) -> None:
+def require_output(
+    output: exp.Expr, scope: Scope, policy: Policy, *, guarded: bool = False
+) -> None:
     """Each aggregate of ``output`` is of measures, its FILTER of filter columns."""
     for node in output.walk():
         found = aggregate(node)
         if found is not None:
-            _require_arguments(node, found[1], scope, policy)
+            _require_arguments(node, found[1], scope, policy, guarded=guarded)
         if isinstance(node, exp.Filter):
             _require_filter(node.expression, scope, policy)
 
@@ -125,12 +127,20 @@ def _require_filter(where: exp.Expr, scope: Scope, policy: Policy) -> None:
     require_condition(where, scope, policy)
 
 
-def _require_arguments(call: exp.Expr, family: Family, scope: Scope, policy: Policy) -> None:
+def _require_arguments(
+    call: exp.Expr, family: Family, scope: Scope, policy: Policy, *, guarded: bool
+) -> None:
     for argument in arguments(call):
         columns = list(argument.find_all(exp.Column))
+        tested = isinstance(call, exp.CountIf) or family == "predicate"
+        if guarded and not columns and family != "count":
+            raise Denial("ENCODE_IN_AGG")  # a sum of ones is a count that no rule knows as one
         if all(scope.column(column).roles is None for column in columns):
+            # Public values beside protected rows may not pick one of them out either.
+            if guarded and columns and not tested and plain_column(argument, scope) is None:
+                require_measure(argument, scope)
             continue
-        if isinstance(call, exp.CountIf) or family == "predicate":
+        if tested:
             require_condition(argument, scope, policy)
         elif family == "count" and plain_column(argument, scope) is not None:
             _require_countable(columns[0], call, scope)

@@ -11,7 +11,7 @@ from typing import Final
 
 from sqlglot import exp
 
-from podsql.planner.wire_types import FLOATS, INTEGERS, known_type
+from podsql.planner.wire_types import FLOATS, INTEGERS, decimal_parts, known_type
 from podsql.policy.denial import Denial
 from podsql.policy.functions import aggregate, scalar_name
 from podsql.policy.nodes import PREDICATES
@@ -26,6 +26,16 @@ PARTED: Final = frozenset(
     }
 )
 """Functions that are not implemented for some parts of times and intervals: no attempt catches that."""
+MOST_DIGITS: Final = 37
+"""Of every value of HUGEINT and of DECIMAL(38)."""
+DIGITS: Final = {
+    **dict.fromkeys(("TINYINT", "UTINYINT"), 3),
+    **dict.fromkeys(("SMALLINT", "USMALLINT"), 5),
+    **dict.fromkeys(("INTEGER", "UINTEGER"), 10),
+    "BIGINT": 19,
+    "UBIGINT": 20,
+    **dict.fromkeys(("HUGEINT", "UHUGEINT"), 39),
+}
 _COMPARED: Final = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In)
 
 
@@ -105,7 +115,7 @@ def _output(tree: exp.Expr, scope: Scope) -> exp.Expr:
         return attempt(tree)
     copy = _cast_softly(tree.copy())
     for call in [node for node in copy.walk() if aggregate(node) is not None]:
-        _wrap_arguments(call)
+        _wrap_arguments(call, scope)
         if isinstance(call.parent, exp.Filter):
             where = call.parent.expression
             where.set("this", _condition(where.this, scope))
@@ -139,12 +149,56 @@ def _is_soft(node: exp.Expr) -> bool:
     return plain or type(node) in PREDICATES
 
 
-def _wrap_arguments(call: exp.Expr) -> None:
+def _wrap_arguments(call: exp.Expr, scope: Scope) -> None:
     for argument in list(call.iter_expressions()):
         if isinstance(argument, exp.Distinct):
             argument.set("expressions", [attempt(one) for one in argument.expressions])
         elif not isinstance(argument, exp.Star):
-            argument.replace(attempt(argument))
+            argument.replace(attempt(widened(argument, scope)))
+
+
+def widened(argument: exp.Expr, scope: Scope) -> exp.Expr:
+    """Arithmetic of whole numbers in a type that holds every result.
+
+    A product that overflows for some rows would be NULL for them: a comparison of a column that
+    may not be compared.
+    """
+    if argument.find(exp.Add, exp.Sub, exp.Mul, exp.Neg) is None:
+        return argument
+    kinds = {_declared(column, scope) for column in argument.find_all(exp.Column)}
+    if kinds & set(FLOATS) or not kinds <= {*INTEGERS, *(k for k in kinds if k[:8] == "DECIMAL(")}:
+        return argument  # floats have infinities; other types have no such arithmetic
+    if _digits(argument, scope) > MOST_DIGITS:
+        raise Denial("ENCODE_IN_AGG")
+
+    def put(node: exp.Expr) -> exp.Expr:
+        if not isinstance(node, exp.Column):
+            return node
+        parts = decimal_parts(_declared(node, scope))
+        wide = "HUGEINT" if parts is None else f"DECIMAL(38,{parts[1]})"
+        return exp.Cast(this=node.copy(), to=exp.DataType.build(wide, dialect="duckdb"))
+
+    return argument.copy().transform(put)
+
+
+def _declared(column: exp.Column, scope: Scope) -> str:
+    return known_type(scope.column(column).type) or ""
+
+
+def _digits(tree: exp.Expr, scope: Scope) -> int:
+    """Decimal digits, those behind the point included, of the largest value ``tree`` can have."""
+    if isinstance(tree, exp.Column):
+        kind = _declared(tree, scope)
+        parts = decimal_parts(kind)
+        return parts[0] if parts is not None else DIGITS[kind]
+    if isinstance(tree, exp.Literal):
+        return len(tree.name.replace(".", ""))
+    if isinstance(tree, exp.DataType):
+        return 0
+    inner = [_digits(part, scope) for part in tree.iter_expressions()]
+    if isinstance(tree, exp.Mul):
+        return sum(inner)
+    return max(inner, default=0) + isinstance(tree, exp.Add | exp.Sub)
 
 
 def _cannot_fail(term: exp.Expr, scope: Scope) -> bool:

@@ -179,7 +179,7 @@ class Releasing:
         caps = policy.output.caps if verdict.guard else None
         if caps is not None and not self._ledger.take(
             _figures(policy, asker),
-            table.num_rows * max(1, figures),
+            max(1, table.num_rows if verdict.bins is None else 1) * max(1, figures),
             now=now,
             per_day=caps.per_day,
             total=caps.total,
@@ -360,6 +360,8 @@ def _over_domain(
         for place, values in enumerate(columns)
     ]
     domain = list(zip(*typed, strict=True))
+    if len(set(domain)) < len(domain):
+        raise error("POD_FAILED", "declared values of a column are one value in its type")
     at = {group: place for place, group in enumerate(groups)}
     places = [at.get(group) for group in domain]
     return domain, [[0 if p is None else col[p] for p in places] for col in figures]

@@ -1,8 +1,9 @@
 """The overlap guard: two answered cells never differ by the rows of 1 to ``least - 1`` units.
 
 Each answered cell is kept as a bitmap of its members (a unit and one of its rows), sealed at rest
-(it says who is in the data). A new cell is compared with every earlier one of its scope: units of
-which the two hold other rows are counted. Pairwise only: a combination of three answers can pass,
+(it says who is in the data). A new cell is compared with every earlier one of its scope, twice: by
+its units alone, whatever way their rows were reached, and by the units of which the two hold other
+rows. Pairwise only: a combination of three answers can pass,
 which is why caps and differential privacy exist (docs/privacy.md).
 """
 
@@ -29,9 +30,20 @@ class _Scope:
     """What is known of one scope: earlier cells by digest, and whose bit is whose."""
 
     cells: dict[bytes, int] = field(default_factory=dict)
+    crowds: set[int] = field(default_factory=set)
+    """The units of each cell, by their own bits."""
+    names: dict[int, int] = field(default_factory=dict)
+    """The bit of each unit."""
     places: dict[Member, int] = field(default_factory=dict)
     units: list[int] = field(default_factory=list)
     """Unit of each place."""
+
+    def crowd(self, bitmap: int) -> int:
+        """The units of a cell."""
+        found = {
+            self.names.setdefault(self.units[place], len(self.names)) for place in _places(bitmap)
+        }
+        return _bitmap(iter(found))
 
 
 class Overlaps:
@@ -53,12 +65,18 @@ class Overlaps:
                 for cell in cells:
                     bitmap = _bitmap(known.places[member] for member in cell)
                     digest = _digest(bitmap)
-                    near = digest not in known.cells and any(
-                        _near(bitmap ^ other, known.units, least) for other in known.cells.values()
+                    crowd = known.crowd(bitmap)
+                    near = digest not in known.cells and (
+                        any(0 < (crowd ^ other).bit_count() < least for other in known.crowds)
+                        or any(
+                            _near(bitmap ^ other, known.units, least)
+                            for other in known.cells.values()
+                        )
                     )
                     found.append(not near)
                     if not near and digest not in known.cells:
                         known.cells[digest] = bitmap
+                        known.crowds.add(crowd)
                         body = bytes(self._box.encrypt(_bytes(bitmap)))
                         db.execute("INSERT INTO cell VALUES (?, ?, ?)", [scope, digest, body])
         except BaseException:
@@ -94,6 +112,7 @@ class Overlaps:
                 except nacl.exceptions.CryptoError:
                     raise error("LEDGER", "the overlap guard's memory cannot be read") from None
                 known.cells[digest] = int.from_bytes(opened, "little")
+                known.crowds.add(known.crowd(known.cells[digest]))
 
     def _place(
         self, db: Any, scope: str, known: _Scope, cells: Sequence[Collection[Member]]
@@ -122,14 +141,19 @@ def _bitmap(places: Iterator[int]) -> int:
     return int.from_bytes(data, "little")
 
 
+def _places(bitmap: int) -> Iterator[int]:
+    for at, byte in enumerate(_bytes(bitmap)):
+        if byte:
+            yield from (at * 8 + bit for bit in range(8) if byte >> bit & 1)
+
+
 def _near(difference: int, units: Sequence[int], least: int) -> bool:
     """Whether the members of ``difference`` are of 1 to ``least - 1`` units."""
     seen: set[int] = set()
-    for at, byte in enumerate(_bytes(difference)):
-        if byte:
-            seen.update(units[at * 8 + bit] for bit in range(8) if byte >> bit & 1)
-            if len(seen) >= least:
-                return False
+    for place in _places(difference):
+        seen.add(units[place])
+        if len(seen) >= least:
+            return False
     return bool(seen)
 
 

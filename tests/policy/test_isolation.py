@@ -1,0 +1,212 @@
+"""Ways to one person's value through figures about many: each was found by an attack, and held since.
+
+Person 7 is the only one of age 87 and diagnosis HIV, the only smoker, and earns 1777.
+"""
+
+import duckdb
+import pytest
+
+from podsql.planner.fragment import Aggregate, Column, Field, Noised
+from podsql.policy.denial import Denial
+from podsql.policy.document import parse_policy
+from podsql.policy.gate import Gate
+from podsql.policy.rights import PodTable
+
+PERSON = {
+    "id": "INTEGER", "city": "VARCHAR", "age": "INTEGER", "diag": "VARCHAR", "smoker": "INTEGER",
+    "income": "INTEGER", "score": "INTEGER",
+}  # fmt: skip
+REF = {"n": "INTEGER", "k": "INTEGER"}
+POLICY = """
+version = 1
+name = "city"
+people = "*"
+{more}
+[output]
+p_percent = 10
+nk = [2, 90]
+{output}
+[tables.person.columns]
+{columns}
+[tables.ref]
+public = true
+[tables.ref.columns]
+"*" = {{}}
+"""
+COLUMNS = """
+id = {roles = ["entity_key", "join_key"]}
+city = {roles = ["join_key", "dimension", "filter"], max_distinct = 4}
+age = {roles = ["join_key", "dimension", "filter"]}
+diag = {roles = ["dimension", "filter"], values = ["HIV", "flu"]}
+smoker = {roles = ["measure"]}
+income = {roles = ["measure"], magnitude = true, bounds = [0, 200000]}
+score = {roles = ["measure"]}
+"""
+DP = "[dp]\nepsilon_per_query = 1\nepsilon_budget = 9\ndelta = 1e-6"
+
+
+@pytest.fixture(scope="module")
+def base():
+    con = duckdb.connect()
+    con.execute(
+        "CREATE TABLE person AS SELECT i::INTEGER AS id, 'c' || (i % 4) AS city,"
+        " CASE WHEN i = 7 THEN 87 ELSE 20 + i % 50 END::INTEGER AS age,"
+        " CASE WHEN i = 7 THEN 'HIV' ELSE 'flu' END AS diag, (i = 7)::INTEGER AS smoker,"
+        " CASE WHEN i = 7 THEN 1777 ELSE 1000 + i % 97 END::INTEGER AS income,"
+        " (i % 9)::INTEGER AS score FROM range(400) r(i)"
+    )
+    con.execute(
+        "CREATE TABLE ref AS SELECT i::INTEGER AS n, (i % 3)::INTEGER AS k FROM range(120) r(i)"
+    )
+    yield con
+    con.close()
+
+
+def make(columns=COLUMNS, more="", output=""):
+    def table(name, shape, **rest):
+        fields = tuple(Field(column, kind) for column, kind in shape.items())
+        return PodTable(name=f"main.{name}", columns=fields, **rest)
+
+    tables = (table("person", PERSON, privacy_unit="id"), table("ref", REF, kind="reference"))
+    policy = parse_policy(POLICY.format(columns=columns, more=more, output=output).encode())
+    return Gate(pod="north", tables={one.name: one for one in tables}, policy=policy, salt="5a")
+
+
+def ask(base, ana, source, *figures, keys=(), kind=Aggregate, gate=None):
+    """Shown rows without the guard's columns; nothing where the gate denies."""
+    fragment = kind(
+        source=source,
+        keys=tuple(Column(f"k{n}", *one) for n, one in enumerate(keys)),
+        aggregates=tuple(Column(f"a{n}", *one) for n, one in enumerate(figures)),
+    )
+    asked = {"person": ana, "purpose": "", "project": "", "now": 1_770_000_000_000}
+    try:
+        verdict = (gate or make()).check(fragment, **asked)
+    except Denial:
+        return []
+    width = len(keys) + len(figures)
+    names = [field.name for field in verdict.fields]
+    rows = base.execute(verdict.sql).fetchall()
+    place = [column[0] for column in base.description].index("_ok") if verdict.guard else None
+    assert len(names) == width
+    return [row[:width] for row in rows if place is None or row[place] is True]
+
+
+COUNT, INCOME = ("count(*)", "BIGINT"), ("sum(p.income)", "HUGEINT")
+OTHER = ("sum(q.income)", "HUGEINT")
+CITY = "FROM person p JOIN person q ON p.city = q.city AND q.age = 87"
+
+
+def test_what_is_honest_is_answered(base, ana):
+    total = base.execute("SELECT count(*), sum(income) FROM person").fetchall()
+    assert ask(base, ana, "FROM person p", COUNT, INCOME) == total
+    for source in (
+        "FROM person p LEFT JOIN person q ON p.id = q.id",
+        "FROM person p SEMI JOIN person q ON p.id = q.id AND q.age < 60",
+        "FROM person p JOIN ref r ON p.age = r.n",
+    ):
+        assert ask(base, ana, source, COUNT), source
+    assert len(ask(base, ana, "FROM person p", COUNT, keys=[("p.city", "VARCHAR")])) == 4
+    for figure in ("sum(p.income * p.score)", "corr(p.income, p.score)", "sum(p.income + p.score)"):
+        assert ask(base, ana, "FROM person p", (figure, "DOUBLE")), figure
+
+
+@pytest.mark.parametrize(
+    ("source", "figures"),
+    [
+        (CITY, [OTHER]),
+        (f"{CITY} LEFT JOIN person r ON p.id = q.id AND r.id = p.id", [OTHER]),
+        (f"{CITY} ANTI JOIN person r ON p.id = q.id AND r.id = p.id", [OTHER]),
+        (f"{CITY} LEFT JOIN ref r ON p.id = q.id AND r.n = p.age", [COUNT]),
+        ("FROM person p SEMI JOIN person q ON p.city = q.city AND q.age = 87", [COUNT]),
+        ("FROM person p ANTI JOIN person q ON p.city = q.city AND q.diag = 'HIV'", [COUNT]),
+        (
+            "FROM person p JOIN ref r ON p.age = r.n",
+            [("sum(CASE WHEN r.n = 87 THEN 1 ELSE 0 END)", "BIGINT")],
+        ),
+        ("FROM person p JOIN ref r ON p.id = r.n", [("sum(r.n)", "BIGINT")]),
+        ("FROM person p ANTI JOIN person q ON p.id = q.age AND q.age = 87", [COUNT]),
+        ("FROM person p", [("sum(p.income * (1 - p.smoker))", "HUGEINT")]),
+        ("FROM person p", [("sum(p.income * (p.smoker + 1))", "HUGEINT")]),
+        ("FROM person p", [("regr_slope(p.income, p.smoker)", "DOUBLE")]),
+        ("FROM person p", [("covar_pop(p.income, p.smoker)", "DOUBLE")]),
+        ("FROM person p", [("sum(p.income * p.score * p.score)", "HUGEINT")]),
+        ("FROM person p", [("sum(1)", "BIGINT")]),
+        ("FROM person p", [("avg(2)", "DOUBLE")]),
+    ],
+)
+def test_no_figure_singles_a_person_out(base, ana, source, figures):
+    assert ask(base, ana, source, *figures) == []
+
+
+@pytest.mark.parametrize("constant", [1, 2000, 999999])
+def test_arithmetic_of_measures_compares_nothing(base, ana, constant):
+    figure = (f"count(p.income * {constant} * 999999)", "BIGINT")
+    assert ask(base, ana, "FROM person p", figure) == [(400,)]
+    derived = (
+        f"FROM (SELECT id AS id, count(income * {constant} * 999999) AS n FROM person GROUP BY id) d"
+    )
+    assert ask(base, ana, derived, COUNT, keys=[("d.n", "BIGINT")]) == [(1, 400)]
+
+
+def test_a_dominated_sum_is_withheld_in_every_form(ana):
+    con = duckdb.connect()
+    con.execute(
+        "CREATE TABLE person AS SELECT i::INTEGER AS id, CASE WHEN i < 11 THEN 'c3' ELSE 'c0' END AS city,"
+        " 30 AS age, 'flu' AS diag, 0 AS smoker, CASE WHEN i = 7 THEN 100000 ELSE 10 END AS income,"
+        " 1 AS score FROM range(100) r(i)"
+    )
+    few = "FROM person p WHERE p.city = 'c3'"
+    rest = "FROM person p WHERE p.city = 'c0'"
+    derived = "FROM (SELECT id AS id, income AS inc, city AS city FROM person GROUP BY id, income, city) d WHERE d.city = 'c3'"
+    assert ask(con, ana, rest, INCOME) == [(890,)]
+    assert ask(con, ana, few, INCOME) == []
+    assert ask(con, ana, few, ("sum(p.income + 999999)", "HUGEINT")) == []
+    assert ask(con, ana, derived, ("sum(d.inc)", "HUGEINT")) == []
+    assert ask(con, ana, derived.replace("= 'c3'", "= 'c0'"), ("sum(d.inc)", "HUGEINT")) == [(890,)]
+    merged = [("CASE WHEN p.city = 'c3' THEN 1.2 ELSE 1.1 END", "INTEGER")]
+    assert ask(con, ana, "FROM person p", INCOME, keys=merged) == []  # one group, dominated
+    apart = [("CASE WHEN p.city = 'c3' THEN 2.0 ELSE 1.0 END", "INTEGER")]
+    assert ask(con, ana, "FROM person p", INCOME, keys=apart) == [(1, 890)]
+    con.close()
+
+
+def test_a_derived_key_keeps_the_rules_of_its_column(base, ana):
+    gate = make(COLUMNS.replace("max_distinct = 4", "max_distinct = 3"))
+    derived = "FROM (SELECT id AS id, city AS city, count(*) AS n FROM person GROUP BY id, city) d"
+    keys = [("d.city", "VARCHAR")]
+    assert len(ask(base, ana, derived, COUNT, keys=keys)) == 4
+    assert ask(base, ana, derived, COUNT, keys=keys, gate=gate) == []
+
+
+def test_every_role_is_not_every_use_where_rows_do_not_leave(base, ana):
+    gate = make('"*" = {}')
+    assert ask(base, ana, "FROM person p", INCOME, gate=gate)
+    for figure in ("sum(CASE WHEN p.id = 7 THEN p.income ELSE 0 END)", "sum(p.id)"):
+        assert ask(base, ana, "FROM person p", (figure, "HUGEINT"), gate=gate) == []
+    assert ask(base, ana, "FROM person p WHERE p.id <> 7", INCOME, gate=gate) == []
+
+
+def test_noise_is_not_drawn_twice_for_one_declared_value(ana):
+    gate = make(more=DP)
+    for kind, allowed in (("VARCHAR", True), ("BOOLEAN", False), ("BLOB", False)):
+        fragment = Noised(
+            source="FROM person p",
+            keys=(Column("k0", "p.diag", kind),),
+            aggregates=(Column("a0", "count(*)", "BIGINT"),),
+        )
+        asked = {"person": ana, "purpose": "", "project": "", "now": 1_770_000_000_000}
+        if allowed:
+            assert gate.check(fragment, **asked).noise.domain == (("HIV",), ("flu",))
+        else:
+            with pytest.raises(Denial):
+                gate.check(fragment, **asked)
+
+
+def test_noise_is_for_the_unit_that_a_join_multiplies(base, ana):
+    gate = make(more=DP)
+    for source in (
+        f"{CITY} LEFT JOIN ref r ON p.id = q.id AND r.n = p.age",
+        "FROM person p SEMI JOIN person q ON p.city = q.city AND q.age = 87",
+    ):
+        assert ask(base, ana, source, COUNT, kind=Noised, gate=gate) == []
