@@ -14,7 +14,7 @@ from podsql.planner.wire_types import INTEGERS, known_type
 from podsql.policy.scope import Scope
 from podsql.policy.total import attempted
 
-_LOSSLESS: Final = ("DOUBLE", "BIGINT", "HUGEINT")
+_LOSSLESS: Final = ("DOUBLE", "BIGINT", "HUGEINT", "INT128")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def interval_of(tree: exp.Expr, scope: Scope) -> Interval | None:
     if isinstance(tree, exp.Cast):
         return (
             interval_of(tree.this, scope)
-            if known_type(tree.to.sql("duckdb")) in _LOSSLESS
+            if tree.to.sql("duckdb") in _LOSSLESS or tree.to.sql("duckdb").startswith("DECIMAL(38")
             else None
         )
     if isinstance(tree, exp.Column):

@@ -150,11 +150,13 @@ def _is_soft(node: exp.Expr) -> bool:
 
 
 def _wrap_arguments(call: exp.Expr, scope: Scope) -> None:
+    named = aggregate(call)
+    compares = isinstance(call, exp.CountIf) or (named is not None and named[1] == "predicate")
     for argument in list(call.iter_expressions()):
         if isinstance(argument, exp.Distinct):
             argument.set("expressions", [attempt(one) for one in argument.expressions])
         elif not isinstance(argument, exp.Star):
-            argument.replace(attempt(widened(argument, scope)))
+            argument.replace(attempt(argument if compares else widened(argument, scope)))
 
 
 def widened(argument: exp.Expr, scope: Scope) -> exp.Expr:

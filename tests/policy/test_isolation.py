@@ -143,9 +143,7 @@ def test_no_figure_singles_a_person_out(base, ana, source, figures):
 def test_arithmetic_of_measures_compares_nothing(base, ana, constant):
     figure = (f"count(p.income * {constant} * 999999)", "BIGINT")
     assert ask(base, ana, "FROM person p", figure) == [(400,)]
-    derived = (
-        f"FROM (SELECT id AS id, count(income * {constant} * 999999) AS n FROM person GROUP BY id) d"
-    )
+    derived = f"FROM (SELECT id AS id, count(income * {constant} * 999999) AS n FROM person GROUP BY id) d"
     assert ask(base, ana, derived, COUNT, keys=[("d.n", "BIGINT")]) == [(1, 400)]
 
 

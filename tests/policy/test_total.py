@@ -120,6 +120,11 @@ def test_no_part_of_a_statement_fails_on_a_group_that_is_hidden_anyway(base, ana
 def test_declared_types_and_figures_do_not_fail_either(base, ana, asked):
     try:
         rows = run(base, ana, where=ONE, **asked)
+    except Denial:
+        assert "pay * pay * pay" in str(asked) or "big + big" in str(
+            asked
+        )  # might not fit any type
+        return
     except duckdb.OutOfRangeException:
         assert "var_pop" in str(asked)  # of an infinite spread: told like a withheld figure
         return
