@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from podsql.policy.document import Output
 from podsql.policy.functions import Family, aggregate
-from podsql.policy.populations import Population, calls_in, contributes, filtered
+from podsql.policy.populations import Population, calls_in, contributes
 from podsql.policy.roles import arguments
 from podsql.policy.scope import Scope
 
@@ -70,16 +70,32 @@ def _spread(aggregates: Sequence[exp.Expr], output: Output) -> list[exp.Expr]:
             columns = {column.sql("duckdb"): column for column in argument.find_all(exp.Column)}
             if len(columns) > 1 and argument.find(exp.Mul) is not None:
                 weights += columns.values()
-        condition = contributes(call)
         for weight in weights:
-            values = filtered(
-                exp.Anonymous(this="histogram", expressions=[weight.copy()]), condition
-            )
-            count = filtered(exp.Count(this=weight.copy(), big_int=True), condition)
-            most = f"coalesce(list_max(map_values({values.sql('duckdb')})), 0)::BIGINT"
-            rest: exp.Expr = exp.maybe_parse(f"({count.sql('duckdb')} - {most})", dialect="duckdb")
-            found[rest.sql()] = _enough(rest, output, zero=True)
+            check = _not_at_one_value(weight, contributes(call), output.min_units)
+            found[check.sql()] = check
     return list(found.values())
+
+
+def _not_at_one_value(weight: exp.Expr, condition: exp.Expr | None, least: int) -> exp.Expr:
+    """Whether none, or at least ``least``, of the rows differ from the most frequent value.
+
+    Of many rows: if the ``least``-th smallest value is below the ``least``-th largest, that many
+    lie on either side of any value; else it is the most frequent one, and fewer lie before it in
+    either list. Few rows are counted value by value. Either way a group keeps few values.
+    """
+    text = weight.sql("duckdb")
+    kept = "" if condition is None else f" FILTER (WHERE {condition.sql('duckdb')})"
+    low, high = (f"({name}({text}, {least}){kept})" for name in ("min", "max"))
+    few = f"list_aggregate((min({text}, {2 * least}){kept}), 'histogram')"
+    value = f"{low}[{least}]"
+    apart = f"list_position({low}, {value}) + list_position({high}, {value}) - 2"
+    count = f"(count({text}){kept})"
+    rest = (
+        f"coalesce(CASE WHEN {count} < {2 * least} THEN {count} - list_max(map_values({few}))::BIGINT"
+        f" WHEN {value} < {high}[{least}] THEN {least} ELSE {apart} END, 0)"
+    )
+    found: exp.Expr = exp.maybe_parse(f"({rest} = 0 OR {rest} >= {least})", dialect="duckdb")
+    return found
 
 
 def _freedom(

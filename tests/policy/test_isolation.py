@@ -3,6 +3,9 @@
 Person 7 is the only one of age 87 and diagnosis HIV, the only smoker, and earns 1777.
 """
 
+import random
+from collections import Counter
+
 import duckdb
 import pytest
 
@@ -208,3 +211,22 @@ def test_noise_is_for_the_unit_that_a_join_multiplies(base, ana):
         "FROM person p SEMI JOIN person q ON p.city = q.city AND q.age = 87",
     ):
         assert ask(base, ana, source, COUNT, kind=Noised, gate=gate) == []
+
+
+def test_how_many_rows_differ_from_the_most_frequent_value_is_counted_right(ana):
+    chance = random.Random(7)
+    con = duckdb.connect()
+    for _ in range(250):
+        least, size = chance.choice([2, 3, 10]), chance.randrange(10, 45)
+        levels = chance.choice([1, 2, 3, 6, 50])
+        values = [chance.choice([chance.randrange(levels), 0, 0]) for _ in range(size)]
+        gate = make(output=f"min_units = {least}")
+        con.execute("CREATE OR REPLACE TABLE person (id INTEGER, score INTEGER, smoker INTEGER)")
+        con.executemany(
+            "INSERT INTO person VALUES (?, ?, ?)", [(n, x, n) for n, x in enumerate(values)]
+        )
+        rest = size - max(Counter(values).values())
+        for figure in ("covar_pop(p.smoker, p.score)", "sum(p.smoker * p.score)"):
+            shown = ask(con, ana, "FROM person p", (figure, "DOUBLE"), gate=gate) != []
+            assert shown == (rest == 0 or rest >= least), (least, Counter(values))
+    con.close()
