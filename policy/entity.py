@@ -15,6 +15,7 @@ from podsql.planner.fragment import Field
 from podsql.policy.denial import Denial
 from podsql.policy.document import Policy
 from podsql.policy.functions import aggregate
+from podsql.policy.measures import degree
 from podsql.policy.reading import Derived
 from podsql.policy.rights import ColumnRights, PodTable, TableRights
 from podsql.policy.roles import (
@@ -106,7 +107,13 @@ def _columns(inner: Scope, derived: Derived, *, free: bool) -> Iterator[tuple[st
 
 
 def _roles(tree: exp.Expr) -> frozenset[str]:
-    """A FILTER inside would tell units apart without being counted as a contribution."""
+    """A FILTER inside would tell units apart without being counted as a contribution.
+
+    So would one column that weighs another, or a power: what is around it sees one value only.
+    """
+    columns = {(column.table, column.name) for column in tree.find_all(exp.Column)}
+    if len(columns) > 1 or degree(tree) > 1:
+        raise Denial("PREDICATE_IN_AGG")
     if tree.find(exp.Filter) is not None:
         raise Denial("PREDICATE_IN_AGG")
     found = aggregate(tree)

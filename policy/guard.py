@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlglot import exp
 
+from podsql.policy.denial import Denial
 from podsql.policy.document import Output
 from podsql.policy.functions import Family, aggregate
 from podsql.policy.populations import Population, calls_in, contributes
@@ -19,7 +20,6 @@ GUARD: Final = "_ok"
 """Name of the guard column: BOOLEAN, removed by the engine."""
 PARAMETERS: Final[dict[Family, int]] = {"var": 1, "skewness": 1, "covar": 2, "corr": 2, "regr": 2}
 """What a family estimates: its degrees of freedom are the units less these."""
-PAIRED: Final = ("covar", "corr", "regr")
 LEVELS_SHARE: Final = 3
 """DataSHIELD's nfilter.levels.density: at most a third as many groups as units."""
 
@@ -33,7 +33,7 @@ def guard_column(
 ) -> exp.Expr:
     """A boolean expression over the group."""
     checks = [check for population in populations for check in _checks(population, output)]
-    checks += _spread(aggregates, output)
+    checks += _spread(aggregates, output, joined=len(scope.sources) > 1)
     if output.min_dof:
         checks += _freedom(populations, aggregates, output)
     checks += _levels(populations, keys, scope, output)
@@ -58,18 +58,23 @@ def _enough(count: exp.Expr, output: Output, *, zero: bool) -> exp.Expr:
     return exp.paren(exp.or_(least, none, copy=False))
 
 
-def _spread(aggregates: Sequence[exp.Expr], output: Output) -> list[exp.Expr]:
+def _spread(aggregates: Sequence[exp.Expr], output: Output, *, joined: bool) -> list[exp.Expr]:
     """What weighs another value must not single few rows out: a column that is 1 for one person
     and 0 for the rest, multiplied or correlated, gives his value (DataSHIELD's binary rule)."""
     found: dict[str, exp.Expr] = {}
     for call in calls_in(aggregates):
         named = aggregate(call)
+        if named is None or named[1] == "count":
+            continue
         given = arguments(call)
-        weights = list(given) if named is not None and named[1] in PAIRED else []
-        for argument in given:
-            columns = {column.sql("duckdb"): column for column in argument.find_all(exp.Column)}
-            if len(columns) > 1 and argument.find(exp.Mul) is not None:
-                weights += columns.values()
+        columns = {c.sql("duckdb"): c for one in given for c in one.find_all(exp.Column)}
+        additive = named[1] in ("sum", "avg") and not any(one.find(exp.Mul) for one in given)
+        if len(columns) < 2 or additive:
+            continue
+        if joined:
+            # Copies of one person's row would pass for several that differ.
+            raise Denial("PREDICATE_IN_AGG")
+        weights = [*given, *columns.values()]
         for weight in weights:
             check = _not_at_one_value(weight, contributes(call), output.min_units)
             found[check.sql()] = check

@@ -48,7 +48,8 @@ def require_measure(argument: exp.Expr, scope: Scope) -> None:
         elif isinstance(node, exp.Cast):
             _require_cast(node, scope)
         elif isinstance(node, exp.Div):
-            if node.expression.find(exp.Column) is not None:
+            by = node.expression
+            if not isinstance(by, exp.Literal) or by.is_string or not float(by.name):
                 raise Denial("PREDICATE_IN_AGG")
         elif not isinstance(node, PLAIN_NODES):
             raise Denial("PREDICATE_IN_AGG")

@@ -57,13 +57,13 @@ def member_list(unit: str, row: str, salt: str) -> str:
 
 
 def row_mark(scope: Scope) -> exp.Expr:
-    """What tells a protected row from another: all that an analyst may know of it.
+    """What tells a row from another: all that an analyst may know, of public tables too.
 
     Rows that are equal in that are always in the same groups, so one mark does for them.
     """
     marks: list[exp.Expr] = []
     for source in scope.sources:
-        if source.hidden or source.rights.public:
+        if source.hidden:
             continue
         if source.inner is None:
             columns = source.rights.columns.values()

@@ -26,8 +26,8 @@ PARTED: Final = frozenset(
     }
 )
 """Functions that are not implemented for some parts of times and intervals: no attempt catches that."""
-MOST_DIGITS: Final = 37
-"""Of every value of HUGEINT and of DECIMAL(38)."""
+MOST_DIGITS: Final = 38
+"""Of HUGEINT: a product of two BIGINTs fits. DECIMAL(38) holds one less of every value."""
 DIGITS: Final = {
     **dict.fromkeys(("TINYINT", "UTINYINT"), 3),
     **dict.fromkeys(("SMALLINT", "USMALLINT"), 5),
@@ -168,14 +168,19 @@ def widened(argument: exp.Expr, scope: Scope) -> exp.Expr:
     if argument.find(exp.Add, exp.Sub, exp.Mul, exp.Neg) is None:
         return argument
     kinds = {_declared(column, scope) for column in argument.find_all(exp.Column)}
-    if kinds & set(FLOATS) or not kinds <= {*INTEGERS, *(k for k in kinds if k[:8] == "DECIMAL(")}:
-        return argument  # floats have infinities; other types have no such arithmetic
-    if _digits(argument, scope) > MOST_DIGITS:
+    floats = bool(kinds & set(FLOATS))
+    decimals = {kind for kind in kinds if kind.startswith("DECIMAL(")}
+    if not floats and not kinds <= {*INTEGERS, *decimals}:
+        return argument  # no arithmetic of numbers
+    if not floats and _digits(argument, scope) > MOST_DIGITS - bool(decimals):
         raise Denial("ENCODE_IN_AGG")
 
     def put(node: exp.Expr) -> exp.Expr:
         if not isinstance(node, exp.Column):
             return node
+        if floats:
+            # In a FLOAT a large constant would round small values away, and large ones not.
+            return exp.Cast(this=node.copy(), to=exp.DataType.build("DOUBLE"))
         parts = decimal_parts(_declared(node, scope))
         wide = "HUGEINT" if parts is None else f"DECIMAL(38,{parts[1]})"
         return exp.Cast(this=node.copy(), to=exp.DataType.build(wide, dialect="duckdb"))
