@@ -9,7 +9,6 @@ from typing import Final
 
 from sqlglot import exp
 
-from podsql.policy.denial import Denial
 from podsql.policy.document import Output
 from podsql.policy.functions import Family, aggregate
 from podsql.policy.populations import Population, calls_in, contributes
@@ -33,7 +32,7 @@ def guard_column(
 ) -> exp.Expr:
     """A boolean expression over the group."""
     checks = [check for population in populations for check in _checks(population, output)]
-    checks += _spread(aggregates, output, joined=len(scope.sources) > 1)
+    checks += _spread(populations, aggregates, output)
     if output.min_dof:
         checks += _freedom(populations, aggregates, output)
     checks += _levels(populations, keys, scope, output)
@@ -58,7 +57,9 @@ def _enough(count: exp.Expr, output: Output, *, zero: bool) -> exp.Expr:
     return exp.paren(exp.or_(least, none, copy=False))
 
 
-def _spread(aggregates: Sequence[exp.Expr], output: Output, *, joined: bool) -> list[exp.Expr]:
+def _spread(
+    populations: Sequence[Population], aggregates: Sequence[exp.Expr], output: Output
+) -> list[exp.Expr]:
     """What weighs another value must not single few rows out: a column that is 1 for one person
     and 0 for the rest, multiplied or correlated, gives his value (DataSHIELD's binary rule)."""
     found: dict[str, exp.Expr] = {}
@@ -71,33 +72,40 @@ def _spread(aggregates: Sequence[exp.Expr], output: Output, *, joined: bool) -> 
         additive = named[1] in ("sum", "avg") and not any(one.find(exp.Mul) for one in given)
         if len(columns) < 2 or additive:
             continue
-        if joined:
-            # Copies of one person's row would pass for several that differ.
-            raise Denial("PREDICATE_IN_AGG")
-        weights = [*given, *columns.values()]
-        for weight in weights:
-            check = _not_at_one_value(weight, contributes(call), output.min_units)
-            found[check.sql()] = check
+        units = {repr(one.unit): one.unit for one in populations}.values()
+        for weight in {one.sql("duckdb"): one for one in (*given, *columns.values())}.values():
+            for unit in units:
+                check = _not_at_one_value(weight, contributes(call), output.min_units, unit)
+                found[check.sql()] = check
     return list(found.values())
 
 
-def _not_at_one_value(weight: exp.Expr, condition: exp.Expr | None, least: int) -> exp.Expr:
-    """Whether none, or at least ``least``, of the rows differ from the most frequent value.
+def _not_at_one_value(
+    weight: exp.Expr, condition: exp.Expr | None, least: int, unit: exp.Expr | None
+) -> exp.Expr:
+    """Whether none, or at least ``least``, of the units differ from the most frequent value.
 
-    Of many rows: if the ``least``-th smallest value is below the ``least``-th largest, that many
+    Of many units: if the ``least``-th smallest value is below the ``least``-th largest, that many
     lie on either side of any value; else it is the most frequent one, and fewer lie before it in
-    either list. Few rows are counted value by value. Either way a group keeps few values.
+    either list. Few are counted value by value. A unit counts once a value, copies of a row not
+    at all, and a group keeps few values.
     """
     text = weight.sql("duckdb")
     kept = "" if condition is None else f" FILTER (WHERE {condition.sql('duckdb')})"
-    low, high = (f"({name}({text}, {least}){kept})" for name in ("min", "max"))
-    few = f"list_aggregate((min({text}, {2 * least}){kept}), 'histogram')"
-    value = f"{low}[{least}]"
+    counted = text if unit is None else f"DISTINCT {{'w': {text}, 'u': {unit.sql('duckdb')}}}"
+
+    def most(name: str, many: int) -> str:
+        listed = f"({name}({counted}, {many}){kept})"
+        return listed if unit is None else f"[e['w'] FOR e IN {listed}]"
+
+    low, high = most("min", least), most("max", least)
+    value = f"({low})[{least}]"
     apart = f"list_position({low}, {value}) + list_position({high}, {value}) - 2"
-    count = f"(count({text}){kept})"
+    count = f"(count({counted}){kept})"
+    few = f"list_aggregate({most('min', 2 * least)}, 'histogram')"
     rest = (
         f"coalesce(CASE WHEN {count} < {2 * least} THEN {count} - list_max(map_values({few}))::BIGINT"
-        f" WHEN {value} < {high}[{least}] THEN {least} ELSE {apart} END, 0)"
+        f" WHEN {value} < ({high})[{least}] THEN {least} ELSE {apart} END, 0)"
     )
     found: exp.Expr = exp.maybe_parse(f"({rest} = 0 OR {rest} >= {least})", dialect="duckdb")
     return found

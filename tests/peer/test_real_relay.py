@@ -154,6 +154,7 @@ def test_a_relay_that_stands_still_is_noticed_and_calls_go_on_after_it(relay):
     north = relay.members.cards["north"]
     assert ana.call_wait(north, b"1", timeout=10) == b"ana:1"
     os.kill(relay.process.pid, signal.SIGSTOP)
+    os.waitpid(relay.process.pid, os.WUNTRACED)  # it stands when every thread does
     try:
         with pytest.raises(Error) as late:
             ana.call_wait(north, b"2", timeout=1.0)

@@ -85,6 +85,10 @@ GUARDED = {
     "SELECT code, sex, count(*) FROM visits GROUP BY code, ROLLUP (sex)": (
         "SELECT code, sex, count(*) FROM visits WHERE false GROUP BY ALL"
     ),
+    # Nobody without a label has a weight: a sum over nothing is withheld.
+    "SELECT label, sum(weight * age) FROM visits LEFT JOIN codes USING (code) GROUP BY label": (
+        "SELECT label, sum(weight * age) FROM visits JOIN codes USING (code) WHERE label IS NOT NULL GROUP BY label"
+    ),
     "SELECT age, count(*) FROM visits GROUP BY age HAVING count(*) > 1": (
         f"SELECT age, count(*) FROM visits WHERE age IS NULL OR age NOT IN {SMALL.format('age')}"
         " GROUP BY age HAVING count(*) > 1"
