@@ -163,7 +163,7 @@ def test_the_audit_catches_a_missing_clamp():
 
 def test_the_audit_catches_a_second_draw_for_the_same_charge():
     def many(values):
-        draws = [count(values[:4_000]) for _ in range(12)]
+        draws = [count(values[:5_000]) for _ in range(30)]
         return [sum(one) for one in zip(*draws, strict=True)]
 
     assert audit(101, 100, many) > 1.0
