@@ -89,8 +89,11 @@ def plan_aggregate(
     if binned:
         ctes += quantile_ctes(merge.quantiles, binned, len(query.keys), PLAIN)
     bars = {} if query.distinct else merge.quantiles.bars(query)
-    extra = [f"{sql} AS bar{place}" for place, sql in bars.items()]
-    wide = write_final(query, MERGED, lambda tree: _over_merged(tree, merge), extra)
+    wide = ""
+    if bars:
+        extra = [f"{sql} AS bar{place}" for place, sql in bars.items()]
+        last = write_final(query, MERGED, lambda tree: _over_merged(tree, merge), extra)
+        wide = f"WITH {', '.join(ctes)} {last}"
     group_keys = [f"k{i}" for i in range(len(query.keys))]
     if query.grouping_sets is not None:
         group_keys.append("grouping_id")
@@ -111,15 +114,16 @@ def plan_aggregate(
         tables=tuple(sorted({table.name for table in query.scope.tables()})),
         options=options,
         bars=tuple(bars),
-        noisy_final=f"WITH {', '.join(ctes)} {wide}" if bars else "",
-        blocks=tuple(
+        noisy_final=wide,
+        blocks=(
             Block(
-                stages=tuple(stage.name for stage in parts),
+                stages=tuple(
+                    stage.name for stage in (*stages, *(one for parts in binned for one in parts))
+                ),
                 group_keys=tuple(group_keys),
                 local_key=_local_key(query),
                 crosses_groups=crosses,
-            )
-            for parts in ((*stages, *(stage for found in binned for stage in found)),)
+            ),
         ),
     )
 

@@ -15,7 +15,7 @@ from podsql.errors import error
 from podsql.membership import toml_text
 from podsql.pod.config import PodConfig, load_pod_config, qualified
 from podsql.pod.datasets import Place, freeze, pod_tables, read_policy
-from podsql.policy.document import ColumnClause, Policy
+from podsql.policy.document import Policy
 from podsql.policy.rights import PodTable, table_rights
 
 POD_FILE: Final = "pod.toml"
@@ -68,14 +68,13 @@ def mock_columns(policy: Policy, table: PodTable) -> tuple[MockColumn, ...]:
         keys.add(rights.unit.lower())
     found = []
     for folded, column in rights.columns.items():
-        step = _clause(policy, table.name, column.name).bin
         found.append(
             MockColumn(
                 name=column.name,
                 type=column.type,
                 key=folded in keys or column.is_key,
                 bounds=column.bounds,
-                bin=None if isinstance(step, str) else step,
+                bin=column.bin,
                 values=column.values,
             )
         )
@@ -86,17 +85,6 @@ def _declared(config: PodConfig, place: Place) -> dict[str, PodTable]:
     """Tables as the pod would serve them; the snapshot is gone when this returns."""
     with tempfile.TemporaryDirectory(prefix="podsql-mock-") as folder:
         return pod_tables(config, freeze(config, place, Path(folder)))
-
-
-def _clause(policy: Policy, table: str, column: str) -> ColumnClause:
-    """The clause of a column that ``table_rights`` listed; names fold as there."""
-    clauses = {
-        name.lower() if "." in name or name == "*" else f"main.{name.lower()}": clause
-        for name, clause in policy.tables.items()
-    }
-    columns = (clauses.get(table.lower()) or clauses["*"]).columns
-    folded = {name.lower(): rules for name, rules in columns.items()}
-    return folded.get(column.lower()) or folded["*"]
 
 
 def _sections(

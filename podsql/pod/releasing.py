@@ -176,14 +176,8 @@ class Releasing:
         """Drop groups that the guard, an overlap or a cap withholds, and the hidden columns."""
         table = pa.ipc.open_stream(arrow).read_all()
         figures = 1 if verdict.bins else len(verdict.fields) - verdict.keys
-        caps = policy.output.caps if verdict.guard else None
-        if caps is not None and not self._ledger.take(
-            _figures(policy, asker),
-            max(1, table.num_rows if verdict.bins is None else 1) * max(1, figures),
-            now=now,
-            per_day=caps.per_day,
-            total=caps.total,
-        ):
+        groups = 1 if verdict.bins else max(1, table.num_rows)
+        if verdict.guard and not self._count(policy, asker, groups * max(1, figures), now):
             raise error("QUOTA", "the custodian releases no more figures to this project")
         if verdict.bins is not None:
             return self._bins(table, verdict.bins, verdict, policy, asker)
@@ -197,11 +191,14 @@ class Releasing:
 
     def count_withheld(self, policy: Policy, asker: Asker, now: int) -> None:
         """A figure that failed counts like one that was withheld."""
+        self._count(policy, asker, 1, now)
+
+    def _count(self, policy: Policy, asker: Asker, figures: int, now: int) -> bool:
+        """Count ``figures`` against the caps; False (and nothing counted) if they are too many."""
         caps = policy.output.caps
-        if caps is not None:
-            self._ledger.take(
-                _figures(policy, asker), 1, now=now, per_day=caps.per_day, total=caps.total
-            )
+        return caps is None or self._ledger.take(
+            _figures(policy, asker), figures, now=now, per_day=caps.per_day, total=caps.total
+        )
 
     def _bins(
         self, table: pa.Table, order: BinOrder, verdict: Verdict, policy: Policy, asker: Asker

@@ -26,7 +26,7 @@ from podsql.policy.denial import Denial
 from podsql.policy.document import Policy
 from podsql.policy.gate import Gate
 from podsql.policy.ledger.cost import epsilon_of
-from podsql.policy.person import Person
+from podsql.policy.person import Person, require_person
 from podsql.policy.rights import PodTable
 
 POD = "pod"
@@ -141,8 +141,6 @@ def try_policy(
 
 def _refusal(gate: Gate, person: Person, purpose: str, project: str, now: int) -> str:
     """Why nothing is offered."""
-    from podsql.policy.person import require_person
-
     try:
         require_person(gate.policy, person, purpose=purpose, project=project, now=now)
     except Denial as denial:
