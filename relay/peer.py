@@ -53,7 +53,7 @@ class Peer:
         curve_public: bytes | None = None,
         timing: Timing = Timing(),
         entropy: Callable[[int], bytes] = os.urandom,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = random.SystemRandom().random,
     ) -> None:
         self.out = Outbox(address_of(curve_public or keys.curve_public))
         self._link = Link(heartbeat=timing.heartbeat, role="", emit=self.out.emit, chance=chance)

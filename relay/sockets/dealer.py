@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from random import uniform
+from random import SystemRandom
 from typing import Any, Final
 
 import zmq
@@ -103,8 +103,8 @@ class Dealer:
             (zmq.HEARTBEAT_TIMEOUT, 45_000),
             (zmq.HEARTBEAT_TTL, 45_000),
             (zmq.CONNECT_TIMEOUT, 10_000),
-            (zmq.RECONNECT_IVL, int(uniform(50, 250))),
-            (zmq.RECONNECT_IVL_MAX, int(uniform(2_000, 5_000))),
+            (zmq.RECONNECT_IVL, int(SystemRandom().uniform(50, 250))),
+            (zmq.RECONNECT_IVL_MAX, int(SystemRandom().uniform(2_000, 5_000))),
             (zmq.TCP_KEEPALIVE, 1),
             (zmq.TCP_KEEPALIVE_IDLE, 60),
         ):

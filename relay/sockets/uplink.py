@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from random import uniform
+from random import SystemRandom
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -135,7 +135,7 @@ class Uplink:
         self._generation += 1
         generation = self._generation
         self._dealer.close(linger=0)
-        wait = self._wait * uniform(0.75, 1.25)
+        wait = self._wait * SystemRandom().uniform(0.75, 1.25)
         self._wait = min(self._wait * 2, LAST_WAIT)
         self._io.later(wait, lambda: self._connect() if generation == self._generation else None)
 
