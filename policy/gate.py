@@ -133,6 +133,7 @@ class Gate:
             name.lower(): rights for name, rights in found.items() if rights is not None
         }
         self._explicit = {name: with_explicit_roles(one) for name, one in self._rights.items()}
+        self._loose = self._explicit != self._rights
         self._verdicts: OrderedDict[tuple[object, ...], Verdict | Denial] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -239,7 +240,7 @@ class Gate:
         open_rows, pairs = self._check_source(scope, release)
         noisy = isinstance(fragment, Noised) or (isinstance(fragment, Binned) and fragment.noisy)
         guarded = not (open_rows or noisy or isinstance(fragment, Rows))
-        if (guarded or noisy) and self._explicit != self._rights:
+        if (guarded or noisy) and self._loose:
             # Rows do not leave: judged again, with a role for every column.
             scope = bind(reading, self._explicit, self.pod, derive)
             pairs = self._check_source(scope, release)[1]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from sqlglot import exp
 
 from podsql.errors import error
+from podsql.planner.fragment import Column
 from podsql.planner.rules.find_aggregates import aggregate_name, is_window_function
 from podsql.planner.rules.resolve_columns import unwrapped
 from podsql.planner.scope import column
@@ -45,6 +46,18 @@ def over_groups(
             ]
             copy.set(name, parts)
     return copy
+
+
+def key_columns(
+    keys: Sequence[exp.Expression],
+    kinds: Sequence[str],
+    text: Callable[[exp.Expression], str],
+) -> tuple[Column, ...]:
+    """A fragment's group keys ``k0``, ``k1``, …"""
+    return tuple(
+        Column(f"k{place}", text(key), kind, "distinct")
+        for place, (key, kind) in enumerate(zip(keys, kinds, strict=True))
+    )
 
 
 def is_aggregate(tree: exp.Expression) -> bool:

@@ -16,7 +16,7 @@ from podsql.planner.literals import Lifter
 from podsql.planner.partials import Partial, Partials
 from podsql.planner.plan import Block, Options, Plan, Stage
 from podsql.planner.rules.find_aggregates import Call, aggregates_in, call_of, has_window
-from podsql.planner.rules.over_groups import MERGED, over_groups
+from podsql.planner.rules.over_groups import MERGED, key_columns, over_groups
 from podsql.planner.rules.plan_quantiles import Quantiles, binned_stages, quantile_ctes
 from podsql.planner.rules.prove_pod_local import require_pod_present
 from podsql.planner.rules.resolve_columns import unwrapped
@@ -244,10 +244,7 @@ def _stage(
         return lifter.text(settle_drift(tree, query.scope, gaps))
 
     source = text(query.source).removeprefix("SELECT NULL ")
-    keys = tuple(
-        Column(f"k{i}", text(key), kind, "distinct")
-        for i, (key, kind) in enumerate(zip(query.keys, key_types, strict=True))
-    )
+    keys = key_columns(query.keys, key_types, text)
     columns = tuple(_partial_column(p, text) for p in merge.partials.columns)
     if not keys and not columns:
         columns = (Column("p0", "count(*)", "BIGINT", "additive"),)

@@ -16,7 +16,7 @@ from podsql.planner.fragment import Column, Field, Noised
 from podsql.planner.literals import Lifter
 from podsql.planner.plan import NORMAL_95, Block, Options, Plan, Stage, variance
 from podsql.planner.rules.find_aggregates import Call, aggregates_in, call_of
-from podsql.planner.rules.over_groups import MERGED, is_aggregate, over_groups
+from podsql.planner.rules.over_groups import MERGED, is_aggregate, key_columns, over_groups
 from podsql.planner.rules.plan_quantiles import asks_quantiles, key_types, plan_noisy_quantiles
 from podsql.planner.rules.prove_pod_local import require_pod_present
 from podsql.planner.rules.resolve_columns import unwrapped
@@ -80,10 +80,7 @@ def plan_noised(
         sums.add("count(*)", None, "BIGINT")
     kinds = key_types(query, schemas)
     source = text(query.source).removeprefix("SELECT NULL ")
-    keys = tuple(
-        Column(f"k{place}", text(key), kind, "distinct")
-        for place, (key, kind) in enumerate(zip(query.keys, kinds, strict=True))
-    )
+    keys = key_columns(query.keys, kinds, text)
     columns = tuple(sums.partials.values())
     stage = Stage(
         name=f"stage{first}",

@@ -16,7 +16,7 @@ from podsql.planner.fragment import BIN_FIELDS, Binned, Column, Field
 from podsql.planner.literals import Lifter
 from podsql.planner.plan import NORMAL_95, Block, Options, Plan, Stage, variance
 from podsql.planner.rules.find_aggregates import Call, aggregates_in, call_of
-from podsql.planner.rules.over_groups import MERGED, is_aggregate, over_groups
+from podsql.planner.rules.over_groups import MERGED, is_aggregate, key_columns, over_groups
 from podsql.planner.rules.prove_pod_local import require_pod_present
 from podsql.planner.rules.resolve_columns import unwrapped
 from podsql.planner.rules.settle_drift import group_pods, settle_drift
@@ -310,10 +310,7 @@ def _stage(
     noise: Options | None = None,
 ) -> Stage:
     lifter = Lifter()
-    keys = tuple(
-        Column(f"k{place}", lifter.text(settle(key)), kind, "distinct")
-        for place, (key, kind) in enumerate(zip(query.keys, kinds, strict=True))
-    )
+    keys = key_columns(query.keys, kinds, lambda key: lifter.text(settle(key)))
     source = lifter.text(settle(query.source)).removeprefix("SELECT NULL ")
     binned = Column("bin", _text(quantile.column), "BIGINT", "distinct")
     fragment = Binned(

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from podsql.errors import error
 from podsql.planner.plan import Block, Plan
+from podsql.policy.denial import WITHHELD_TEXT
 
 Gathered = Mapping[str, Mapping[str, pa.Table]]
 Group = tuple[object, ...]
@@ -48,7 +49,7 @@ def _require_groupwise(block: Block, plan: Plan) -> None:
     if not block.group_keys:
         raise error(
             "WITHHELD",
-            "the answer is withheld: it covers too few privacy units at a pod",
+            WITHHELD_TEXT,
             hint="ask about a larger group",
         )
     if block.crosses_groups and plan.options.withheld != "omit":

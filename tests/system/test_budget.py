@@ -1,6 +1,7 @@
 """A whole federation under differential privacy: scenario A11, replay, restart, restored ledgers."""
 
 import shutil
+from contextlib import contextmanager
 
 import duckdb
 import pytest
@@ -30,18 +31,16 @@ A11 = "SELECT occupation, count(*) AS n, avg(age) AS age FROM person GROUP BY oc
 ASKED = " WITH (privacy = 'dp', epsilon = 1, delta = 1e-5)"
 
 
-@pytest.fixture
-def federation(tmp_path):
-    (tmp_path / "policy.toml").write_text(POLICY)
-    con = duckdb.connect()
-    con.execute(
-        "CREATE TABLE person AS SELECT i AS id, ['clerk', 'nurse', 'cook'][1 + i % 3] AS occupation,"
-        " (20 + i % 50)::INTEGER AS age FROM range(6000) r(i)"
-    )
-    pods = {
-        f"pod{n}": {"person": con.sql(f"FROM person WHERE id % 2 = {n}").to_arrow_table()}
-        for n in (0, 1)
-    }
+@contextmanager
+def serving(tmp_path, policy, rows):
+    """Two pods of the persons that ``rows`` (a SELECT) makes, under ``policy``."""
+    (tmp_path / "policy.toml").write_text(policy)
+    with duckdb.connect() as con:
+        con.execute(f"CREATE TABLE person AS {rows}")
+        pods = {
+            f"pod{n}": {"person": con.sql(f"FROM person WHERE id % 2 = {n}").to_arrow_table()}
+            for n in (0, 1)
+        }
     with podsql.local(
         pods,
         local_keys={"person": ["id"]},
@@ -51,7 +50,16 @@ def federation(tmp_path):
         analysts=("ana", "bob"),
     ) as found:
         yield found
-    con.close()
+
+
+@pytest.fixture
+def federation(tmp_path):
+    rows = (
+        "SELECT i AS id, ['clerk', 'nurse', 'cook'][1 + i % 3] AS occupation,"
+        " (20 + i % 50)::INTEGER AS age FROM range(6000) r(i)"
+    )
+    with serving(tmp_path, POLICY, rows) as found:
+        yield found
 
 
 def test_a11_a_noisy_answer_its_bars_its_spend_and_the_end_of_the_budget(federation):
@@ -144,28 +152,14 @@ def test_explain_policy_tells_price_and_rest_and_takes_nothing(federation):
 
 def test_a_group_that_a_pod_may_have_dropped_goes_whole(tmp_path):
     """Undeclared groups: one that is large at one pod and small at the other is not half an answer."""
-    (tmp_path / "policy.toml").write_text(
-        POLICY.replace(', values = ["clerk", "nurse", "cook"]', "")
-    )
-    con = duckdb.connect()
-    con.execute(
-        "CREATE TABLE person AS SELECT i AS id, CASE WHEN i % 2 = 0 AND i < 4000 THEN 'nurse'"
+    policy = POLICY.replace(', values = ["clerk", "nurse", "cook"]', "")
+    rows = (
+        "SELECT i AS id, CASE WHEN i % 2 = 0 AND i < 4000 THEN 'nurse'"
         " WHEN i < 3 THEN 'nurse' ELSE 'clerk' END AS occupation, 30 AS age FROM range(8000) r(i)"
     )
-    pods = {
-        f"pod{n}": {"person": con.sql(f"FROM person WHERE id % 2 = {n}").to_arrow_table()}
-        for n in (0, 1)
-    }
-    with podsql.local(
-        pods,
-        local_keys={"person": ["id"]},
-        privacy_unit={"person": "id"},
-        policy=tmp_path / "policy.toml",
-        isolation="thread",
-    ) as found:
+    with serving(tmp_path, policy, rows) as found:
         cursor = found.connect(purpose="study").execute(
             "SELECT occupation, count(*) FROM person GROUP BY occupation ORDER BY 2 LIMIT 5"
         )
         assert [row[0] for row in cursor.fetchall()] == ["clerk"]
         assert cursor.withheld == 1
-    con.close()
