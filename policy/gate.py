@@ -22,6 +22,7 @@ from podsql.planner.fragment import (
     Rows,
     encode_fragment,
 )
+from podsql.planner.local_keys import key_column
 from podsql.planner.offer import ColumnOffer, TableOffer
 from podsql.policy.binned import BinOrder, judge_binned
 from podsql.policy.denial import Denial
@@ -366,7 +367,7 @@ class Gate:
                 for column in rights.columns.values()
             ),
             local_keys=tuple(
-                key for key in rights.table.local_keys if key.lower() in rights.columns
+                key for key in rights.table.local_keys if key_column(key).lower() in rights.columns
             ),
             privacy_unit=unit,
             release="rows" if by_row else release,

@@ -7,7 +7,7 @@ why; a cell that any pod may have withheld is withheld whole, and counted.
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 
@@ -158,15 +158,22 @@ class Statement:
     def _answer(self, plan: Plan, bound: Bound, merger: Merger) -> pa.Table:
         gathered: dict[str, Mapping[str, pa.Table]] = {}
         withheld: dict[str, dict[str, int]] = {}
+        self.outcome.withheld = 0
         for stage in plan.stages:
-            tables = self._gather(stage, plan, bound, merger)
-            gathered[stage.name] = tables
+            if stage.scalars:
+                stage = replace(stage, fragment=merger.fill(stage, plan, gathered))
+            gathered[stage.name] = self._gather(stage, plan, bound, merger)
             for exchange in self._exchanges:
                 if exchange.evidence and (exchange.evidence.withheld or exchange.evidence.silent):
                     by_pod = withheld.setdefault(stage.name, {})
                     by_pod[exchange.card.name] = exchange.evidence.withheld
-        if withheld:
-            gathered, self.outcome.withheld = settle_withheld(plan, gathered, withheld)
+            # What a later stage waits for must be settled by then.
+            ready = [b for b in plan.blocks if b.stages[-1] == stage.name]
+            if withheld and ready:
+                gathered, missing = settle_withheld(
+                    replace(plan, blocks=tuple(ready)), gathered, withheld
+                )
+                self.outcome.withheld += missing
         self.partials = gathered
         if not plan.bars:
             return merger.run(plan, gathered)
