@@ -21,6 +21,7 @@ from podsql.policy.regenerate import Output, select_of
 from podsql.policy.rights import ColumnRights, bins_of
 from podsql.policy.roles import protected
 from podsql.policy.scope import Scope
+from podsql.policy.spread import protected_row
 from podsql.policy.total import attempt
 
 MOST_BINS: Final = 10_000
@@ -92,6 +93,13 @@ def judge_binned(
     projections += [exp.alias_(unit.copy(), f"e{place}") for place, unit in enumerate(people)]
     if guarded and rules.overlap_guard:
         projections.append(exp.alias_(row_mark(scope), "r"))
+    seen = [source for source in scope.sources if not source.hidden]
+    own = [source for source in seen if not source.rights.public]
+    once = guarded and len(own) < len(seen)
+    if once:
+        if not all(source.rights.table.numbered or source.inner for source in own):
+            raise Denial("ENTITY_COUNT")
+        projections.append(exp.alias_(protected_row(own), "c"))
     rows = select_of(scope, projections).sql(dialect="duckdb", comments=False)
     order = BinOrder(
         keys=count,
@@ -103,17 +111,20 @@ def judge_binned(
         named=guarded and rules.overlap_guard > 0,
         levels=rules.group_levels if guarded else 0,
     )
-    return _counts(rows, names, order, salt), order
+    return _counts(rows, names, order, salt, "DISTINCT c" if once else "*"), order
 
 
-def _counts(rows: str, names: Sequence[str], order: BinOrder, salt: str) -> str:
-    """Rows and units of each bin. A unit counts in its lowest bin alone, so that units add up."""
-    lowest, sums = [], ["CAST(count(*) AS BIGINT) AS n"]
+def _counts(rows: str, names: Sequence[str], order: BinOrder, salt: str, counted: str) -> str:
+    """Rows and units of each bin. A unit counts in its lowest bin alone, so that units add up.
+
+    What a public table copies counts once (``counted``).
+    """
+    lowest, sums = [], [f"CAST(count({counted}) AS BIGINT) AS n"]
     for place in range(order.units):
         same = ", ".join([*names, f"e{place}"])
         lowest.append(f"min(bin) OVER (PARTITION BY {same}) AS f{place}")
-        counted = f"count(DISTINCT e{place}) FILTER (WHERE bin IS NULL OR bin = f{place})"
-        sums.append(f"CAST({counted} AS BIGINT) AS u{place}")
+        people = f"count(DISTINCT e{place}) FILTER (WHERE bin IS NULL OR bin = f{place})"
+        sums.append(f"CAST({people} AS BIGINT) AS u{place}")
         if order.named:
             listed = member_list(f"e{place}", "r", salt)
             sums.append(f"{listed} FILTER (WHERE NOT (e{place}) IS NULL) AS _u{place}")
