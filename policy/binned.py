@@ -16,12 +16,18 @@ from podsql.policy.denial import Denial
 from podsql.policy.document import Policy
 from podsql.policy.joins import Pair
 from podsql.policy.measures import plain_column
-from podsql.policy.populations import member_list, row_mark, row_of, units
+from podsql.policy.populations import (
+    member_list,
+    protected_row,
+    row_mark,
+    row_of,
+    units,
+    with_public,
+)
 from podsql.policy.regenerate import Output, select_of
 from podsql.policy.rights import ColumnRights, bins_of
 from podsql.policy.roles import protected
 from podsql.policy.scope import Scope
-from podsql.policy.spread import protected_row
 from podsql.policy.total import attempt
 
 MOST_BINS: Final = 10_000
@@ -93,13 +99,11 @@ def judge_binned(
     projections += [exp.alias_(unit.copy(), f"e{place}") for place, unit in enumerate(people)]
     if guarded and rules.overlap_guard:
         projections.append(exp.alias_(row_mark(scope), "r"))
-    seen = [source for source in scope.sources if not source.hidden]
-    own = [source for source in seen if not source.rights.public]
-    once = guarded and len(own) < len(seen)
+    once = guarded and with_public(scope)
     if once:
-        if not all(source.rights.table.numbered or source.inner for source in own):
+        if not all(one.rights.table.numbered or one.inner for one in protected(scope)):
             raise Denial("ENTITY_COUNT")
-        projections.append(exp.alias_(protected_row(own), "c"))
+        projections.append(exp.alias_(protected_row(scope), "c"))
     rows = select_of(scope, projections).sql(dialect="duckdb", comments=False)
     order = BinOrder(
         keys=count,

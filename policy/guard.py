@@ -13,7 +13,7 @@ from podsql.policy.document import Output
 from podsql.policy.functions import Family, aggregate
 from podsql.policy.populations import Population, calls_in, contributes
 from podsql.policy.scope import Scope
-from podsql.policy.spread import rare_values, spread_of_rows
+from podsql.policy.spread import no_copies_within, rare_values, spread_of_rows
 
 GUARD: Final = "_ok"
 """Name of the guard column: BOOLEAN, removed by the engine."""
@@ -34,6 +34,7 @@ def guard_column(
     checks = [check for population in populations for check in _checks(population, output)]
     if any(population.unit is None for population in populations):
         checks += spread_of_rows(aggregates, output.min_units)
+    checks += no_copies_within(scope)
     checks += rare_values(populations, aggregates, scope, output.min_units)
     if output.min_dof:
         checks += _freedom(populations, aggregates, output)

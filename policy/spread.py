@@ -11,7 +11,15 @@ from sqlglot import exp
 
 from podsql.policy.functions import aggregate
 from podsql.policy.per_unit import UNIT, UnitRule
-from podsql.policy.populations import Population, calls_in, contributes, filtered
+from podsql.policy.populations import (
+    ONCE,
+    Population,
+    calls_in,
+    contributes,
+    filtered,
+    rows_once,
+    with_public,
+)
 from podsql.policy.roles import arguments
 from podsql.policy.scope import Scope, Source
 
@@ -69,6 +77,17 @@ def rare_values(
     return list(checks.values())
 
 
+def no_copies_within(scope: Scope) -> list[exp.Expr]:
+    """What a derived table computes of a row, no public table in it has copied."""
+    return [
+        _parsed(
+            f"coalesce(bool_and({exp.column(ONCE, table=source.use.alias, quoted=True).sql()}), true)"
+        )
+        for source in scope.sources
+        if not source.hidden and source.inner is not None and with_public(source.inner)
+    ]
+
+
 def _summed(aggregates: Sequence[exp.Expr]) -> list[tuple[exp.Expr, exp.Expr | None, bool]]:
     """Arguments of figures and the columns in them, the rows each is about, whether it weighs."""
     found = {}
@@ -110,22 +129,17 @@ def _copies(
     aggregates: Sequence[exp.Expr], scope: Scope, protected: tuple[Source, ...]
 ) -> list[UnitRule]:
     """A public table copies no row; of rows that protected ones copy, no unit has most."""
-    seen = [source for source in scope.sources if not source.hidden]
-    own = [source for source in seen if source in protected]
     rules = []
-    if len(own) < len(seen):
-        row = protected_row(own)
-        rows = exp.Count(this=exp.Star(), big_int=True)
-        different = exp.Count(this=exp.Distinct(expressions=[row]), big_int=True)
+    if with_public(scope):
         rules.append(
             UnitRule(
-                values=(rows, different),
+                values=(rows_once(scope),),
                 check=lambda columns: (
-                    f"coalesce(bool_and({columns[0]} = {columns[1]}) FILTER (WHERE {KNOWN}), true)"
+                    f"coalesce(bool_and({columns[0]}) FILTER (WHERE {KNOWN}), true)"
                 ),
             )
         )
-    if len(own) > 1:
+    if sum(not source.hidden for source in protected) > 1:
         counted = [call for call in calls_in(aggregates) if call.find(exp.Distinct) is None]
         conditions = {repr(one): one for one in map(contributes, counted)}
         rules += [
@@ -139,18 +153,6 @@ def _copies(
             for condition in conditions.values()
         ]
     return rules
-
-
-def protected_row(own: Sequence[Source]) -> exp.Expr:
-    """What tells the rows of protected tables, joined, from others: public columns do not."""
-    marks: list[exp.Expr] = []
-    for source in own:
-        table, alias = source.rights.table, source.use.alias
-        if table.numbered and "rowid" not in {column.name.lower() for column in table.columns}:
-            marks.append(exp.column("rowid", table=alias))
-        else:
-            marks += [exp.column(one.name, table=alias, quoted=True) for one in table.columns]
-    return exp.Anonymous(this="hash", expressions=marks)
 
 
 def _is_key(value: exp.Expr, scope: Scope) -> bool:

@@ -107,6 +107,7 @@ def test_what_is_honest_is_answered(base, ana):
         "FROM person p LEFT JOIN person q ON p.id = q.id",
         "FROM person p SEMI JOIN person q ON p.id = q.id AND q.age < 60",
         "FROM person p JOIN ref r ON p.age = r.n",
+        "FROM (SELECT p.id AS id, sum(r.k) AS s FROM person p JOIN ref r ON p.age = r.n GROUP BY p.id) d",
     ):
         assert ask(base, ana, source, COUNT), source
     assert len(ask(base, ana, "FROM person p", COUNT, keys=[("p.city", "VARCHAR")])) == 4
@@ -152,6 +153,11 @@ def test_what_is_honest_is_answered(base, ana):
             "FROM person p JOIN ref r ON r.n = CASE WHEN p.diag = 'HIV' THEN p.age"
             " WHEN p.age < 40 THEN 1 ELSE 0 END",
             [("sum(r.n)", "BIGINT")],
+        ),
+        (
+            "FROM (SELECT p.id AS id, sum(p.income) AS s FROM person p LEFT JOIN ref r ON p.age = 87"
+            " GROUP BY p.id) d",
+            [("sum(d.s)", "HUGEINT")],
         ),
         ("FROM person p, ref r WHERE r.n - p.age = 0", [("sum(r.n)", "BIGINT")]),
         ("FROM person p", [("sum(1)", "BIGINT")]),
