@@ -83,6 +83,7 @@ class Exchange:
         self,
         *,
         endpoint: Endpoint,
+        stage: str,
         card: Card,
         head: RequestHead,
         body: Callable[[bytes], bytes],
@@ -90,6 +91,7 @@ class Exchange:
         max_rows: int,
         deadline: float,
     ) -> None:
+        self.stage = stage
         self.card = card
         self.head = head
         self.evidence: Evidence | None = None
