@@ -46,6 +46,7 @@ class Temporary:
         self._lock = threading.Lock()
         self._tables: dict[str, Table] = {}
         self._opened: Lane | None = None
+        self._running: object | None = None
 
     @property
     def tables(self) -> Mapping[str, Table]:
@@ -93,19 +94,49 @@ class Temporary:
             return found is not None
 
     def run(
-        self, sql: str, parameters: Sequence[object] = ()
+        self,
+        sql: str,
+        parameters: Sequence[object],
+        *,
+        seconds: float,
+        ticket: object,
     ) -> tuple[tuple[Field, ...], pa.Table]:
-        """The answer of a SELECT over temporary tables, in wire form, and its DuckDB types."""
+        """The answer of a SELECT over temporary tables, in wire form, and its DuckDB types.
+
+        TIMEOUT after ``seconds``; CANCELLED by ``stop`` with the same ``ticket``.
+        """
         with self._lock:
             relation = self._bind(sql, parameters)
             fields = _fields(relation)
             outputs = ", ".join(_wire(place, field) for place, field in enumerate(fields))
+            late = threading.Event()
+
+            def give_up() -> None:
+                late.set()
+                self.stop(ticket)
+
+            timer = threading.Timer(seconds, give_up)
+            timer.daemon = True
+            self._running = ticket
+            timer.start()
             try:
                 return fields, relation.project(outputs).to_arrow_table()
+            except duckdb.InterruptException:
+                if late.is_set():
+                    raise error("TIMEOUT", "the statement ran out of time") from None
+                raise error("CANCELLED", "the statement was cancelled") from None
             except duckdb.Error as fault:
                 raise fault_of(fault) from None
+            finally:
+                timer.cancel()
+                self._running = None
 
-    def describe(self, sql: str, parameters: Sequence[object] = ()) -> tuple[Field, ...]:
+    def stop(self, ticket: object) -> None:
+        """End the statement of ``ticket`` if it is running; from any thread."""
+        if self._running is ticket and self._opened is not None:
+            self._opened.connection.interrupt()
+
+    def describe(self, sql: str, parameters: Sequence[object]) -> tuple[Field, ...]:
         """Names and DuckDB types of the answer; nothing runs."""
         with self._lock:
             return _fields(self._bind(sql, parameters))

@@ -15,7 +15,7 @@ from podsql.planner.fragment import Disclosure
 from podsql.planner.measured import PodRun, Run, end_text, rows_text, size_text, time_text
 
 _MARGIN, _GAP, _LINE = 28, 56, 19
-_PODS, _LEAVES, _MERGE, _ANSWER = 168, 352, 264, 212
+_PODS, _LEAVES, _MERGE, _ANSWER = 200, 352, 264, 212
 _X_LEAVES: Final = _MARGIN + _PODS + _GAP
 _X_MERGE: Final = _X_LEAVES + _LEAVES + _GAP
 _X_ANSWER: Final = _X_MERGE + _MERGE + _GAP
@@ -162,7 +162,7 @@ def _pod(page: _Page, pod: str, part: PodRun | None, y: float) -> None:
         return
     page.text(_MARGIN + 14, y + 19, pod, "label", _PODS - 28)
     said = f"{rows_text(part.rows)} · {size_text(part.bytes)} · {time_text(part.micros)}"
-    page.text(_MARGIN + 14, y + 35, said, "small", _PODS - 8)
+    page.text(_MARGIN + 14, y + 35, said, "small", _PODS - 22)
 
 
 def _leaving(page: _Page, columns: Sequence[Leaving], more: int, y: float) -> None:

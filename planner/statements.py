@@ -229,6 +229,7 @@ def _only_options(rest: _Rest) -> Options:
     """Closing options, and nothing before them."""
     if not rest.tokens:
         return Options()
+    # Only after something is WITH (…) a closing clause.
     text, options = split_options(f"SHOW {rest.text()}")
     if text != "SHOW":
         raise rest.malformed()

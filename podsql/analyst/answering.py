@@ -7,6 +7,7 @@ what would join them with the pods' tables is refused.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import pyarrow as pa
 
@@ -19,6 +20,8 @@ from podsql.planner.closing import split_options
 from podsql.planner.fragment import Field
 from podsql.planner.plan import Options
 from podsql.planner.tables_read import tables_read
+
+_LOOSER: Final = ("exact", "bounded", "rounded", "noised")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,8 +58,7 @@ def select(statement: Statement, bench: Bench) -> Answer:
         return _near(statement, tables, bench)
     merger = bench.borrow_merger()
     plan = statement.prepare()
-    if statement.cancelled:
-        raise error("CANCELLED", "the statement was cancelled")
+    _require_wanted(statement)
     if plan.streams:
         schema, batches = statement.batches(merger)
         return Answer(
@@ -100,15 +102,28 @@ def _is_temporary(parts: tuple[str, ...], kept: Mapping[str, Table]) -> bool:
 
 def _near(statement: Statement, tables: Sequence[Table], bench: Bench) -> Answer:
     start = time.perf_counter_ns()
-    fields, found = bench.temporary.run(split_options(statement.sql)[0], statement.parameters)
+    kept = bench.temporary
+    statement.on_cancel = lambda: kept.stop(statement)
+    _require_wanted(statement)
+    fields, found = kept.run(
+        split_options(statement.sql)[0],
+        statement.parameters,
+        seconds=statement.timeout,
+        ticket=statement,
+    )
     origins = [table.origin for table in tables]
     statement.outcome = Outcome(
-        release=next((o.release for o in origins if o.release != "exact"), "exact"),
+        release=max((o.release for o in origins), key=_LOOSER.index),
         withheld=sum(o.withheld for o in origins),
         pods=tuple(sorted({pod for o in origins for pod in o.pods})),
         merge_micros=(time.perf_counter_ns() - start) // 1000,
     )
     return answer_of(found, fields)
+
+
+def _require_wanted(statement: Statement) -> None:
+    if statement.cancelled:
+        raise error("CANCELLED", "the statement was cancelled")
 
 
 def _give_back(

@@ -6,7 +6,7 @@ why; a cell that any pod may have withheld is withheld whole, and counted.
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
@@ -84,6 +84,8 @@ class Statement:
     deadline: float = field(default=0.0, init=False)
     """On the monotonic clock, once it is bound."""
     cancelled: bool = False
+    on_cancel: Callable[[], None] | None = None
+    """Ends what runs at the analyst."""
     _exchanges: list[Exchange] = field(default_factory=list)
     _sent: dict[str, int] = field(default_factory=dict)
     _attempt: int = 0
@@ -345,6 +347,8 @@ class Statement:
         """Stop the statement; from any thread."""
         self.cancelled = True
         self.cancel_pods()
+        if self.on_cancel is not None:
+            self.on_cancel()
 
     def cancel_pods(self) -> None:
         """Tell every pod asked to stop."""

@@ -5,6 +5,7 @@ Rule to keep: a file that somebody named is there whole, under its name, or not 
 
 import errno
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from podsql.planner.statements import FileFormat
 def write_batches(reader: pa.RecordBatchReader, form: FileFormat, sink: IO[bytes]) -> int:
     """Write every row; their number. NOT_SUPPORTED if the format cannot hold a column's type.
 
-    JSON is one array of objects, Arrow an IPC stream.
+    JSON is one array of objects (decimals, times and what is not finite as text), Arrow an IPC stream.
     """
     try:
         with _writer(form, sink, reader.schema) as writer:
@@ -127,12 +128,22 @@ class _JsonWriter:
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         for row in batch.to_pylist():
-            self._sink.write(self._between + json.dumps(row, default=_plain).encode())
+            text = json.dumps(_json(row), default=_plain, allow_nan=False)
+            self._sink.write(self._between + text.encode())
             self._between = b", "
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._sink.write(b"]\n")
+
+
+def _json(value: Any) -> Any:
+    """With NaN and the infinities as text: JSON has no numbers for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {name: _json(item) for name, item in value.items()}
+    return [_json(item) for item in value] if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> str:

@@ -92,3 +92,15 @@ def test_a_type_that_the_format_cannot_hold_is_refused(tmp_path):
         write_file(nested.to_reader(), "csv", tmp_path / "out", overwrite=False)
     assert caught.value.code == "NOT_SUPPORTED"
     assert os.listdir(tmp_path) == []
+
+
+def test_json_is_json_whatever_the_numbers(tmp_path):
+    odd = pa.table({"f": [float("nan"), float("-inf"), 1.5], "l": [[float("inf")], None, [0.0]]})
+    write_file(odd.to_reader(), "json", tmp_path / "out", overwrite=False)
+
+    def never(name):
+        raise AssertionError(name)
+
+    found = json.loads((tmp_path / "out").read_text(), parse_constant=never)
+    assert [row["f"] for row in found] == ["nan", "-inf", 1.5]
+    assert found[0]["l"] == ["inf"]
