@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from podsql.errors import error
 from podsql.planner.catalog import Catalog
 from podsql.planner.explaining import order_texts, why
 from podsql.planner.fragment import Aggregate, Binned, Column, Disclosure, Fragment, Noised, Rows
@@ -62,7 +63,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def explanation(plan: Plan, catalog: Catalog, run: Run | None = None) -> Explanation:
-    """What the plan does and what leaves each pod; with ``run``, what that took."""
+    """What the plan does and what leaves each pod; with ``run``, what that took.
+
+    NOT_SUPPORTED if a fragment is of a kind that has no shape here.
+    """
     return Explanation(
         stages=tuple(_stage(stage, plan, catalog) for stage in plan.stages),
         final=plan.final,
@@ -78,7 +82,8 @@ def explain_json(shown: Explanation) -> str:
 
 def _stage(stage: Stage, plan: Plan, catalog: Catalog) -> StageShown:
     fragment = stage.fragment
-    assert isinstance(fragment, Aggregate | Noised | Binned | Rows)
+    if not isinstance(fragment, Aggregate | Noised | Binned | Rows):
+        raise error("NOT_SUPPORTED", "a stage of this kind is explained as text only")
     rows = fragment if isinstance(fragment, Rows) else None
     return StageShown(
         name=stage.name,

@@ -62,5 +62,6 @@ def end_text(run: Run) -> str:
     """How a statement ended: its rows, its release, what is missing."""
     said = f"{rows_text(run.rows)}, {run.release}"
     if run.withheld:
-        said += f", at least {run.withheld} groups withheld"
+        groups = "group" if run.withheld == 1 else "groups"
+        said += f", at least {run.withheld} {groups} withheld"
     return said + (f", without {', '.join(run.missing)}" if run.missing else "")

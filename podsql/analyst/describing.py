@@ -114,7 +114,7 @@ def grants_shown(bound: Bound, purpose: str, project: str) -> pa.Table:
             "table": table.name,
             "pod": pod,
             "release": table.release,
-            "classes": _listed(table.disclosures),
+            "classes": "noised" if table.release == "dp" else _listed(table.disclosures),
             "min_units": table.min_units or None,
             "columns": len(table.columns),
             "purpose": purpose or None,

@@ -83,13 +83,13 @@ class Exchange:
         self,
         *,
         endpoint: Endpoint,
-        stage: str,
         card: Card,
         head: RequestHead,
         body: Callable[[bytes], bytes],
         schema: pa.Schema | None,
         max_rows: int,
         deadline: float,
+        stage: str = "",
     ) -> None:
         self.stage = stage
         self.card = card

@@ -103,20 +103,23 @@ def test_show_grants_says_what_may_leave_and_for_what(federation):
     assert "additive" in found[0]["classes"].split(", ")
 
 
-def test_a_threshold_and_its_roles_are_shown():
+@pytest.mark.parametrize(("policy", "release"), [("standard", "sdc_local"), ("dp", "dp")])
+def test_a_threshold_and_what_may_leave_are_shown(policy, release):
     table = pa.table({"id": list(range(20)), "g": ["a"] * 20})
     with (
         podsql.local(
             {"north": {"t": table}},
             privacy_unit={"t": "id"},
-            policy="standard",
+            policy=policy,
             isolation="thread",
         ) as federation,
         federation.connect() as con,
     ):
         (grant,) = rows(con, "SHOW GRANTS")
-        assert (grant["release"], grant["min_units"]) == ("sdc_local", 10)
-        assert rows(con, "SHOW TABLES")[0]["release"] == "sdc_local"
+        assert (grant["release"], grant["min_units"]) == (release, 10)
+        assert "rows" not in grant["classes"]
+        assert (grant["classes"] == "noised") == (release == "dp")
+        assert rows(con, "SHOW TABLES")[0]["release"] == release
 
 
 def test_a_silent_pod_is_shown_and_ends_what_needs_every_offer():
