@@ -48,7 +48,7 @@ class Lane:
         try:
             return self.connection.sql(self._statement(sql)).to_arrow_table()
         except duckdb.Error as fault:
-            raise _fault(fault) from None
+            raise fault_of(fault) from None
 
     def _statement(self, sql: str) -> duckdb.Statement:
         known = self._parsed.get(sql)
@@ -219,7 +219,7 @@ def _renamed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 
 
-def _fault(fault: duckdb.Error) -> Error:
+def fault_of(fault: duckdb.Error) -> Error:
     """DuckDB quotes values in its messages, so ours are our own."""
     if isinstance(fault, duckdb.OutOfRangeException) or "out of range" in str(fault).lower():
         return error("OVERFLOW", "a value of the answer is out of its type's range")

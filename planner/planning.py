@@ -14,6 +14,7 @@ from sqlglot import exp
 
 from podsql.errors import Error, error
 from podsql.planner.catalog import Catalog
+from podsql.planner.closing import split_options
 from podsql.planner.explaining import explain_text
 from podsql.planner.fragment import Field
 from podsql.planner.parameters import bind_parameters
@@ -36,7 +37,7 @@ from podsql.planner.rules.resolve_columns import expand_stars
 from podsql.planner.rules.resolve_query import resolve_query
 from podsql.planner.rules.write_as_joins import write_as_joins
 from podsql.planner.scope import Scope
-from podsql.planner.statements import Summarize, classify, split_options
+from podsql.planner.statements import Explain, ExplainPolicy, Query, classify
 from podsql.planner.syntax import describe, parse, serialised
 
 _CACHED: Final = 256
@@ -69,8 +70,8 @@ def explain(plan: Plan, catalog: Catalog) -> str:
 
 def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
     command = classify(sql)
-    if isinstance(command, Summarize):
-        raise error("STATEMENT", "SUMMARIZE is no SELECT", hint="it stands alone: SUMMARIZE visits")
+    if not isinstance(command, Query | Explain | ExplainPolicy):
+        raise error("STATEMENT", "only a SELECT has a plan", hint="send this statement by itself")
     text, options = split_options(command.sql)
     tree = parse(text)
     refuse_unlisted(serialised(text))
