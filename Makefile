@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
+# Public statements and data for the tests; their generators need another DuckDB than ours.
+SUITES := .suites/.made
 FORMAT ?= table
 FUZZ_SECONDS ?= 3600
 
@@ -10,7 +12,7 @@ FUZZ_SECONDS ?= 3600
 demo: $(READY)
 	$(BIN)/podsql demo
 
-test: $(READY)
+test: $(READY) $(SUITES)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: $(READY)
@@ -36,7 +38,14 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .suites .suites-venv build dist *.egg-info
+
+$(SUITES): tests/suites/make_suites.py
+	test -x .suites-venv/bin/python || $(PYTHON) -m venv .suites-venv
+	.suites-venv/bin/python -m pip install --quiet --disable-pip-version-check duckdb==1.5.5 \
+	  duckdb-extension-tpch==1.5.5 duckdb-extension-tpcds==1.5.5 tpchgen-cli==4.0.0
+	.suites-venv/bin/python tests/suites/make_suites.py .suites
+	touch $(SUITES)
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -14,6 +14,9 @@ def explain_text(plan: Plan, catalog: Catalog, run: Run | None = None) -> str:
     lines: list[str] = []
     if not plan.stages:
         lines.append("no pod is asked: the statement reads no table of theirs")
+    else:
+        lines.append(f"gives away: {plan.disclosure or 'public tables only'}")
+    lines += [f"  not less, because {reason}" for reason in plan.instead]
     for stage in plan.stages:
         lines += _stage(stage, plan, catalog)
         if run is not None:
@@ -30,6 +33,10 @@ def _stage(stage: Stage, plan: Plan, catalog: Catalog) -> list[str]:
     fragment = stage.fragment
     pods = ", ".join(stage.pods) if stage.pods else "none: no pod can hold such rows"
     lines = [f"{stage.name} at {pods}", f"  why: {why(stage, plan, catalog)}"]
+    lines.append(f"  gives away: {stage.disclosure or 'public tables only'}")
+    if stage.scalars:
+        places = ", ".join(f"${scalar.place + 1}" for scalar in stage.scalars)
+        lines.append(f"  waits for {places}, which earlier stages release")
     if isinstance(fragment, Binned):
         noise = " with noise" if fragment.noisy else ""
         lines.append(f"  reads {fragment.source}")
@@ -96,7 +103,7 @@ def why(stage: Stage, plan: Plan, catalog: Catalog) -> str:
     """Why the stage may be run pod by pod."""
     tables = [catalog.tables[name] for name in plan.tables if name in catalog.tables]
     federated = [t.name for t in tables if t.partitioned]
-    if not federated:
+    if stage.public or not federated:
         return "reference tables are the same in every pod, so one answers"
     if isinstance(stage.fragment, Rows):
         return f"rows of {', '.join(federated)} are released one by one"

@@ -29,7 +29,11 @@ class Leaving(msgspec.Struct, frozen=True, kw_only=True, rename={"disclosure": "
 
 
 class StageShown(msgspec.Struct, frozen=True, kw_only=True):
-    """``per``: what one row that leaves a pod is about. ``first``: only so many rows leave."""
+    """``per``: what one row that leaves a pod is about. ``first``: only so many rows leave.
+
+    ``gives_away`` is None if all of it is public. ``waits_for``: the literals ($1, …) that earlier
+    stages release.
+    """
 
     name: str
     kind: Kind
@@ -43,6 +47,8 @@ class StageShown(msgspec.Struct, frozen=True, kw_only=True):
     first: int | None
     noise: bool
     merge: str
+    gives_away: Disclosure | None = None
+    waits_for: tuple[str, ...] = ()
 
 
 class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,13 +59,18 @@ class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """``run`` is None unless the statement was run."""
+    """``run`` is None unless the statement was run.
+
+    ``instead``: why no plan gives away less, and what would make one possible.
+    """
 
     schema: str = SCHEMA
     stages: tuple[StageShown, ...]
     final: str
     answer: tuple[AnswerColumn, ...]
     run: Run | None
+    gives_away: Disclosure | None = None
+    instead: tuple[str, ...] = ()
 
 
 def explanation(plan: Plan, catalog: Catalog, run: Run | None = None) -> Explanation:
@@ -72,6 +83,8 @@ def explanation(plan: Plan, catalog: Catalog, run: Run | None = None) -> Explana
         final=plan.final,
         answer=tuple(AnswerColumn(name=f.name, type=f.type) for f in plan.columns),
         run=run,
+        gives_away=plan.disclosure,
+        instead=plan.instead,
     )
 
 
@@ -101,6 +114,8 @@ def _stage(stage: Stage, plan: Plan, catalog: Catalog) -> StageShown:
         first=None if rows is None else rows.limit,
         noise=isinstance(fragment, Noised) or (isinstance(fragment, Binned) and fragment.noisy),
         merge=stage.merge,
+        gives_away=stage.disclosure,
+        waits_for=tuple(f"${scalar.place + 1}" for scalar in stage.scalars),
     )
 
 

@@ -249,6 +249,27 @@ REFUSED: Final[dict[str, str]] = {
 }
 """Aggregates without a plan, and why."""
 
+ORDERED: Final = frozenset(
+    [
+        "any_value",
+        "approx_quantile",
+        "approx_top_k",
+        "arg_max",
+        "arg_max_null",
+        "arg_max_nulls_last",
+        "arg_min",
+        "arg_min_null",
+        "arg_min_nulls_last",
+        "first",
+        "last",
+        "list",
+        "lttb",
+        "mode",
+        "string_agg",
+    ]
+)
+"""Their answer may depend on the order of rows (of equal ones too)."""
+
 AGGREGATES: Final = MERGEABLE | MACROS | REFUSED.keys()
 
 WINDOWS: Final = frozenset(

@@ -124,6 +124,8 @@ class Plan:
     for the variance of the noise in partial p."""
     blocks: tuple[Block, ...] = ()
     """Grouped SELECTs; stages of none of them release rows."""
+    instead: tuple[str, ...] = ()
+    """Why plans that give away less were not possible, and what would make them so."""
 
     @property
     def disclosure(self) -> Disclosure | None:

@@ -17,12 +17,13 @@ from podsql.planner.catalog import Catalog
 from podsql.planner.closing import split_options
 from podsql.planner.explaining import explain_text
 from podsql.planner.fragment import Field
+from podsql.planner.functions import ORDERED
 from podsql.planner.parameters import bind_parameters
 from podsql.planner.plan import Options, Plan
 from podsql.planner.rules.bind_derived import bind_derived, schemas, table_schema
 from podsql.planner.rules.bind_tables import bind_tables, qualify_table
 from podsql.planner.rules.choose_pods import choose_pods
-from podsql.planner.rules.find_aggregates import aggregates_in
+from podsql.planner.rules.find_aggregates import aggregate_name, aggregates_in
 from podsql.planner.rules.inline_ctes import inline_ctes
 from podsql.planner.rules.plan_aggregate import plan_aggregate
 from podsql.planner.rules.plan_at_analyst import UNBOUND, plan_at_analyst
@@ -78,7 +79,8 @@ def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
     tree = bind_parameters(tree, parameters)
     inline_ctes(tree)
     write_as_joins(tree, catalog)
-    part = _Part(catalog=catalog, options=options, statement=sql).plan(tree)
+    ordered = any(aggregate_name(node) in ORDERED for node in tree.find_all(exp.Func))
+    part = _Part(catalog=catalog, options=options, statement=sql, ordered=ordered).plan(tree)
     schemas = {
         name: table_schema(catalog.tables[name]) for name in part.tables if name in catalog.tables
     }
@@ -94,6 +96,8 @@ class _Part:
     statement: str
     stages: int = 0
     depth: int = 0
+    ordered: bool = False
+    """The answer depends on the order of rows, which counted groups have none of."""
 
     def plan(self, tree: exp.Expression) -> Plan:
         """The plan of a SELECT or a set operation; its columns as DuckDB names and types them."""
@@ -108,10 +112,12 @@ class _Part:
         if not isinstance(tree, exp.Select):
             raise error("NOT_SUPPORTED", "a statement must be one plain SELECT")
         ways = (self._by_pods, self._joined_groups, self._at_analyst)
-        kept, refusals = self.stages, []
+        kept = self.stages
+        refusals: list[Error] = []
         for way in ways:
             try:
-                return way(tree.copy())
+                made = way(tree.copy())
+                return replace(made, instead=(*made.instead, *map(_reason, refusals[:1])))
             except Error as refusal:
                 if refusal.code not in _TRY_ANOTHER:
                     raise
@@ -145,7 +151,7 @@ class _Part:
 
     def _at_analyst(self, tree: exp.Select) -> Plan:
         self.depth += 1
-        counted = self.depth > 1 or _is_aggregated(tree)
+        counted = (self.depth > 1 or _is_aggregated(tree)) and not self.ordered
         made = plan_at_analyst(tree, self.catalog, self.plan, counted=counted)
         self.depth -= 1
         return self._whole(tree, made)
@@ -199,6 +205,10 @@ class _Part:
                 qualify_table(node, self.catalog)
         columns = describe(bound.sql(dialect="duckdb", comments=False), tables)
         return replace(part, columns=columns, statement=self.statement, options=self.options)
+
+
+def _reason(refusal: Error) -> str:
+    return f"{refusal.message}: {refusal.hint}" if refusal.hint else refusal.message
 
 
 def _is_aggregated(select: exp.Select) -> bool:

@@ -60,6 +60,7 @@ def joined(
         tables=tuple(sorted({table for part in parts for table in part.tables})),
         options=parts[0].options,
         blocks=tuple(blocks),
+        instead=tuple(dict.fromkeys(reason for part in parts for reason in part.instead)),
     )
 
 
@@ -179,11 +180,13 @@ class Step:
         self, query: exp.Select, chosen: list[str], table: CatalogTable
     ) -> tuple[Plan, str]:
         """The plan of the rows of ``query``, and the SQL that yields them."""
-        if "rows" in table.disclosures or not table.partitioned:
+        refusal = self._uncounted(chosen, table) if table.partitioned else None
+        if not table.partitioned or (refusal is not None and "rows" in table.disclosures):
             if not chosen:
                 query.set("expressions", [exp.alias_(exp.Literal.number(1), "_one")])
             return self.plan_part(query), ""
-        self._require_counted(chosen, table)
+        if refusal is not None:
+            raise refusal
         times = exp.alias_(exp.Count(this=exp.Star()), TIMES)
         query.set("expressions", [*query.expressions, times])
         if chosen:
@@ -195,20 +198,22 @@ class Step:
             f"SELECT {names} FROM (SELECT *, unnest(range({TIMES})) AS _copy FROM ({part.final}))"
         )
 
-    def _require_counted(self, chosen: list[str], table: CatalogTable) -> None:
+    def _uncounted(self, chosen: list[str], table: CatalogTable) -> Error | None:
+        """Why the columns may not come as counted groups; None if they may."""
         if not self.counted or "distinct" not in table.disclosures or table.min_units > 1:
-            raise error(
+            return error(
                 "DENIED",
                 f"rows of {table.name!r} would have to leave their pods",
                 hint="use aggregates and GROUP BY, or ask the custodians for row-level release",
             )
         closed = [c.name for c in table.columns if c.name in chosen and not c.groupable]
         if closed:
-            raise error(
+            return error(
                 "DENIED",
                 f"values of {closed[0]!r} in {table.name!r} do not leave their pods",
                 hint="ask the custodians to let it stand for groups (role 'dimension')",
             )
+        return None
 
 
 def _columns(node: exp.Table, table: CatalogTable, select: exp.Select, names: Names) -> list[str]:

@@ -15,7 +15,7 @@ from sqlglot import exp
 from podsql.errors import Error, error
 from podsql.planner.catalog import Catalog
 from podsql.planner.plan import Plan
-from podsql.planner.rules.bind_tables import kind_of
+from podsql.planner.rules.bind_tables import find_table, kind_of
 from podsql.planner.rules.find_aggregates import (
     Call,
     aggregate_name,
@@ -52,7 +52,7 @@ def plan_joined_groups(
     if any(free_columns(query, catalog) != [] for query in subqueries_of(tree)):
         raise _unfit()
     _qualify(tree, names)
-    groups = _Groups(tree=tree, names=names, fits=fits)
+    groups = _Groups(tree=tree, names=names, catalog=catalog, fits=fits)
     groups.choose()
     step = Step(catalog=catalog, plan_part=plan_part, counted=True)
     rest = groups.rest()
@@ -91,6 +91,7 @@ class _Groups:
 
     tree: exp.Select
     names: Names
+    catalog: Catalog
     fits: Fits
     inside: set[str] = field(default_factory=set)
     keys: list[exp.Expression] = field(default_factory=list)
@@ -117,8 +118,7 @@ class _Groups:
         if not calls:
             raise _unfit()
         for node in calls:
-            whole = node.parent if isinstance(node.parent, exp.Filter) else node
-            self.inside |= _owners(whole or node)
+            self.inside |= _owners(node.parent if isinstance(node.parent, exp.Filter) else node)
         if not self.inside:
             self.inside = {_alias(holders[0])}
         if not self._closed() or not self.fits(self._source()):
@@ -135,7 +135,8 @@ class _Groups:
                     grown = True
                 else:
                     self.inside.discard(alias)
-        if len(self.inside) == len(holders):
+        refined = any(node.find(exp.Distinct) is not None for node in calls)
+        if len(self.inside) == len(holders) and not refined and not subqueries_of(self.tree):
             raise _unfit()
 
     def _clause(self, name: str) -> list[exp.Expression]:
@@ -235,6 +236,7 @@ class _Groups:
         """The part that the pods group."""
         if not self.keys:
             raise _unfit()
+        self._require_groupable()
         found = self._source()
         outputs = [exp.alias_(key.copy(), f"h{n}", quoted=True) for n, key in enumerate(self.keys)]
         outputs += [exp.alias_(p.copy(), f"p{n}", quoted=True) for n, p in enumerate(self.pieces)]
@@ -283,6 +285,22 @@ class _Groups:
                 ]
                 copy.set(name, parts)
         return copy
+
+    def _require_groupable(self) -> None:
+        """The keys are values that leave: every pod must let them."""
+        for holder in sources_of(self.tree):
+            if _alias(holder) not in self.inside or not isinstance(holder.this, exp.Table):
+                continue
+            table, _ = find_table(holder.this, self.catalog)
+            used = {
+                one.name.lower()
+                for key in self.keys
+                for one in key.find_all(exp.Column)
+                if one.table == _alias(holder)
+            }
+            closed = [c.name for c in table.columns if c.name.lower() in used and not c.groupable]
+            if closed or (used and table.partitioned and "distinct" not in table.disclosures):
+                raise _unfit()
 
     def _lift(self, tree: exp.Expression) -> exp.Expression:
         """``tree`` over the groups: aggregates added up, values of the inside as keys."""

@@ -1,7 +1,9 @@
 SELECT count(*) FROM visits
 -- plan
+-- gives away: additive
 -- stage1 at alpha, beta, delta, gamma
 --   why: partial aggregates of main.visits merge exactly
+--   gives away: additive
 --   reads FROM "main"."visits" AS "visits"
 --   leaves the pod, one row
 --     p0 BIGINT [additive] = count(*)

@@ -1,7 +1,9 @@
 SELECT code, rank() OVER (ORDER BY count(*) DESC) AS r FROM visits GROUP BY code HAVING count(*) > 2
 -- plan
+-- gives away: additive
 -- stage1 at alpha, beta, delta, gamma
 --   why: partial aggregates of main.visits merge exactly
+--   gives away: additive
 --   reads FROM "main"."visits" AS "visits"
 --   leaves the pod, one row a group
 --     k0 VARCHAR [distinct] = "visits"."code"

@@ -1,7 +1,9 @@
 SELECT c.label, count(*) FROM visits v JOIN codes c ON v.code = c.code GROUP BY c.label
 -- plan
+-- gives away: additive
 -- stage1 at alpha, beta, delta, gamma
 --   why: partial aggregates of main.visits merge exactly
+--   gives away: additive
 --   reads FROM "main"."visits" AS "v" JOIN "main"."codes" AS "c" ON "v"."code" = "c"."code"
 --   leaves the pod, one row a group
 --     k0 VARCHAR [distinct] = "c"."label"

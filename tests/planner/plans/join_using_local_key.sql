@@ -1,7 +1,9 @@
 SELECT kind, avg(value) FROM visits JOIN labs USING (id) GROUP BY kind
 -- plan
+-- gives away: additive
 -- stage1 at alpha, beta, delta, gamma
 --   why: partial aggregates of main.labs, main.visits merge exactly
+--   gives away: additive
 --   reads FROM "main"."visits" AS "visits" JOIN "main"."labs" AS "labs" USING (id)
 --   leaves the pod, one row a group
 --     k0 VARCHAR [distinct] = "labs"."kind"

@@ -1,7 +1,9 @@
 SELECT stddev(w), corr(w, age) FROM visits WHERE age > 30
 -- plan
+-- gives away: moments
 -- stage1 at alpha, beta, delta, gamma
 --   why: partial aggregates of main.visits merge exactly
+--   gives away: moments
 --   reads FROM "main"."visits" AS "visits" WHERE "visits"."age" > $1
 --   leaves the pod, one row
 --     p0 BIGINT [additive] = count("visits"."w")

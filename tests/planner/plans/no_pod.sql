@@ -1,7 +1,9 @@
 SELECT sum(age) FROM visits WHERE _pod = 'nowhere'
 -- plan
+-- gives away: additive
 -- stage1 at none: no pod can hold such rows
 --   why: partial aggregates of main.visits merge exactly
+--   gives away: additive
 --   reads FROM "main"."visits" AS "visits" WHERE "visits"."_pod" = $1
 --   leaves the pod, one row
 --     p0 HUGEINT [additive] = sum("visits"."age")

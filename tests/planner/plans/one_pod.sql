@@ -1,7 +1,9 @@
 SELECT count(*) FROM visits WHERE _pod = 'beta'
 -- plan
+-- gives away: additive
 -- stage1 at beta
 --   why: partial aggregates of main.visits merge exactly
+--   gives away: additive
 --   reads FROM "main"."visits" AS "visits" WHERE "visits"."_pod" = $1
 --   leaves the pod, one row
 --     p0 BIGINT [additive] = count(*)

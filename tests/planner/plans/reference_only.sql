@@ -1,7 +1,9 @@
 SELECT label, sum(weight) FROM codes GROUP BY label
 -- plan
+-- gives away: public tables only
 -- stage1 at alpha
 --   why: reference tables are the same in every pod, so one answers
+--   gives away: public tables only
 --   reads FROM "main"."codes" AS "codes"
 --   leaves the pod, one row a group
 --     k0 VARCHAR [distinct] = "codes"."label"

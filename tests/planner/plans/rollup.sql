@@ -1,7 +1,9 @@
 SELECT sex, ok, grouping(sex) AS g, sum(age) FROM visits GROUP BY ROLLUP (sex, ok)
 -- plan
+-- gives away: additive
 -- stage1 at alpha, beta, delta, gamma
 --   why: partial aggregates of main.visits merge exactly
+--   gives away: additive
 --   reads FROM "main"."visits" AS "visits"
 --   grouping sets (k0, k1), (k0), ()
 --   leaves the pod, one row a group

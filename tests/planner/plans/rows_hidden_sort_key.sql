@@ -1,7 +1,9 @@
 SELECT id FROM visits ORDER BY age DESC NULLS LAST, id
 -- plan
+-- gives away: rows
 -- stage1 at alpha, beta, delta, gamma
 --   why: rows of main.visits are released one by one
+--   gives away: rows
 --   reads FROM "main"."visits" AS "visits"
 --   leaves the pod, row by row
 --     c0 INTEGER [rows] = "visits"."id"

@@ -1,7 +1,9 @@
 SELECT sex, weighted_avg(w, id) FROM visits GROUP BY sex
 -- plan
+-- gives away: additive
 -- stage1 at alpha, beta, delta, gamma
 --   why: partial aggregates of main.visits merge exactly
+--   gives away: additive
 --   reads FROM "main"."visits" AS "visits"
 --   leaves the pod, one row a group
 --     k0 VARCHAR [distinct] = "visits"."sex"
