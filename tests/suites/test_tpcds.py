@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "differential"), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).parents[1] / "differential"))
+sys.path.insert(0, str(Path(__file__).parent))
 from suite import GROUPS_ONLY, TPCDS, WITH_ROWS, Suite
 
 ROWS_NEEDED = frozenset({"q01", "q30", "q34", "q46", "q68", "q73", "q79", "q81", "q84"})

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "differential"), str(Path(__file__).parent)]
+sys.path.insert(0, str(Path(__file__).parents[1] / "differential"))
+sys.path.insert(0, str(Path(__file__).parent))
 from suite import GROUPS_ONLY, TPCH, WITH_ROWS, Suite
 
 from podsql.planner.plan import CLASSES
