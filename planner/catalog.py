@@ -52,6 +52,8 @@ class CatalogTable:
     """The pods' release rules, in the order of ``pods``."""
     disclosures: frozenset[Disclosure] = frozenset()
     """What every pod lets leave."""
+    psi_count: bool = False
+    """Every pod lets its keys be counted together with those of other pods."""
 
     def column(self, name: str) -> CatalogColumn | None:
         """The column of that name, whatever its case."""
@@ -113,6 +115,7 @@ def _settle(name: str, offers: Mapping[str, TableOffer]) -> CatalogTable:
         privacy_unit=units.pop() if len(units) == 1 else None,
         releases=tuple(offers[pod].release for pod in pods),
         disclosures=frozenset.intersection(*(frozenset(offers[p].disclosures) for p in pods)),
+        psi_count=all(offers[pod].psi_count for pod in pods),
     )
 
 

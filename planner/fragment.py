@@ -173,14 +173,35 @@ class TorchStep(
     literals: tuple[Literal, ...] = ()
 
 
-class Psi(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="psi/1"):
-    """One step of private set intersection over ``key``."""
+class PsiPart(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The keys that ``pods`` bring: ``key`` is one column of ``source``."""
 
-    step: str
+    pods: tuple[str, ...]
     source: str
     key: Column
-    peer: bytes
+
+
+class Psi(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="psi/1"):
+    """How many different keys the pods have together (``union``), or each of them has (``overlap``).
+
+    Every pod gets the same fragment, so each sees what the others are asked. They count among
+    themselves by private set intersection; the last pod by name answers ``n`` BIGINT, the others
+    no row. ``epoch``: 16 bytes, new each time the fragment is sent.
+    """
+
+    counted: OneOf["union", "overlap"]
+    parts: tuple[PsiPart, ...]
+    epoch: bytes = b""
     literals: tuple[Literal, ...] = ()
+
+    @property
+    def pods(self) -> tuple[str, ...]:
+        """Names of all pods, in order."""
+        return tuple(sorted(pod for part in self.parts for pod in part.pods))
+
+
+PSI_FIELDS = (Field("n", "BIGINT"),)
+"""The output of a ``Psi`` fragment."""
 
 
 Fragment = Aggregate | Rows | Noised | Binned | Bins | ModelStep | TorchStep | Psi

@@ -26,6 +26,7 @@ PRESETS: Final = ("open", "standard", "strict", "dp")
 
 Release = Literal["sdc_local", "sdc_merged", "dp", "rows"]
 Use = Literal["select", "train", "intersect", "template"]
+JoinKind = Literal["co_located", "reference", "psi_count"]
 Role = Literal["entity_key", "join_key", "dimension", "filter", "measure"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -71,6 +72,13 @@ class TableClause(Clause, frozen=True, kw_only=True):
 
 class Joins(Clause, frozen=True, kw_only=True):
     """Which joins of granted tables are allowed. ``pairs`` are ``["a.x", "b.y"]``."""
+
+    kinds: tuple[JoinKind, ...] = ("co_located", "reference")
+    """Where the tables are: both in this pod, one public, or (``psi_count``) in several pods, whose
+    shared keys are counted and no more. A key that is counted so joins itself: its pair is
+    ``["a.x", "a.x"]``."""
+    psi_keys: Positive = 1_000_000
+    """Different keys that this pod, or another one, may bring to one count of shared keys."""
 
     condition: Literal["JOIN_NOT_REQUIRED", "JOIN_REQUIRED"] = "JOIN_NOT_REQUIRED"
     pairs: tuple[tuple[str, str], ...] | None = None

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
 from sqlglot import exp
 
 from podsql.messages import Grant
@@ -19,6 +20,7 @@ from podsql.planner.fragment import (
     Field,
     Fragment,
     Noised,
+    Psi,
     Rows,
     encode_fragment,
 )
@@ -34,6 +36,7 @@ from podsql.policy.joins import Pair, require_joins
 from podsql.policy.noised import NoiseOrder, judge_noised, judge_noisy_bins
 from podsql.policy.person import Person, require_person
 from podsql.policy.populations import populations
+from podsql.policy.psi import PsiAsk, PsiOrder
 from podsql.policy.reading import Derived, read
 from podsql.policy.regenerate import (
     Output,
@@ -99,6 +102,8 @@ class Verdict:
     bins: BinOrder | None = None
     """Of a count of bins: how they are joined before they leave."""
     fresh: bool = False
+    psi: PsiOrder | None = None
+    """Of a count of keys across pods, whose ``sql`` counts this pod's own: what comes after it."""
 
     @property
     def answer(self) -> str:
@@ -197,6 +202,8 @@ class Gate:
     def _verdict(
         self, fragment: Fragment, person: Person, release: Release | None
     ) -> Verdict | Denial:
+        if isinstance(fragment, Psi):
+            fragment = replace(fragment, epoch=b"")  # which nothing here depends on
         encoded = encode_fragment(fragment)
         if len(encoded) > KEPT_BYTES:
             return self._judged(fragment, release)
@@ -220,6 +227,10 @@ class Gate:
             return denial
 
     def _judge(self, fragment: Fragment, release: Release | None) -> Verdict:
+        asked = None
+        if isinstance(fragment, Psi):
+            asked = PsiAsk.of(fragment, self.pod, self.policy)
+            fragment = asked.own_count()
         if not isinstance(fragment, Aggregate | Noised | Binned | Rows):
             raise Denial("FRAGMENT_KIND")
         if fragment.inputs:
@@ -246,7 +257,7 @@ class Gate:
             pairs = self._check_source(scope, release)[1]
         if guarded:
             _require_enforced(scope, release)
-        order = bins = None
+        order = bins = psi = None
         cells = 0
         if isinstance(fragment, Rows):
             require_no_aggregates(scope.outputs)
@@ -254,7 +265,10 @@ class Gate:
                 raise Denial("ROW_LEVEL")
             sql = rows_sql(fragment, scope, outputs)
         else:
-            self._check_groups(fragment, scope, guarded=guarded or noisy)
+            if asked is None:
+                self._check_groups(fragment, scope, guarded=guarded or noisy)
+            else:
+                psi = asked.order(scope, self.policy, guarded=guarded)
             if guarded or noisy:
                 scope = without_errors(scope)
             if isinstance(fragment, Noised):
@@ -289,10 +303,11 @@ class Gate:
             cells=cells,
             needs_ledger=cells > 0
             or bins is not None
-            or (guarded and self.policy.output.caps is not None),
+            or (guarded and (psi is not None or self.policy.output.caps is not None)),
             noise=order,
             bins=bins,
             fresh=isinstance(fragment, Noised | Binned) and fragment.fresh,
+            psi=psi,
         )
 
     def _check_groups(
@@ -375,6 +390,9 @@ class Gate:
             data_version=self.data_version,
             policy_hash=self.policy_hash,
             min_units=0 if by_row else self.policy.output.min_units,
+            psi_count="psi_count" in self.policy.joins.kinds
+            and not rights.public
+            and release in ("sdc_local", "rows"),
         )
 
 

@@ -28,6 +28,7 @@ def review(policy: Policy) -> list[Finding]:
         ),
         *_people(policy),
         *_release(policy),
+        *_joins(policy),
         *_output(policy),
         *_dp(policy),
         *(f for name, clause in policy.tables.items() for f in _table(name, clause, policy)),
@@ -66,6 +67,20 @@ def _release(policy: Policy) -> Iterator[Finding]:
             "dp",
             "the same document also releases exact figures, which no epsilon covers",
             "set release to 'dp' for every table, or say so in your reports",
+        )
+
+
+def _joins(policy: Policy) -> Iterator[Finding]:
+    if "psi_count" not in policy.joins.kinds:
+        return
+    text = "keys are counted together with other pods', which tells them how many are shared"
+    yield _ask("joins.kinds", text, "without 'psi_count', unless such counts were agreed")
+    releases = {policy.release, *(clause.release for clause in policy.tables.values())}
+    if releases <= {"dp"}:
+        yield _ask(
+            "joins.kinds",
+            "'psi_count' allows nothing here: counts across pods carry no noise",
+            "without 'psi_count'",
         )
 
 

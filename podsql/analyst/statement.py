@@ -6,22 +6,23 @@ why; a cell that any pod may have withheld is withheld whole, and counted.
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
+from queue import Empty, SimpleQueue
 
 import pyarrow as pa
 from msgspec.structs import replace as structs_replace
 
 from podsql.analyst.exchange import Exchange
 from podsql.analyst.federation import Bound, Federation
-from podsql.analyst.states import require_sound
+from podsql.analyst.states import require_one_count, require_sound
 from podsql.analyst.withholding import settle_withheld
 from podsql.engine.merge import Merger, expected_schema
 from podsql.errors import Error, error
 from podsql.messages import QueryPayload, QueryRequest, RequestHead, encode, payload_hash
-from podsql.planner.fragment import Aggregate, Binned, Noised, encode_fragment
+from podsql.planner.fragment import Aggregate, Binned, Noised, Psi, encode_fragment
 from podsql.planner.offer import Offer
 from podsql.planner.plan import Plan, Stage
 from podsql.planner.planning import plan as make_plan
@@ -226,6 +227,8 @@ class Statement:
     def _gather(
         self, stage: Stage, plan: Plan, bound: Bound, merger: Merger
     ) -> Mapping[str, pa.Table]:
+        if isinstance(stage.fragment, Psi):
+            return self._gather_together(stage, plan, bound, merger)
         exchanges = self._start(stage, plan, bound, merger)
         tables: dict[str, pa.Table] = {}
         lost: dict[str, Error] = {}
@@ -249,15 +252,50 @@ class Statement:
             self.outcome.missing = tuple(sorted({*self.outcome.missing, *lost}))
         return tables
 
-    def _start(self, stage: Stage, plan: Plan, bound: Bound, merger: Merger) -> list[Exchange]:
+    def _gather_together(
+        self, stage: Stage, plan: Plan, bound: Bound, merger: Merger
+    ) -> Mapping[str, pa.Table]:
+        """Of pods that need each other: the first that fails or withholds ends them all."""
+        answered: SimpleQueue[Exchange] = SimpleQueue()
+        tables: dict[str, pa.Table] = {}
+        for _ in self._start(stage, plan, bound, merger, answered.put):
+            try:
+                left = max(0.0, self.deadline - time.monotonic())
+                exchange = answered.get(timeout=left + 1.0)
+                tables[exchange.card.name] = exchange.table()
+            except Empty:
+                self.cancel_pods()
+                raise error("TIMEOUT", "the pods did not finish their count in time") from None
+            except Error:
+                self.cancel_pods()
+                raise
+            self._note(exchange)
+            if exchange.evidence is not None and exchange.evidence.withheld:
+                self.cancel_pods()
+                return tables
+        require_one_count(tables)
+        return tables
+
+    def _start(
+        self,
+        stage: Stage,
+        plan: Plan,
+        bound: Bound,
+        merger: Merger,
+        on_answer: Callable[[Exchange], None] = lambda _: None,
+    ) -> list[Exchange]:
         schema = expected_schema(merger, stage.fields)
-        payload = encode(QueryPayload(fragment=encode_fragment(stage.fragment), statement=self.sql))
+        fragment = stage.fragment
+        if isinstance(fragment, Psi):
+            epoch = request_id(self.statement_id, stage.name, b"epoch", self._attempt)
+            fragment = structs_replace(fragment, epoch=epoch)
+        payload = encode(QueryPayload(fragment=encode_fragment(fragment), statement=self.sql))
         exchanges = [
             self._exchange(name, stage, plan, bound, payload, schema) for name in stage.pods
         ]
         self._exchanges = exchanges
         for exchange in exchanges:
-            exchange.start()
+            exchange.start(partial(on_answer, exchange))
         if self._cancelled:
             self.cancel_pods()
         return exchanges
@@ -291,7 +329,7 @@ class Statement:
             created=now,
             deadline=now + int(left * 1000),
         )
-        aggregate = isinstance(stage.fragment, Aggregate | Noised | Binned)
+        aggregate = isinstance(stage.fragment, Aggregate | Noised | Binned | Psi)
         return Exchange(
             endpoint=self.federation.endpoint,
             card=card,

@@ -186,7 +186,7 @@ class Releasing:
             shown = self._apart(table, verdict, policy, asker, shown)
         kept = table.filter(pa.array(shown, pa.bool_())).select(range(len(verdict.fields)))
         return Released(
-            arrow=_ipc(kept), rows=kept.num_rows, withheld=table.num_rows - kept.num_rows
+            arrow=as_ipc(kept), rows=kept.num_rows, withheld=table.num_rows - kept.num_rows
         )
 
     def count_withheld(self, policy: Policy, asker: Asker, now: int) -> None:
@@ -210,7 +210,7 @@ class Releasing:
             verdict.fields,
             (lambda cells: all(self._overlaps.admit(scope, cells, least))) if order.named else None,
         )
-        return Released(arrow=_ipc(joined), rows=joined.num_rows, withheld=withheld)
+        return Released(arrow=as_ipc(joined), rows=joined.num_rows, withheld=withheld)
 
     def _apart(
         self, table: pa.Table, verdict: Verdict, policy: Policy, asker: Asker, shown: list[bool]
@@ -340,7 +340,7 @@ def add_noise(
             columns.append(pa.array([v / order.grids[place] for v in noisy], pa.float64()))
     names = [field.name for field in fields]
     released = pa.table(columns, names=names)
-    return Released(arrow=_ipc(released), rows=released.num_rows, withheld=0, noise=order.errors)
+    return Released(arrow=as_ipc(released), rows=released.num_rows, withheld=0, noise=order.errors)
 
 
 def _over_domain(
@@ -370,7 +370,8 @@ def _cells(table: pa.Table, count: int, shown: Sequence[bool]) -> list[list[list
     return [[column[row] for column in columns] for row, one in enumerate(shown) if one]
 
 
-def _ipc(table: pa.Table) -> bytes:
+def as_ipc(table: pa.Table) -> bytes:
+    """The table as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

@@ -1,0 +1,226 @@
+"""Persons that several pods know are counted once, by pods that show each other no key."""
+
+from contextlib import contextmanager
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+import podsql
+from podsql.engine.psi import points, ring
+from podsql.engine.psi.points import POINT_BYTES
+from podsql.errors import Error
+from podsql.pod import counting
+from podsql.policy.audit import lines as lines_of
+
+POLICY = """
+version = 1
+name = "shared"
+people = "*"
+[joins]
+kinds = ["co_located", "reference", "psi_count"]
+[output]
+min_units = {least}
+{more}
+[tables.visit.columns]
+person = {{roles = ["entity_key", "join_key"]}}
+name = {{roles = ["join_key"]}}
+born = {{roles = ["join_key"]}}
+age = {{roles = ["measure", "filter"]}}
+"""
+
+
+def table(persons, *, kind="BIGINT", twice=True):
+    rows = f"SELECT unnest({list(persons)})::{kind} AS person"
+    with duckdb.connect() as con:
+        return con.sql(
+            f"SELECT person, 'Zoë ' || person AS name, DATE '2000-01-01' + person::INTEGER AS born,"
+            f" person % 90 AS age FROM ({rows}), range({1 + twice})"
+        ).to_arrow_table()
+
+
+PODS = {
+    "north": {"visit": table(range(0, 100), kind="INTEGER")},
+    "south": {"visit": table(range(50, 200))},
+    "west": {"visit": table(range(150, 260), twice=False)},
+}
+
+
+@contextmanager
+def serving(tmp_path, *, least=10, more="", pods=PODS, kinds=None):
+    text = POLICY.format(least=least, more=more)
+    if kinds is not None:
+        text = text.replace('["co_located", "reference", "psi_count"]', kinds)
+    (tmp_path / "policy.toml").write_text(text)
+    with podsql.local(
+        pods, privacy_unit={"visit": "person"}, policy=tmp_path / "policy.toml", isolation="thread"
+    ) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("shared")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def pooled():
+    with duckdb.connect() as con:
+        for pod, tables in PODS.items():
+            con.register(pod, tables["visit"])
+        con.execute("CREATE TABLE visit AS FROM north UNION ALL FROM south UNION ALL FROM west")
+        yield con
+
+
+def refusal(con, sql):
+    with pytest.raises(Error) as caught:
+        con.execute(sql)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count(DISTINCT person) AS n FROM visit",
+        "SELECT count(DISTINCT person) FROM visit WHERE age < 30",
+        "SELECT count(DISTINCT name) AS n, count(DISTINCT name) / 2 AS half FROM visit",
+        "SELECT count(DISTINCT born) FROM visit HAVING count(DISTINCT born) > 1",
+    ],
+)
+def test_shared_persons_are_counted_once(sql, federation, pooled):
+    cursor = federation.connect().execute(sql)
+    assert cursor.fetchall() == pooled.execute(sql).fetchall()
+    assert cursor.release == "exact"
+    assert cursor.pods == ("north", "south", "west")
+    # The number leaves one pod, and no row another.
+    assert sorted(receipt.rows for receipt in cursor.receipt) == [0, 0, 1]
+
+
+def test_persons_of_two_named_pods(federation):
+    con = federation.connect()
+    join = "FROM north.main.visit a JOIN south.main.visit b"
+    assert con.execute(f"SELECT count(DISTINCT a.person) {join} USING (person)").fetchall() == [
+        (50,)
+    ]
+    assert con.execute(
+        f"SELECT count(DISTINCT b.name) {join} ON a.name = b.name WHERE a.age < 80"
+    ).fetchall() == [(40,)]
+    assert "north" in con.explain(f"SELECT count(DISTINCT a.person) {join} USING (person)")
+    for wanted in ("count(*)", "sum(a.age)", "count(DISTINCT a.person) + count(*)"):
+        fault = refusal(con, f"SELECT {wanted} {join} ON a.person = b.person")
+        assert (fault.code, "count(DISTINCT" in fault.hint) == ("NOT_LOCAL", True)
+    fault = refusal(
+        con, f"SELECT count(DISTINCT a.person) {join} ON a.person = b.person AND a.age = b.age"
+    )
+    assert fault.code == "NOT_LOCAL"
+
+
+def test_the_audit_says_what_met_and_no_key(federation):
+    federation.connect().execute(
+        "SELECT count(DISTINCT person) FROM visit WHERE age < 85"
+    ).fetchall()
+    for name, pod in federation.pods.items():
+        entry = [line.entry for line in lines_of(pod.place / "audit.jsonl")][-1]
+        own = {"north": 95, "south": 140, "west": 105}
+        assert (entry.decision, entry.brought) == ("allow", own[name])
+        # Each multiplies the keys of both others; the last pod's own come back to it.
+        assert entry.met == sum(own.values()) - own[name]
+
+
+@pytest.mark.parametrize("kinds", ['["co_located", "reference"]', "[]"])
+def test_without_the_grant_nothing_is_counted_across_pods(kinds, tmp_path):
+    with serving(tmp_path, kinds=kinds) as federation:
+        con = federation.connect()
+        fault = refusal(con, "SELECT count(DISTINCT person) FROM visit")
+        assert (fault.code, "psi_count" in fault.hint) == ("NOT_EXACT", True)
+        # A join of two named pods has no pod to run in either.
+        fault = refusal(
+            con,
+            "SELECT count(DISTINCT a.person) FROM north.main.visit a, south.main.visit b WHERE a.person = b.person",
+        )
+        assert fault.code == "NOT_LOCAL"
+
+
+def test_a_small_group_at_any_pod_withholds_the_count(federation):
+    con = federation.connect()
+    # Five persons in the north are of ages below 5, ten or more in the south.
+    fault = refusal(con, "SELECT count(DISTINCT person) FROM visit WHERE age < 5")
+    assert fault.code == "WITHHELD"
+    assert fault.pod is None
+
+
+def test_a_small_overlap_is_withheld(tmp_path):
+    pods = {"north": {"visit": table(range(0, 60))}, "south": {"visit": table(range(55, 120))}}
+    with serving(tmp_path, pods=pods) as federation:
+        con = federation.connect()
+        join = "FROM north.main.visit a JOIN south.main.visit b ON a.person = b.person"
+        assert refusal(con, f"SELECT count(DISTINCT a.person) {join}").code == "WITHHELD"
+        # With the counts of either pod, the count of all would tell it.
+        assert refusal(con, "SELECT count(DISTINCT person) FROM visit").code == "WITHHELD"
+        reasons = {
+            line.entry.reason
+            for pod in federation.pods.values()
+            for line in lines_of(pod.place / "audit.jsonl")
+        }
+        assert "FEW_KEYS" in reasons
+
+
+def test_counts_are_rounded_and_counted_as_figures(tmp_path):
+    more = "round_base = 10\ncaps = {per_day = 2, total = 2}\n"
+    with serving(tmp_path, more=more) as federation:
+        con = federation.connect()
+        cursor = con.execute("SELECT count(DISTINCT person) FROM visit WHERE age <> 7")
+        # 257 persons, to the next ten.
+        assert (cursor.fetchall(), cursor.release) == ([(260,)], "rounded")
+        con.execute("SELECT count(DISTINCT person) FROM visit").fetchall()
+        assert refusal(con, "SELECT count(DISTINCT person) FROM visit").code == "QUOTA"
+
+
+def test_two_counts_may_not_differ_by_few_persons_of_a_pod(tmp_path):
+    with serving(tmp_path, more="overlap_guard = 10\n") as federation:
+        con = federation.connect()
+        con.execute("SELECT count(DISTINCT person) FROM visit").fetchall()
+        fault = refusal(con, "SELECT count(DISTINCT person) FROM visit WHERE age <> 7")
+        assert fault.code == "WITHHELD"
+
+
+def test_text_that_one_database_would_tell_apart_is_not_counted_as_one(tmp_path):
+    names = pa.table(
+        {"person": range(20), "name": [f"Zoe\u0308 {n}" for n in range(20)], "age": range(20)}
+    )
+    other = pa.table(
+        {"person": range(20), "name": [f"Zo\u00eb {n}" for n in range(20)], "age": range(20)}
+    )
+    with serving(tmp_path, pods={"north": {"visit": names}, "south": {"visit": other}}) as found:
+        con = found.connect()
+        assert con.execute("SELECT count(DISTINCT person) FROM visit").fetchall() == [(20,)]
+        assert refusal(con, "SELECT count(DISTINCT name) FROM visit").code == "WITHHELD"
+
+
+CHEATS = {
+    "no point": ("hide", points.hide, lambda found: bytes([1]) + bytes(31) + found[POINT_BYTES:]),
+    "a point of small order": ("hide", points.hide, lambda found: bytes(32) + found[POINT_BYTES:]),
+    "a key left out on the way": ("in_order", ring.in_order, lambda found: found[POINT_BYTES:]),
+}
+
+
+@pytest.mark.parametrize(("name", "honest", "cheat"), CHEATS.values(), ids=CHEATS.keys())
+def test_a_cheating_peer_ends_the_statement(name, honest, cheat, federation, monkeypatch):
+    monkeypatch.setattr(counting, name, lambda *given: cheat(honest(*given)))
+    con = federation.connect()
+    fault = refusal(con, "SELECT count(DISTINCT person) FROM visit")
+    assert fault.code == "BAD_MESSAGE"
+    monkeypatch.undo()
+    assert con.execute("SELECT count(DISTINCT person) FROM visit").fetchall() == [(260,)]
+
+
+def test_an_analyst_does_not_speak_to_pods_as_a_pod(federation):
+    from podsql.messages import PsiHand, Signed, decode, encode
+
+    session = federation.connect().federation
+    forged = Signed(kind="psi-part", body=b"", signer=bytes(32), signature=bytes(64))
+    reply = session.endpoint.call_wait(
+        session.pods()[0], encode(PsiHand(claim=forged, part=forged, points=b"")), timeout=5
+    )
+    assert decode(reply).code == "BAD_MESSAGE"
