@@ -84,7 +84,8 @@ def build_catalog(offers: Mapping[str, Offer]) -> Catalog:
     found: dict[str, dict[str, TableOffer]] = {}
     for pod in pods:
         for table in offers[pod].tables:
-            found.setdefault(table.name, {})[pod] = table
+            if "select" in table.uses:
+                found.setdefault(table.name, {})[pod] = table
     tables = {name: _settle(name, found[name]) for name in sorted(found)}
     digest = blake2b(digest_size=16)
     for pod in pods:

@@ -214,8 +214,9 @@ class PsiClaim(Message, frozen=True, array_like=True, tag="psi-claim/1"):
     session: bytes
     """32 bytes: a hash of statement, fragment, analyst, purpose and the pods asked."""
     pod: str
+    """Its name; ``(analyst)``: an analyst's own keys."""
     size: int
-    """How many different keys it has."""
+    """How many different keys it has. For an analyst, a pod adds random ones up to a power of two."""
     least: int
     """Counts of fewer keys are withheld."""
     zero: bool
@@ -226,12 +227,19 @@ class PsiClaim(Message, frozen=True, array_like=True, tag="psi-claim/1"):
     """A count that leaves out 1 to ``least`` - 1 keys of a pod, or of the others, is withheld."""
 
 
+class PsiFetch(Message, frozen=True, array_like=True, tag="psi?/1"):
+    """Analyst asks for a part of a pod's blinded keys; answered by a ``PsiHand``."""
+
+    session: bytes
+    index: int
+
+
 class PsiPart(Message, frozen=True, array_like=True, tag="psi-part/1"):
     """One piece of a pod's points on its way, signed by the pod that sends it (kind ``psi-part``)."""
 
     session: bytes
     origin: str
-    """Name of the pod whose keys they are."""
+    """Name of the pod whose keys they are; ``(analyst)``: the analyst's own."""
     index: int
     to: bytes
     """Identity key of the receiver."""
@@ -342,6 +350,7 @@ AnyMessage = (
     | PolicyAsk
     | PolicyReply
     | PsiHand
+    | PsiFetch
     | Cancel
     | Release
     | Done

@@ -78,7 +78,7 @@ class Joins(Clause, frozen=True, kw_only=True):
     shared keys are counted and no more. A key that is counted so joins itself: its pair is
     ``["a.x", "a.x"]``."""
     psi_keys: Positive = 1_000_000
-    """Different keys that this pod, or another one, may bring to one count of shared keys."""
+    """Different keys that this pod, or another one, may bring to one comparison of keys."""
 
     condition: Literal["JOIN_NOT_REQUIRED", "JOIN_REQUIRED"] = "JOIN_NOT_REQUIRED"
     pairs: tuple[tuple[str, str], ...] | None = None
@@ -129,6 +129,17 @@ class Output(Clause, frozen=True, kw_only=True):
     complement: bool = False
     """Also withhold an aggregate that leaves out 1..min_units-1 units of its group."""
     max_rows: Count = 0
+
+
+class Intersect(Clause, frozen=True, kw_only=True):
+    """``[intersect]``: an analyst's own keys meet those of a table that allows ``intersect``."""
+
+    answer: Literal["count", "rows"] = "count"
+    """``rows``: the analyst is also told which of his own keys the table has."""
+    max_candidates: Positive = 10_000
+    """Keys of one question."""
+    candidates_per_day: Positive = 20_000
+    """Of one project (or person, where ``projects`` is ``*``)."""
 
 
 class Dp(Clause, frozen=True, kw_only=True):
@@ -184,6 +195,7 @@ class Policy(Clause, frozen=True, kw_only=True):
     functions: Functions = Functions()
     filters: Filters = Filters()
     output: Output = Output()
+    intersect: Intersect = Intersect()
     dp: Dp | None = None
     limits: PolicyLimits = PolicyLimits()
 
@@ -206,6 +218,7 @@ CLAUSES: Final = (
     Filters,
     Caps,
     Output,
+    Intersect,
     Dp,
     PolicyLimits,
 )

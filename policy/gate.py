@@ -27,7 +27,7 @@ from podsql.planner.fragment import (
 from podsql.planner.offer import ColumnOffer, TableOffer
 from podsql.policy.binned import BinOrder, judge_binned
 from podsql.policy.denial import Denial
-from podsql.policy.document import Policy, PolicyLimits, Release, policy_hash
+from podsql.policy.document import Policy, PolicyLimits, Release, Use, policy_hash
 from podsql.policy.dominance import magnitudes, with_dominance
 from podsql.policy.entity import entity_rights
 from podsql.policy.grants import granted_release
@@ -133,12 +133,10 @@ class Gate:
         self.policy = policy
         self.policy_hash = policy_hash(policy)
         self.data_version = data_version
-        found = {name: table_rights(policy, table) for name, table in tables.items()}
-        self._rights = {
-            name.lower(): rights for name, rights in found.items() if rights is not None
-        }
+        self._rights = _all_rights(policy, tables, "select")
         self._explicit = {name: with_explicit_roles(one) for name, one in self._rights.items()}
-        self._loose = self._explicit != self._rights
+        self._meeting = _all_rights(policy, tables, "intersect")
+        """Tables whose keys may be met by an analyst's own: of those, nothing else."""
         self._verdicts: OrderedDict[tuple[object, ...], Verdict | Denial] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -161,7 +159,7 @@ class Gate:
         except Denial:
             return ()
         offers = []
-        for rights in self._rights.values():
+        for name, rights in (self._meeting | self._rights).items():
             released = granted_release(
                 grants,
                 analyst=person.identity,
@@ -172,7 +170,10 @@ class Gate:
                 now=now,
             )
             if released is not None:
-                offers.append(self._offer(rights, strictest(rights.release, released)))
+                uses: list[Use] = ["select"] if name in self._rights else []
+                uses += ["intersect"] if name in self._meeting else []
+                released = strictest(rights.release, released)
+                offers.append(self._offer(rights, released, tuple(uses)))
         return tuple(sorted(offers, key=lambda offer: offer.name))
 
     def check(
@@ -244,16 +245,20 @@ class Gate:
             return entity_rights(inner, derived, self.policy, open_rows=leaves)
 
         reading = read(fragment, self.policy.limits)
-        scope = bind(reading, self._rights, self.pod, derive)
+        tables, explicit = self._rights, self._explicit
+        if asked is not None and asked.candidates:
+            tables = self._meeting
+            explicit = {name: with_explicit_roles(one) for name, one in tables.items()}
+        scope = bind(reading, tables, self.pod, derive)
         most = self.policy.limits.rows_scanned
         if most is not None and _rows(scope) > most:
             raise Denial("LIMIT")
         open_rows, pairs = self._check_source(scope, release)
         noisy = isinstance(fragment, Noised) or (isinstance(fragment, Binned) and fragment.noisy)
         guarded = not (open_rows or noisy or isinstance(fragment, Rows))
-        if (guarded or noisy) and self._loose:
+        if (guarded or noisy) and explicit != tables:
             # Rows do not leave: judged again, with a role for every column.
-            scope = bind(reading, self._explicit, self.pod, derive)
+            scope = bind(reading, explicit, self.pod, derive)
             pairs = self._check_source(scope, release)[1]
         if guarded:
             _require_enforced(scope, release)
@@ -360,7 +365,7 @@ class Gate:
         require_no_aggregates((*conditions, *scope.where))
         return open_rows, require_joins(scope, self.policy)
 
-    def _offer(self, rights: TableRights, release: Release) -> TableOffer:
+    def _offer(self, rights: TableRights, release: Release, uses: tuple[Use, ...]) -> TableOffer:
         # A unit that is not listed, or a key hidden by the policy, is not named to the analyst.
         unit = (
             rights.unit
@@ -393,7 +398,13 @@ class Gate:
             psi_count="psi_count" in self.policy.joins.kinds
             and not rights.public
             and release in ("sdc_local", "rows"),
+            uses=uses,
         )
+
+
+def _all_rights(policy: Policy, tables: Mapping[str, PodTable], use: Use) -> dict[str, TableRights]:
+    found = {name: table_rights(policy, table, use) for name, table in tables.items()}
+    return {name.lower(): rights for name, rights in found.items() if rights is not None}
 
 
 def _rows(scope: Scope) -> int:

@@ -62,6 +62,7 @@ def plain_words(policy: Policy) -> tuple[str, ...]:
         *_tables(policy),
         *_statements(policy),
         *_output(policy.output),
+        *_intersect(policy),
         *_dp(policy.dp),
     )
 
@@ -223,6 +224,22 @@ def _output(rules: Output) -> Iterator[str]:
         )
     if rules.max_rows:
         yield f"An answer has at most {rules.max_rows} rows."
+
+
+def _intersect(policy: Policy) -> Iterator[str]:
+    allowed = {*policy.allow, *(use for one in policy.tables.values() for use in one.allow or ())}
+    if "intersect" not in allowed:
+        return
+    rules = policy.intersect
+    told = {
+        "count": "how many of his own keys a table has",
+        "rows": "how many of his own keys a table has, and which",
+    }
+    yield f"A private intersection tells an analyst {told[rules.answer]}, and no other key."
+    yield (
+        f"An analyst brings at most {rules.max_candidates} keys at once, and a project"
+        f" {rules.candidates_per_day} a day."
+    )
 
 
 def _dp(rules: Dp | None) -> Iterator[str]:

@@ -17,7 +17,7 @@ from typing import Final, Literal
 from nacl import bindings
 from nacl.exceptions import RuntimeError as SodiumError
 
-from podsql.errors import Error, error
+from podsql.errors import error
 
 POINT_BYTES: Final = 32
 Counted = Literal["union", "overlap"]
@@ -57,13 +57,7 @@ def multiply_points(secret: bytes, points: bytes) -> bytes:
     try:
         return b"".join(multiply(secret, point) for point in split(points))
     except SodiumError:
-        raise bad_point() from None
-
-
-def require_points(points: bytes) -> None:
-    """BAD_MESSAGE unless every one is a point of the prime-order group, and not the identity."""
-    if not all(map(bindings.crypto_core_ed25519_is_valid_point, split(points))):
-        raise bad_point()
+        raise error("BAD_MESSAGE", "a blinded key is not a point of the group") from None
 
 
 def split(points: bytes) -> Iterator[bytes]:
@@ -96,8 +90,3 @@ def count_points(sets: Iterable[bytes], counted: Counted) -> int:
     if counted == "union":
         return sum(1 for _ in same)
     return sum(1 for _, found in same if sum(1 for _ in found) == len(listed))
-
-
-def bad_point() -> Error:
-    """Somebody sent what is no point of the group."""
-    return error("BAD_MESSAGE", "a blinded key is not a point of the group")

@@ -1,7 +1,8 @@
 """One pod's part in counting keys that several pods hold, without showing any. No I/O, no clock.
 
 Every pod's points pass through all other pods, in the ring of their names, and end at the last
-pod by name, which counts points that everybody has multiplied. Each pod hands a set on as a whole
+pod by name, which counts points that everybody has multiplied (an analyst with keys of his own
+takes the place of a pod before it). Each pod hands a set on as a whole
 and in a new order, so no point can be followed through it. What a pod sees: how many keys each pod
 brings; the counting pod also how many keys which pods share (docs/decisions/0009).
 
@@ -17,13 +18,16 @@ from podsql.engine.psi.points import POINT_BYTES, Counted, count_points, is_asce
 from podsql.errors import Error, error
 from podsql.messages import PsiClaim, Signed
 
+ANALYST: Final = "(analyst)"
+"""What an analyst who brings keys of his own is called: no pod may have such a name."""
 PART_POINTS: Final = 2048
 """Points that travel in one message: 64 KiB, and about a third of a second of one core."""
 
 
 @dataclass(frozen=True, slots=True)
 class Multiply:
-    """Multiply ``points`` by the pod's secret (``own``: only check them), then ``multiplied``."""
+    """Multiply ``points`` by the party's secret, then ``multiplied``. ``own``: its own points, which
+    have come back: only see that they are points."""
 
     origin: str
     index: int
@@ -76,14 +80,15 @@ class _Set:
 
 
 class Ring:
-    """What one pod does of one count. ``most``: keys that another pod may bring."""
+    """What one party does of one count. ``pods``: all parties in ring order, of which the last one
+    counts. ``most``: keys that another one may bring."""
 
     def __init__(self, *, pod: str, pods: Sequence[str], session: bytes, most: int) -> None:
         if len(set(pods)) != len(pods) or len(pods) < 2 or pod not in pods:
             raise error("BAD_MESSAGE", "a count of shared keys needs two different pods or more")
         self.session = session
         self._pod = pod
-        self._ring = sorted(pods)
+        self._ring = list(pods)
         self._most = most
         self._claim: PsiClaim | None = None
         self._sets: dict[str, _Set] = {}
@@ -136,7 +141,7 @@ class Ring:
         """A part that ``Multiply`` asked for."""
         found = self._sets[origin]
         found.parts[index] = points
-        if len(found.parts) < _part_count(found.claim.size):
+        if len(found.parts) < part_count(found.claim.size):
             return []
         edges = [found.edges[place] for place in sorted(found.edges)]
         if any(one[1] >= two[0] for one, two in pairwise(edges)):
@@ -185,7 +190,7 @@ class Ring:
             raise _wrong("belongs to another statement")
         if claim.pod == self._pod and claim != own:
             raise _wrong("is not the one this pod signed")
-        if claim.size > self._most:
+        if claim.pod != self._pod and claim.size > self._most:
             raise error("RESULT_TOO_BIG", "a pod brings more keys than another one's policy allows")
         if claim.size < own.least and not (claim.size == 0 and own.zero):
             raise withheld()
@@ -228,12 +233,13 @@ def parts_of(points: bytes) -> list[bytes]:
     return [points[at : at + step] for at in range(0, len(points), step)] or [b""]
 
 
-def _part_count(size: int) -> int:
+def part_count(size: int) -> int:
+    """In how many pieces a set of ``size`` points travels."""
     return max(1, -(-size // PART_POINTS))
 
 
 def _part_size(size: int, index: int) -> int:
-    if not 0 <= index < _part_count(size):
+    if not 0 <= index < part_count(size):
         raise _wrong("has a part too many")
     return min(PART_POINTS, size - index * PART_POINTS)
 

@@ -334,7 +334,7 @@ class Statement:
             endpoint=self.federation.endpoint,
             card=card,
             head=head,
-            body=partial(_signed, head, payload, keys.identity),
+            body=partial(signed, head, payload, keys.identity),
             schema=schema,
             max_rows=MAX_GROUPS if aggregate else MAX_ROWS,
             deadline=self.deadline,
@@ -390,7 +390,7 @@ def request_id(statement_id: bytes, stage: str, pod: bytes, attempt: int = 0) ->
     ).digest()
 
 
-def _signed(head: RequestHead, payload: bytes, seed: bytes, handshake: bytes) -> bytes:
+def signed(head: RequestHead, payload: bytes, seed: bytes, handshake: bytes) -> bytes:
     """The request as it travels in the session of ``handshake``."""
     body = encode(structs_replace(head, handshake=handshake))
     return encode(QueryRequest(head=sign("request", body, seed), payload=payload))

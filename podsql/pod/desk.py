@@ -30,6 +30,7 @@ from podsql.messages import (
     OfferReply,
     OfferRequest,
     PolicyAsk,
+    PsiFetch,
     PsiHand,
     QueryPayload,
     QueryRequest,
@@ -122,7 +123,7 @@ class Desk:
         """Take one call or note of a peer."""
         try:
             message = decode(request.body)
-            if request.peer.role == "pod" and isinstance(message, PsiHand):
+            if isinstance(message, PsiHand | PsiFetch):
                 self.counting.serve(request, message)
                 return
             if request.peer.role not in ASKERS:
@@ -293,13 +294,14 @@ class Desk:
         """Pay first, where there is a price: on a gatekeeper's thread, as it waits for the disk."""
         verdict, policy = ticket.verdict, ticket.holding.gate.policy
         assert verdict is not None
-        if verdict.noise is None and policy.limits.queries_per_day is None:
+        candidates = verdict.psi.candidates if verdict.psi is not None else 0
+        if verdict.noise is None and policy.limits.queries_per_day is None and not candidates:
             self._run(ticket, None)
             return
         asker = Asker.of(ticket.person, ticket.head)
 
         def pay() -> Released | None:
-            self._releasing.admit(policy, asker, _now())
+            self._releasing.admit(policy, asker, _now(), candidates)
             if verdict.noise is None:
                 return None
             version, mark = ticket.holding.data_version, ticket.head.request_id

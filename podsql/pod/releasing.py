@@ -87,8 +87,13 @@ class Releasing:
 
     # -- before the statement runs -----------------------------------------------------------------
 
-    def admit(self, policy: Policy, asker: Asker, now: int) -> None:
-        """Count one statement of the day; QUOTA if there were enough."""
+    def admit(self, policy: Policy, asker: Asker, now: int, candidates: int = 0) -> None:
+        """Count one statement of the day, and the keys that an analyst brings; QUOTA if there were
+        enough."""
+        per_day = policy.intersect.candidates_per_day
+        scope = f"candidates/{_project(policy, asker)}"
+        if candidates and not self._ledger.take(scope, candidates, now=now, per_day=per_day):
+            raise error("QUOTA", "the custodian lets this project bring no more keys today")
         most = policy.limits.queries_per_day
         if most is None:
             return

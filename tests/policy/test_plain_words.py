@@ -17,7 +17,8 @@ roles = ["analyst"]
 purposes = ["cancer"]
 projects = ["p1"]
 services = ["ps1aaaaaaaaaaaaaaaaaaaa"]
-allow = ["select"]
+allow = ["select", "intersect"]
+intersect = {answer = "rows", max_candidates = 8, candidates_per_day = 9}
 release = "sdc_local"
 valid = {from = 2026-01-01, until = 2026-12-31}
 joins = {condition = "JOIN_REQUIRED", pairs = [["a.x", "b.y"]], types = ["inner"], kinds = ["psi_count"], psi_keys = 5}
@@ -73,6 +74,7 @@ OTHER = {
     "scalar": "safe-v1",
     "zero_cells": "show",
     "extremes": "allow",
+    "answer": "count",
     "quantile": "exact",
     "period": "month",
     "noise": "python",

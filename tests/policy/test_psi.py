@@ -144,3 +144,74 @@ def test_kinds_of_joins_within_a_pod_are_narrowed_too(
         assert check(gate, fragment, ana).sql
     else:
         assert reason(gate, fragment, ana) == "JOIN_TYPE"
+
+
+MEET = """
+version = 1
+name = "meet"
+people = "*"
+allow = []
+[intersect]
+{rules}
+[tables.person]
+allow = ["intersect"]
+[tables.person.columns]
+id = {{roles = ["entity_key", "join_key"]}}
+age = {{roles = ["filter", "measure"]}}
+"""
+
+
+def meet(candidates=20, counted="met", *, key="p.id", source="FROM person AS p", pods=("north",)):
+    return Psi(
+        counted, (PsiPart(pods, source, Column("key", key, "INTEGER")),), b"e", (), candidates
+    )
+
+
+@pytest.fixture
+def meeting(pod_tables):
+    return Gate(
+        pod="north",
+        tables=pod_tables(),
+        policy=parse_policy(MEET.format(rules="max_candidates = 100").encode()),
+    )
+
+
+def test_keys_meet_a_table_that_allows_nothing_else(meeting, ana, fragment_of):
+    verdict = check(meeting, meet(), ana)
+    assert verdict.guard
+    assert (verdict.psi.candidates, verdict.psi.most, verdict.psi.least) == (20, 20, 10)
+    for sql in (
+        "SELECT count(*) FROM person",
+        "SELECT avg(age) FROM person",
+        "SELECT id FROM person",
+    ):
+        assert reason(meeting, fragment_of(sql), ana) == "DENIED_TABLE"
+    assert reason(meeting, ask(), ana) == "JOIN_TYPE"
+    (offer,) = meeting.offer_tables(ana, "x", "y", NOW)
+    assert offer.uses == ("intersect",)
+
+
+@pytest.mark.parametrize("candidates", [1, 9, 101, 10**9])
+def test_a_list_of_few_or_too_many_keys_is_denied(candidates, meeting, ana):
+    assert reason(meeting, meet(candidates), ana) == "PSI_PROBE"
+
+
+@pytest.mark.parametrize(
+    ("fragment", "why"),
+    [
+        (meet(0), "PSI_PROBE"),
+        (meet(counted="matched"), "ROW_LEVEL"),
+        (meet(counted="union"), "JOIN_TYPE"),
+        (meet(key="p.age"), "JOIN_COLUMN"),
+        (meet(source="FROM person AS p WHERE p.age < 30"), "STATEMENT"),
+        (meet(source="FROM visit AS p"), "DENIED_TABLE"),
+        (meet(pods=("north", "south")), "FRAGMENT_KIND"),
+        (meet(pods=("south",)), "FRAGMENT_KIND"),
+    ],
+)  # fmt: skip
+def test_a_table_is_met_as_a_whole_on_its_key(fragment, why, meeting, ana):
+    assert reason(meeting, fragment, ana) == why
+
+
+def test_a_table_that_allows_statements_only_is_not_met(pod_tables, ana):
+    assert reason(gate_of(pod_tables), meet(), ana) == "DENIED_TABLE"

@@ -13,7 +13,6 @@ from podsql.engine.psi.points import (
     multiply_points,
     new_secret,
     ordered,
-    require_points,
     split,
     to_point,
 )
@@ -39,10 +38,9 @@ BAD = {
 
 @pytest.mark.parametrize("point", BAD.values(), ids=BAD.keys())
 def test_a_bad_point_is_refused_before_it_is_used(point):
-    for take in (lambda p: multiply_points(new_secret(), p), require_points):
-        with pytest.raises(Error) as caught:
-            take(GOOD + point)
-        assert caught.value.code == "BAD_MESSAGE"
+    with pytest.raises(Error) as caught:
+        multiply_points(new_secret(), GOOD + point)
+    assert caught.value.code == "BAD_MESSAGE"
 
 
 def test_points_meet_whoever_multiplied_first():
@@ -50,7 +48,7 @@ def test_points_meet_whoever_multiplied_first():
     keys = [b"ada", b"bob"]
     there = multiply_points(two, hide(one, DOMAIN, keys))
     assert there == multiply_points(one, hide(two, DOMAIN, keys))
-    require_points(there)
+    assert all(map(bindings.crypto_core_ed25519_is_valid_point, split(there)))
 
 
 def test_a_key_is_another_point_in_another_statement():

@@ -230,6 +230,8 @@ ACTIONS = {
     ),
     "X14 probing by private intersection": (
         "tests/psi/test_ring.py::test_a_set_too_small_to_be_about_a_group_is_not_multiplied",
+        "tests/policy/test_psi.py::test_a_list_of_few_or_too_many_keys_is_denied",
+        "tests/system/test_intersect.py::test_keys_of_a_day_are_counted",
     ),
 }
 """Actions of a whole federation, which no single statement is: where each is tested."""

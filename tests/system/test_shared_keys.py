@@ -1,6 +1,7 @@
 """Persons that several pods know are counted once, by pods that show each other no key."""
 
 from contextlib import contextmanager
+from functools import partial
 
 import duckdb
 import pyarrow as pa
@@ -8,10 +9,13 @@ import pytest
 
 import podsql
 from podsql.engine.psi import points, ring
+from podsql.engine.psi.handing import Sender
 from podsql.engine.psi.points import POINT_BYTES
 from podsql.errors import Error
-from podsql.pod import counting
+from podsql.messages import PsiClaim, PsiFetch, decode, encode
+from podsql.pod import one_count
 from podsql.policy.audit import lines as lines_of
+from podsql.relay.signing import sign
 
 POLICY = """
 version = 1
@@ -207,7 +211,7 @@ CHEATS = {
 
 @pytest.mark.parametrize(("name", "honest", "cheat"), CHEATS.values(), ids=CHEATS.keys())
 def test_a_cheating_peer_ends_the_statement(name, honest, cheat, federation, monkeypatch):
-    monkeypatch.setattr(counting, name, lambda *given: cheat(honest(*given)))
+    monkeypatch.setattr(one_count, name, lambda *given: cheat(honest(*given)))
     con = federation.connect()
     fault = refusal(con, "SELECT count(DISTINCT person) FROM visit")
     assert fault.code == "BAD_MESSAGE"
@@ -215,12 +219,16 @@ def test_a_cheating_peer_ends_the_statement(name, honest, cheat, federation, mon
     assert con.execute("SELECT count(DISTINCT person) FROM visit").fetchall() == [(260,)]
 
 
-def test_an_analyst_does_not_speak_to_pods_as_a_pod(federation):
-    from podsql.messages import PsiHand, Signed, decode, encode
-
+def test_an_analyst_cannot_hand_on_keys_in_the_name_of_a_pod(federation):
     session = federation.connect().federation
-    forged = Signed(kind="psi-part", body=b"", signer=bytes(32), signature=bytes(64))
-    reply = session.endpoint.call_wait(
-        session.pods()[0], encode(PsiHand(claim=forged, part=forged, points=b"")), timeout=5
+    keys = session.membership.keys
+    north, south, _ = session.pods()
+    claim = PsiClaim(bytes(32), south.name, 1, 0, True, 1, False)
+    sender = Sender(seed=keys.identity, session=bytes(32), to=north.identity)
+    forged = partial(
+        sender.hand, sign("psi-claim", encode(claim), keys.identity), south.name, 0, bytes(32)
     )
-    assert decode(reply).code == "BAD_MESSAGE"
+    reply = decode(session.endpoint.call_wait(north, forged, timeout=5))
+    assert reply.code == "SIGNATURE"
+    reply = decode(session.endpoint.call_wait(north, encode(PsiFetch(bytes(32), 0)), timeout=5))
+    assert reply.code == "EXPIRED_RESULT"
