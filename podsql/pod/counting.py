@@ -62,8 +62,14 @@ class Counting:
         early = self._early.pop(session, [])
         found = OneCount(self._means, session, ticket, order, finish, fail, waiting=early)
         self._running[session] = found
-        self._means.endpoint.later(max(0.0, ticket.deadline - time.monotonic()), found.late)
+        left = max(0.0, ticket.deadline - time.monotonic())
+        self._means.endpoint.later(left, lambda: self._late(session))
         found.draw()
+
+    def _late(self, session: bytes) -> None:
+        found = self._running.get(session)
+        if found is not None:
+            found.late()
 
     def end(self, ticket: Ticket, fault: Error) -> None:
         """The ticket is over, whatever its end: other pods that still wait for it are told."""

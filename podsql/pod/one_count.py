@@ -329,13 +329,12 @@ class OneCount:
             return
         try:
             _require_done(reply)
+            sending.open -= 1
+            self._send(sending)
+            if not sending.open:
+                self._do(self._ring.handed_on(sending.origin))
         except Error as fault:
             self._give_up(fault)
-            return
-        sending.open -= 1
-        self._send(sending)
-        if not sending.open:
-            self._do(self._ring.handed_on(sending.origin))
 
     def give(self, request: Request, index: int) -> None:
         """A part of this pod's keys, to the analyst who meets them."""

@@ -1,5 +1,6 @@
 """Persons that several pods know are counted once, by pods that show each other no key."""
 
+import threading
 from contextlib import contextmanager
 from functools import partial
 
@@ -217,6 +218,30 @@ def test_a_cheating_peer_ends_the_statement(name, honest, cheat, federation, mon
     assert fault.code == "BAD_MESSAGE"
     monkeypatch.undo()
     assert con.execute("SELECT count(DISTINCT person) FROM visit").fetchall() == [(260,)]
+
+
+def test_a_count_that_takes_too_long_ends_at_its_deadline(federation, monkeypatch):
+    go_on = threading.Event()
+    monkeypatch.setattr(
+        one_count, "in_order", lambda parts: go_on.wait(60) and ring.in_order(parts)
+    )
+    con = federation.connect()
+    with pytest.raises(Error) as caught:
+        con.execute("SELECT count(DISTINCT person) FROM visit", timeout=1.5)
+    assert caught.value.code == "TIMEOUT"
+    go_on.set()
+    monkeypatch.undo()
+    assert con.execute("SELECT count(DISTINCT person) FROM visit").fetchall() == [(260,)]
+
+
+def test_a_pod_that_takes_no_statements_ends_the_count_at_once(federation):
+    con = federation.connect()
+    federation.pods["south"].pause(True)
+    try:
+        fault = refusal(con, "SELECT count(DISTINCT person) FROM visit")
+    finally:
+        federation.pods["south"].pause(False)
+    assert (fault.code, fault.pod) == ("PAUSED", "south")
 
 
 def test_an_analyst_cannot_hand_on_keys_in_the_name_of_a_pod(federation):
