@@ -76,6 +76,7 @@ def test_conditions_hold_for_the_count_and_for_the_keys_alike(pod_tables, ana):
     ("fragment", "why"),
     [
         (ask("p.dob", kind="DATE"), "JOIN_COLUMN"),
+        (ask("p.name", kind="VARCHAR"), "ENTITY_COUNT"),
         (ask("p.name || 'x'", kind="VARCHAR"), "NODE_NOT_ALLOWED"),
         (ask("p.id, p.age"), "PARSER_DISAGREES"),
         (ask("CAST(p.name AS INTEGER)"), "NODE_NOT_ALLOWED"),

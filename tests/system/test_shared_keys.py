@@ -30,24 +30,40 @@ min_units = {least}
 [tables.visit.columns]
 person = {{roles = ["entity_key", "join_key"]}}
 name = {{roles = ["join_key"]}}
-born = {{roles = ["join_key"]}}
 age = {{roles = ["measure", "filter"]}}
+[tables.contact.columns]
+name = {{roles = ["join_key"]}}
+born = {{roles = ["join_key"]}}
+age = {{roles = ["filter"]}}
 """
 
 
-def table(persons, *, kind="BIGINT", twice=True):
+def visits(persons, *, kind="BIGINT", twice=True):
+    """Visits of numbered persons: the person is the privacy unit."""
     rows = f"SELECT unnest({list(persons)})::{kind} AS person"
     with duckdb.connect() as con:
         return con.sql(
-            f"SELECT person, 'Zoë ' || person AS name, DATE '2000-01-01' + person::INTEGER AS born,"
-            f" person % 90 AS age FROM ({rows}), range({1 + twice})"
+            f"SELECT person, 'Zo\u00eb ' || person AS name, person % 90 AS age"
+            f" FROM ({rows}), range({1 + twice})"
         ).to_arrow_table()
 
 
+def contacts(persons):
+    """A list of people, one a row: each row is a unit."""
+    with duckdb.connect() as con:
+        return con.sql(
+            f"SELECT 'Zo\u00eb ' || n AS name, DATE '2000-01-01' + n::INTEGER AS born, n % 90 AS age"
+            f" FROM (SELECT unnest({list(persons)}) AS n)"
+        ).to_arrow_table()
+
+
+PERSONS = {"north": range(0, 100), "south": range(50, 200), "west": range(150, 260)}
 PODS = {
-    "north": {"visit": table(range(0, 100), kind="INTEGER")},
-    "south": {"visit": table(range(50, 200))},
-    "west": {"visit": table(range(150, 260), twice=False)},
+    pod: {
+        "visit": visits(found, kind="INTEGER" if pod == "north" else "BIGINT", twice=pod != "west"),
+        "contact": contacts(found),
+    }
+    for pod, found in PERSONS.items()
 }
 
 
@@ -72,9 +88,11 @@ def federation(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pooled():
     with duckdb.connect() as con:
-        for pod, tables in PODS.items():
-            con.register(pod, tables["visit"])
-        con.execute("CREATE TABLE visit AS FROM north UNION ALL FROM south UNION ALL FROM west")
+        for name in ("visit", "contact"):
+            for pod, tables in PODS.items():
+                con.register(f"{pod}_{name}", tables[name])
+            parts = " UNION ALL ".join(f"FROM {pod}_{name}" for pod in PODS)
+            con.execute(f"CREATE TABLE {name} AS {parts}")
         yield con
 
 
@@ -89,8 +107,8 @@ def refusal(con, sql):
     [
         "SELECT count(DISTINCT person) AS n FROM visit",
         "SELECT count(DISTINCT person) FROM visit WHERE age < 30",
-        "SELECT count(DISTINCT name) AS n, count(DISTINCT name) / 2 AS half FROM visit",
-        "SELECT count(DISTINCT born) FROM visit HAVING count(DISTINCT born) > 1",
+        "SELECT count(DISTINCT name) AS n, count(DISTINCT name) / 2 AS half FROM contact",
+        "SELECT count(DISTINCT born) FROM contact HAVING count(DISTINCT born) > 1",
     ],
 )
 def test_shared_persons_are_counted_once(sql, federation, pooled):
@@ -108,9 +126,9 @@ def test_persons_of_two_named_pods(federation):
     assert con.execute(f"SELECT count(DISTINCT a.person) {join} USING (person)").fetchall() == [
         (50,)
     ]
-    assert con.execute(
-        f"SELECT count(DISTINCT b.name) {join} ON a.name = b.name WHERE a.age < 80"
-    ).fetchall() == [(40,)]
+    names = "FROM north.main.contact a JOIN south.main.contact b ON a.name = b.name"
+    found = con.execute(f"SELECT count(DISTINCT b.name) {names} WHERE a.age < 80").fetchall()
+    assert found == [(40,)]
     assert "north" in con.explain(f"SELECT count(DISTINCT a.person) {join} USING (person)")
     for wanted in ("count(*)", "sum(a.age)", "count(DISTINCT a.person) + count(*)"):
         fault = refusal(con, f"SELECT {wanted} {join} ON a.person = b.person")
@@ -156,7 +174,7 @@ def test_a_small_group_at_any_pod_withholds_the_count(federation):
 
 
 def test_a_small_overlap_is_withheld(tmp_path):
-    pods = {"north": {"visit": table(range(0, 60))}, "south": {"visit": table(range(55, 120))}}
+    pods = {"north": {"visit": visits(range(0, 60))}, "south": {"visit": visits(range(55, 120))}}
     with serving(tmp_path, pods=pods) as federation:
         con = federation.connect()
         join = "FROM north.main.visit a JOIN south.main.visit b ON a.person = b.person"
@@ -190,17 +208,26 @@ def test_two_counts_may_not_differ_by_few_persons_of_a_pod(tmp_path):
         assert fault.code == "WITHHELD"
 
 
+def test_what_is_counted_across_pods_is_the_privacy_unit(federation):
+    # Ten names that meet might be one person's.
+    con = federation.connect()
+    assert refusal(con, "SELECT count(DISTINCT name) FROM visit").code == "DENIED"
+    (north, *_) = con.execute("EXPLAIN POLICY SELECT count(DISTINCT name) FROM visit").fetchall()
+    assert "ENTITY_COUNT" in north
+
+
 def test_text_that_one_database_would_tell_apart_is_not_counted_as_one(tmp_path):
-    names = pa.table(
-        {"person": range(20), "name": [f"Zoe\u0308 {n}" for n in range(20)], "age": range(20)}
-    )
-    other = pa.table(
-        {"person": range(20), "name": [f"Zo\u00eb {n}" for n in range(20)], "age": range(20)}
-    )
-    with serving(tmp_path, pods={"north": {"visit": names}, "south": {"visit": other}}) as found:
+    pods = {
+        pod: {"contact": pa.table({"name": [f"{name} {n}" for n in range(20)], "age": range(20)})}
+        for pod, name in (("north", "Zoe\u0308"), ("south", "Zo\u00eb"))
+    }
+    with serving(tmp_path, pods=pods) as found:
         con = found.connect()
-        assert con.execute("SELECT count(DISTINCT person) FROM visit").fetchall() == [(20,)]
-        assert refusal(con, "SELECT count(DISTINCT name) FROM visit").code == "WITHHELD"
+        assert refusal(con, "SELECT count(DISTINCT name) FROM contact").code == "WITHHELD"
+        reasons = [
+            line.entry.reason for line in lines_of(found.pods["north"].place / "audit.jsonl")
+        ]
+        assert "NOT_EXACT" in reasons
 
 
 CHEATS = {
