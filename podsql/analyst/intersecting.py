@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -110,6 +109,8 @@ class Intersection:
     deadline: float
     _heard: "SimpleQueue[bytes | Error | None]" = field(default_factory=SimpleQueue)
     """Replies to calls; None: the pod has answered the request itself."""
+    _exchange: Exchange = field(init=False)
+    _pool: ThreadPoolExecutor = field(init=False)
 
     def run(self) -> list[int]:
         """The number of keys the pod has, alone; or the places in ``asked.keys`` of those."""
@@ -117,8 +118,7 @@ class Intersection:
         self._exchange = exchange
         exchange.start(partial(self._heard.put, None))
         try:
-            with ExitStack() as stack:
-                self._pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count() or 1))
+            with ThreadPoolExecutor(os.cpu_count() or 1) as self._pool:
                 order = self._meet(session)
             table = exchange.table()
         except BaseException:
