@@ -38,6 +38,7 @@ from podsql.engine.lock import NO_SURPRISES
 from podsql.engine.sandbox import restrict
 from podsql.errors import Error, error
 from podsql.planner.fragment import Field
+from podsql.planner.local_keys import key_column
 from podsql.planner.settings import PINNED_SETTINGS
 
 BUILT_NAME: Final = "built.duckdb"
@@ -148,7 +149,8 @@ class Importer:
         target = relation_name(table.name)
         columns = tuple(Field(name, kind) for name, kind in self._describe(target))
         names = {column.name.lower() for column in columns}
-        for key in (*table.local_keys, *([table.privacy_unit] if table.privacy_unit else [])):
+        keys = [key_column(written) for written in table.local_keys]
+        for key in (*keys, *([table.privacy_unit] if table.privacy_unit else [])):
             if key.lower() not in names:
                 raise error("SOURCE", f"table {table.name!r} has no column {key!r}")
         rows, digest = content_hash(self._con, target, [column.name for column in columns])

@@ -12,10 +12,11 @@ from typing import Final
 
 import duckdb
 import pyarrow as pa
+from msgspec.structs import replace as structs_replace
 
 from podsql.engine.lock import NO_SURPRISES
 from podsql.errors import Error, error
-from podsql.planner.fragment import Field
+from podsql.planner.fragment import Field, Fragment, Literal
 from podsql.planner.plan import Plan, Stage, variance
 from podsql.planner.settings import PINNED_SETTINGS
 from podsql.planner.wire_types import wire_type
@@ -47,7 +48,7 @@ class Lane:
         try:
             return self.connection.sql(self._statement(sql)).to_arrow_table()
         except duckdb.Error as fault:
-            raise _fault(fault) from None
+            raise fault_of(fault) from None
 
     def _statement(self, sql: str) -> duckdb.Statement:
         known = self._parsed.get(sql)
@@ -94,6 +95,29 @@ class Merger:
         finally:
             for name in names:
                 lane.connection.unregister(name)
+
+    def fill(self, stage: Stage, plan: Plan, gathered: Gathered) -> Fragment:
+        """The stage's fragment with the values that earlier stages have released."""
+        literals = list(stage.fragment.literals)
+        for scalar in stage.scalars:
+            text = self._value(scalar.sql, plan, gathered)
+            literals[scalar.place] = (
+                Literal("null", "") if text is None else Literal("string", text)
+            )
+        return structs_replace(stage.fragment, literals=tuple(literals))
+
+    def _value(self, sql: str, plan: Plan, gathered: Gathered) -> str | None:
+        names: list[str] = []
+        try:
+            known = [stage for stage in plan.stages if stage.name in gathered]
+            relations = [self._register(self._narrow, one, gathered, names) for one in known]
+            text = f"WITH {', '.join(relations)} {sql}" if relations else sql
+            answer = self._narrow.fetch(text)
+        finally:
+            for name in names:
+                self._narrow.connection.unregister(name)
+        value = answer[0][0].as_py()
+        return None if value is None else str(value)
 
     def run_with_bars(
         self, plan: Plan, gathered: Gathered, variances: Mapping[str, float]
@@ -195,7 +219,7 @@ def _renamed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 
 
-def _fault(fault: duckdb.Error) -> Error:
+def fault_of(fault: duckdb.Error) -> Error:
     """DuckDB quotes values in its messages, so ours are our own."""
     if isinstance(fault, duckdb.OutOfRangeException) or "out of range" in str(fault).lower():
         return error("OVERFLOW", "a value of the answer is out of its type's range")

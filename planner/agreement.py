@@ -220,8 +220,15 @@ def _interval_count(argument: dict[str, object]) -> str | None:
             node = node["arguments"][0]["expression"]
     literal = node.get("literal") if isinstance(node, dict) else None
     if isinstance(literal, dict) and _INTEGER.fullmatch(str(literal.get("text", ""))):
-        return str(int(str(literal["text"])))
+        return _plain(str(literal["text"]))
     return None
+
+
+def _plain(number: str) -> str:
+    """Without leading zeros; however long it is."""
+    sign = "-" if number.startswith("-") else ""
+    digits = number.lstrip("+-").lstrip("0")
+    return sign + digits if digits else "0"
 
 
 def _interval(node: dict[str, object], count: str, unit: str) -> dict[str, object]:
@@ -235,7 +242,7 @@ def _fold_cast(node: dict[str, object]) -> object:
         if isinstance(literal, dict) and literal.get("kind") == "STRING":
             found = _INTERVAL_TEXT.fullmatch(str(literal["text"]))
             if found and f"to_{found[2].lower()}s" in _UNITS and not node.get("try_cast"):
-                return _interval(node, str(int(found[1])), found[2].lower())
+                return _interval(node, _plain(found[1]), found[2].lower())
     return node
 
 

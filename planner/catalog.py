@@ -5,11 +5,12 @@ a difference that no type can hold without loss is an error that names the pods.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from podsql.errors import error
 from podsql.planner.fragment import Disclosure
+from podsql.planner.local_keys import key_column, key_kind
 from podsql.planner.offer import ColumnOffer, Offer, TableOffer
 from podsql.planner.widening import widen
 from podsql.planner.wire_types import known_type
@@ -25,6 +26,8 @@ class CatalogColumn:
     deviations: tuple[tuple[str, str], ...] = ()
     bins: tuple[float, float, float] | None = None
     """Low, high and width of the bins that every pod offers alike."""
+    groupable: bool = True
+    """Every pod lets values of it stand for groups."""
 
     @property
     def missing(self) -> frozenset[str]:
@@ -45,8 +48,8 @@ class CatalogTable:
     kind: str
     columns: tuple[CatalogColumn, ...]
     pods: tuple[str, ...]
-    local_keys: frozenset[str] = frozenset()
-    """Lower-case names: declared by every pod that offers the table."""
+    local_keys: Mapping[str, str] = field(default_factory=dict)
+    """Lower-case name -> kind: declared by every pod that offers the table."""
     privacy_unit: str | None = None
     releases: tuple[str, ...] = ()
     """The pods' release rules, in the order of ``pods``."""
@@ -54,6 +57,8 @@ class CatalogTable:
     """What every pod lets leave."""
     psi_count: bool = False
     """Every pod lets its keys be counted together with those of other pods."""
+    min_units: int = 0
+    """The largest of the pods' minimum groups."""
 
     def column(self, name: str) -> CatalogColumn | None:
         """The column of that name, whatever its case."""
@@ -105,18 +110,19 @@ def _settle(name: str, offers: Mapping[str, TableOffer]) -> CatalogTable:
     if kinds == ["reference"]:
         _require_same_content(name, offers)
     pods = tuple(sorted(offers))
-    keys = [frozenset(k.lower() for k in offers[pod].local_keys) for pod in pods]
+    keys = [{(key_column(k).lower(), key_kind(k)) for k in offers[pod].local_keys} for pod in pods]
     units = {offers[pod].privacy_unit for pod in pods}
     return CatalogTable(
         name=name,
         kind=kinds[0],
         columns=tuple(_columns(name, offers)),
         pods=pods,
-        local_keys=frozenset.intersection(*keys),
+        local_keys=dict(sorted(set.intersection(*keys))),
         privacy_unit=units.pop() if len(units) == 1 else None,
         releases=tuple(offers[pod].release for pod in pods),
         disclosures=frozenset.intersection(*(frozenset(offers[p].disclosures) for p in pods)),
         psi_count=all(offers[pod].psi_count for pod in pods),
+        min_units=max(offers[pod].min_units for pod in pods),
     )
 
 
@@ -176,5 +182,6 @@ def _columns(name: str, offers: Mapping[str, TableOffer]) -> Iterator[CatalogCol
             type="INTEGER" if settled == "NULL" else settled,
             nullable=bool(missing) or any(c.nullable for c in by_pod.values()),
             deviations=tuple(sorted(deviations.items())),
+            groupable=all(not c.roles or "dimension" in c.roles for c in by_pod.values()),
             bins=first.bins if {c.bins for c in by_pod.values()} == {first.bins} else None,
         )

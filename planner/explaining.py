@@ -2,17 +2,26 @@
 
 from podsql.planner.catalog import Catalog
 from podsql.planner.fragment import Aggregate, Binned, Column, Noised, Psi, Rows
+from podsql.planner.measured import Run, end_text, rows_text, size_text, time_text
 from podsql.planner.plan import Plan, Stage
 
 
-def explain_text(plan: Plan, catalog: Catalog) -> str:
-    """Stages with their pods, what leaves each pod and as what, the merge and the final step."""
+def explain_text(plan: Plan, catalog: Catalog, run: Run | None = None) -> str:
+    """Stages with their pods, what leaves each pod and as what, the merge and the final step.
+
+    With ``run``, what each of them took.
+    """
     lines: list[str] = []
     if not plan.stages:
-        lines.append("no pod is asked: the statement reads no table")
+        lines.append("no pod is asked: the statement reads no table of theirs")
     for stage in plan.stages:
         lines += _stage(stage, plan, catalog)
-    lines += ["final, at the analyst", f"  {plan.final}", "answer"]
+        if run is not None:
+            lines += _took(stage, run)
+    lines += ["final, at the analyst", f"  {plan.final}"]
+    if run is not None:
+        lines.append(f"  took {time_text(run.merge_micros)}: {end_text(run)}")
+    lines.append("answer")
     lines += [f"  {field.name} {field.type}" for field in plan.columns]
     return "\n".join(lines)
 
@@ -20,7 +29,7 @@ def explain_text(plan: Plan, catalog: Catalog) -> str:
 def _stage(stage: Stage, plan: Plan, catalog: Catalog) -> list[str]:
     fragment = stage.fragment
     pods = ", ".join(stage.pods) if stage.pods else "none: no pod can hold such rows"
-    lines = [f"{stage.name} at {pods}", f"  why: {_why(stage, plan, catalog)}"]
+    lines = [f"{stage.name} at {pods}", f"  why: {why(stage, plan, catalog)}"]
     if isinstance(fragment, Binned):
         noise = " with noise" if fragment.noisy else ""
         lines.append(f"  reads {fragment.source}")
@@ -57,14 +66,24 @@ def _stage(stage: Stage, plan: Plan, catalog: Catalog) -> list[str]:
         lines.append("  leaves the pod, row by row")
         lines += [_column(c) for c in fragment.columns]
         if fragment.limit is not None:
-            terms = ", ".join(
-                f"{fragment.columns[t.column].name} {'desc' if t.descending else 'asc'}"
-                f" nulls {'first' if t.nulls_first else 'last'}"
-                for t in fragment.order
-            )
+            terms = ", ".join(order_texts(fragment))
             lines.append(f"    only the first {fragment.limit}" + (f" by {terms}" if terms else ""))
     if stage.merge:
         lines.append(f"  merge {stage.merge}")
+    return lines
+
+
+def _took(stage: Stage, run: Run) -> list[str]:
+    took = run.stage(stage.name)
+    if took is None:
+        return ["  ran at no pod"]
+    lines = [f"  took {time_text(took.micros)} until the last pod had answered"]
+    width = max(len(part.pod) for part in took.pods)
+    for part in took.pods:
+        lines.append(
+            f"    {part.pod:<{width}}  {rows_text(part.rows)}, {size_text(part.bytes)},"
+            f" {time_text(part.micros)} at the pod, {part.release}"
+        )
     return lines
 
 
@@ -72,7 +91,17 @@ def _column(column: Column) -> str:
     return f"    {column.name} {column.type} [{column.disclosure}] = {column.sql}"
 
 
-def _why(stage: Stage, plan: Plan, catalog: Catalog) -> str:
+def order_texts(fragment: Rows) -> list[str]:
+    """The terms of its ORDER BY, by output name."""
+    return [
+        f"{fragment.columns[term.column].name} {'desc' if term.descending else 'asc'}"
+        f" nulls {'first' if term.nulls_first else 'last'}"
+        for term in fragment.order
+    ]
+
+
+def why(stage: Stage, plan: Plan, catalog: Catalog) -> str:
+    """Why the stage may be run pod by pod."""
     tables = [catalog.tables[name] for name in plan.tables if name in catalog.tables]
     federated = [t.name for t in tables if t.partitioned]
     if not federated:

@@ -19,10 +19,10 @@ class Literal(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     """One analyst-chosen literal.
 
     ``kind`` is ``number`` (text is a DuckDB numeric literal, unsigned), ``string`` (text is the
-    value itself, unquoted).
+    value itself, unquoted) or ``null`` (text is empty).
     """
 
-    kind: OneOf["number", "string"]
+    kind: OneOf["number", "string", "null"]
     text: str
 
 

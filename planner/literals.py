@@ -17,6 +17,15 @@ _NUMBER: Final = re.compile(r"(\d{1,60}(\.\d{0,60})?|\.\d{1,60})([eE][+-]?\d{1,4
 _TOKEN: Final = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\d+)""", re.DOTALL)
 
 
+SCALAR: Final = "scalar"
+"""Meta of a NULL that stands for a value which an earlier stage releases: its number."""
+
+
+def scalar_literal(number: int) -> Literal:
+    """What stands in a fragment until the value is known (no value holds a NUL)."""
+    return Literal("string", f"\x00{number}")
+
+
 class Lifter:
     """Collects the literals of one fragment; equal ones share a number."""
 
@@ -37,6 +46,8 @@ class Lifter:
         return self.lift(tree).sql(dialect="duckdb", comments=False)
 
     def _put(self, node: exp.Expression) -> exp.Expression:
+        if SCALAR in node.meta:
+            return self._numbered(scalar_literal(node.meta[SCALAR]))
         if isinstance(node, exp.Interval) and isinstance(node.this, exp.Literal):
             node.set("this", exp.Paren(this=self._placeholder(node.this)))
             return node
@@ -45,7 +56,9 @@ class Lifter:
         return self._placeholder(node)
 
     def _placeholder(self, node: exp.Literal) -> exp.Expression:
-        literal = Literal("string" if node.is_string else "number", node.this)
+        return self._numbered(Literal("string" if node.is_string else "number", node.this))
+
+    def _numbered(self, literal: Literal) -> exp.Expression:
         position = self._numbers.setdefault(literal, len(self._numbers) + 1)
         return exp.Placeholder(this=str(position))
 
@@ -74,6 +87,8 @@ def _restorer(literals: Sequence[Literal]) -> Callable[[re.Match[str]], str]:
 
 def literal_sql(literal: Literal) -> str:
     """One literal as a DuckDB token."""
+    if literal.kind == "null":
+        return "NULL"
     if literal.kind == "string":
         if "\x00" in literal.text:
             raise error("BAD_MESSAGE", "a string literal holds a null byte")

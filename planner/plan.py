@@ -1,12 +1,31 @@
 """A plan: frozen data from statement to rows. No I/O, no clock, no ids: ``explain`` is stable text."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, get_args
 
-from podsql.planner.fragment import Field, Fragment
+from podsql.planner.fragment import (
+    Aggregate,
+    Binned,
+    Disclosure,
+    Field,
+    Fragment,
+    Noised,
+    Rows,
+)
 
+CLASSES: Final[tuple[Disclosure, ...]] = get_args(Disclosure)
+"""Lowest first."""
 NORMAL_95: Final = 1.959963984540054
 """Half the width of the 95 % interval of a standard normal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scalar:
+    """A literal of a fragment that earlier stages release: a query of one value, as text."""
+
+    place: int
+    """Index in the fragment's literals."""
+    sql: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +42,28 @@ class Stage:
     fields: tuple[Field, ...]
     merge: str = ""
     """SELECT over the gathered relation that yields the stage's result, for ``explain``."""
+    scalars: tuple[Scalar, ...] = ()
+    public: bool = False
+    """It reads reference tables only."""
+    refined: bool = False
+    """Its groups are finer than those of the answer: their keys are values that leave beside it."""
+
+    @property
+    def disclosure(self) -> Disclosure | None:
+        """The most that its partials give away; None if all of it is public."""
+        if self.public:
+            return None
+        fragment = self.fragment
+        if isinstance(fragment, Rows):
+            return "rows"
+        if isinstance(fragment, Noised) or (isinstance(fragment, Binned) and fragment.noisy):
+            return "noised"
+        found: list[Disclosure] = ["additive"]
+        if isinstance(fragment, Aggregate):
+            found += [column.disclosure for column in fragment.aggregates]
+            if self.refined and fragment.keys:
+                found.append("distinct")
+        return max(found, key=CLASSES.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,3 +124,9 @@ class Plan:
     for the variance of the noise in partial p."""
     blocks: tuple[Block, ...] = ()
     """Grouped SELECTs; stages of none of them release rows."""
+
+    @property
+    def disclosure(self) -> Disclosure | None:
+        """The most that leaves any pod; None if nothing but public tables does."""
+        found = [stage.disclosure for stage in self.stages]
+        return max((one for one in found if one is not None), key=CLASSES.index, default=None)

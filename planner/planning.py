@@ -14,28 +14,36 @@ from sqlglot import exp
 
 from podsql.errors import Error, error
 from podsql.planner.catalog import Catalog
+from podsql.planner.closing import split_options
 from podsql.planner.explaining import explain_text
 from podsql.planner.fragment import Field
 from podsql.planner.parameters import bind_parameters
 from podsql.planner.plan import Options, Plan
-from podsql.planner.rules.bind_derived import bind_derived, is_local, schemas, table_schema
+from podsql.planner.rules.bind_derived import bind_derived, schemas, table_schema
 from podsql.planner.rules.bind_tables import bind_tables, qualify_table
 from podsql.planner.rules.choose_pods import choose_pods
+from podsql.planner.rules.find_aggregates import aggregates_in
 from podsql.planner.rules.inline_ctes import inline_ctes
 from podsql.planner.rules.plan_aggregate import plan_aggregate
+from podsql.planner.rules.plan_at_analyst import UNBOUND, plan_at_analyst
+from podsql.planner.rules.plan_joined_groups import plan_joined_groups
 from podsql.planner.rules.plan_noised import plan_noised
 from podsql.planner.rules.plan_psi import plan_psi
-from podsql.planner.rules.plan_released import plan_over_parts, plan_set_operation, sources_of
 from podsql.planner.rules.plan_rows import plan_rows
+from podsql.planner.rules.plan_set_operation import plan_set_operation
 from podsql.planner.rules.prove_pod_local import prove_pod_local
 from podsql.planner.rules.refuse_unlisted import refuse_unlisted
+from podsql.planner.rules.release_scalars import Scalars
 from podsql.planner.rules.resolve_columns import expand_stars
 from podsql.planner.rules.resolve_query import resolve_query
+from podsql.planner.rules.write_as_joins import write_as_joins
 from podsql.planner.scope import Scope
-from podsql.planner.statements import Summarize, classify, split_options
+from podsql.planner.statements import Explain, ExplainPolicy, Query, classify
 from podsql.planner.syntax import describe, parse, serialised
 
 _CACHED: Final = 256
+_TRY_ANOTHER: Final = frozenset({"NOT_SUPPORTED", "NOT_EXACT", "NOT_LOCAL", "DENIED", "BINDING"})
+"""Refusals of one way to plan a SELECT after which another is tried."""
 _cache: "OrderedDict[tuple[object, ...], Plan]" = OrderedDict()
 _cache_lock = threading.Lock()
 
@@ -63,13 +71,14 @@ def explain(plan: Plan, catalog: Catalog) -> str:
 
 def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
     command = classify(sql)
-    if isinstance(command, Summarize):
-        raise error("STATEMENT", "SUMMARIZE is no SELECT", hint="it stands alone: SUMMARIZE visits")
+    if not isinstance(command, Query | Explain | ExplainPolicy):
+        raise error("STATEMENT", "only a SELECT has a plan", hint="send this statement by itself")
     text, options = split_options(command.sql)
     tree = parse(text)
     refuse_unlisted(serialised(text))
     tree = bind_parameters(tree, parameters)
     inline_ctes(tree)
+    write_as_joins(tree, catalog)
     part = _Part(catalog=catalog, options=options, statement=sql).plan(tree)
     schemas = {
         name: table_schema(catalog.tables[name]) for name in part.tables if name in catalog.tables
@@ -85,6 +94,7 @@ class _Part:
     options: Options
     statement: str
     stages: int = 0
+    depth: int = 0
 
     def plan(self, tree: exp.Expression) -> Plan:
         """The plan of a SELECT or a set operation; its columns as DuckDB names and types them."""
@@ -98,11 +108,48 @@ class _Part:
             return self._whole(tree, plan_set_operation(tree.copy(), self.plan))
         if not isinstance(tree, exp.Select):
             raise error("NOT_SUPPORTED", "a statement must be one plain SELECT")
-        derived = [isinstance(holder.this, exp.Subquery) for holder in sources_of(tree)]
-        local = [is_local(holder.this, self.catalog) for holder in sources_of(tree)]
-        if any(derived) and all(derived) and not any(local):
-            return self._whole(tree, plan_over_parts(tree.copy(), self.plan))
-        return self._base(tree)
+        ways = (self._by_pods, self._joined_groups, self._at_analyst)
+        kept, refusals = self.stages, []
+        for way in ways:
+            try:
+                return way(tree.copy())
+            except Error as refusal:
+                if refusal.code not in _TRY_ANOTHER:
+                    raise
+                refusals.append(refusal)
+                self.stages = kept
+        first, last = refusals[0], refusals[-1]
+        raise last if last.code in UNBOUND and first.code not in UNBOUND else first
+
+    def _by_pods(self, tree: exp.Select) -> Plan:
+        """Every pod runs the SELECT over its own rows, with values that are released before."""
+        scalars = Scalars(catalog=self.catalog, plan_part=self.plan)
+        scalars.release(tree)
+        return scalars.attach(self._base(tree))
+
+    def _joined_groups(self, tree: exp.Select) -> Plan:
+        made = plan_joined_groups(tree, self.catalog, plan_part=self.plan, fits=self._fits)
+        return self._whole(tree, made)
+
+    def _fits(self, tree: exp.Select) -> bool:
+        """Whether every pod can run ``tree`` over its own rows."""
+        copy = tree.copy()
+        try:
+            scope = bind_tables(copy, self.catalog, lambda node: bind_derived(node, self.catalog))
+            query = resolve_query(copy, scope)
+            if any(source.table.partitioned for source in scope.sources):
+                prove_pod_local(query.source, scope)
+                choose_pods(query.source, scope, self.catalog, self.options.pods)
+        except Error:
+            return False
+        return True
+
+    def _at_analyst(self, tree: exp.Select) -> Plan:
+        self.depth += 1
+        counted = self.depth > 1 or _is_aggregated(tree)
+        made = plan_at_analyst(tree, self.catalog, self.plan, counted=counted)
+        self.depth -= 1
+        return self._whole(tree, made)
 
     def _base(self, tree: exp.Select) -> Plan:
         """A SELECT over tables, and derived ones that each pod makes of its own rows."""
@@ -138,7 +185,9 @@ class _Part:
         else:
             made = plan_rows(query, pods, self.statement, self.options, found, first)
         self.stages += len(made.stages)
-        return made
+        if any(table.partitioned for table in scope.tables()):
+            return made
+        return replace(made, stages=tuple(replace(one, public=True) for one in made.stages))
 
     def _noised(self, scope: Scope) -> bool:
         """Whether the statement asks for noise, or a pod gives nothing else."""
@@ -156,6 +205,15 @@ class _Part:
                 qualify_table(node, self.catalog)
         columns = describe(bound.sql(dialect="duckdb", comments=False), tables)
         return replace(part, columns=columns, statement=self.statement, options=self.options)
+
+
+def _is_aggregated(select: exp.Select) -> bool:
+    """Whether the answer is of groups, not of single rows."""
+    return (
+        select.args.get("group") is not None
+        or select.args.get("distinct") is not None
+        or any(any(aggregates_in(item)) for item in select.expressions)
+    )
 
 
 def _named_as_written(

@@ -18,6 +18,8 @@ class Source:
     pod: str | None = None
     nullable: bool = False
     """True on the side of an outer join that may be filled with NULLs."""
+    hidden: bool = False
+    """The right side of a semi or anti join: only its own ON sees it."""
     inner: "Scope | None" = None
     """Of a derived table: the scope of its own SELECT."""
 

@@ -1,15 +1,23 @@
-"""What stands around a SELECT: ``EXPLAIN`` before it, ``WITH (name = value, …)`` after it.
+"""What a statement is: a SELECT, or one of the forms around it that neither parser knows.
 
-A small scanner of our own, because neither parser knows these forms. Rule to keep: it finds
-tokens (strings, quoted names, comments, brackets) and never interprets SQL between them.
+``EXPLAIN``, ``SUMMARIZE``, ``SHOW``, ``DESCRIBE``, temporary tables and ``COPY``. Rule to keep:
+the SELECT inside a form is cut out of the text, never read or changed here.
 """
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, get_args
 
-from podsql.errors import error
+from podsql.errors import Error, error
+from podsql.planner.closing import split_options
 from podsql.planner.plan import Options
+from podsql.planner.syntax import nearest
+from podsql.planner.tokens import Token, scalar_text, scan, split_statements
+
+Shown = Literal["pods", "tables", "grants"]
+FileFormat = Literal["parquet", "csv", "json", "arrow"]
+_SHOWN: Final[tuple[Shown, ...]] = get_args(Shown)
+_FILE_FORMATS: Final[tuple[FileFormat, ...]] = get_args(FileFormat)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +29,11 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explain:
-    """``EXPLAIN <select>``: ``sql`` is the select, with its closing options."""
+    """``EXPLAIN [ANALYZE] <select>``: ``sql`` is the select, with its closing options."""
 
     sql: str
+    analyze: bool = False
+    """Run it, and say what each step took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,227 +52,289 @@ class Summarize:
     options: Options
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """``kind``: word, string, name (quoted), number, mark. ``depth`` counts open brackets."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Show:
+    """``SHOW PODS``, ``SHOW TABLES``, ``SHOW GRANTS``: what the pods offer."""
 
-    kind: str
-    text: str
-    start: int
-    depth: int
+    what: Shown
+    options: Options
 
 
-_TOKEN: Final = re.compile(
-    r"""(?P<skip>\s+|--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/)
-      |(?P<dollar>\$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$)
-      |(?P<string>[eE]?'(?:[^']|'')*')
-      |(?P<name>"(?:[^"]|"")*")
-      |(?P<word>[^\W\d]\w*)
-      |(?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)
-      |(?P<mark>.)""",
-    re.VERBOSE | re.DOTALL,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Describe:
+    """``DESCRIBE [TABLE] name``: the columns of one table."""
+
+    table: str
+    options: Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateTemporary:
+    """``CREATE [OR REPLACE] TEMP TABLE name AS <select>``."""
+
+    name: str
+    sql: str
+    replace: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """``DROP TABLE [IF EXISTS] name`` of a temporary table."""
+
+    name: str
+    if_exists: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """``COPY (<select>) | name TO 'file' (FORMAT …, OVERWRITE)``: a result in a file."""
+
+    sql: str
+    path: str
+    form: FileFormat
+    overwrite: bool
+
+
+Command = (
+    Query | Explain | ExplainPolicy | Summarize | Show | Describe | CreateTemporary | Drop | Copy
 )
-
-
-def scan(sql: str) -> list[Token]:
-    """The tokens of ``sql``."""
-    found = []
-    depth = 0
-    for match in _TOKEN.finditer(sql):
-        kind = match.lastgroup or "mark"
-        if kind == "skip":
-            continue
-        kind = "string" if kind in ("dollar", "tag") else kind
-        text = match.group()
-        if text in ("(", "[", "{"):
-            depth += 1
-        found.append(Token(kind, text, match.start(), depth))
-        if text in (")", "]", "}"):
-            depth -= 1
-    return found
-
-
-Command = Query | Explain | ExplainPolicy | Summarize
 
 
 def classify(sql: str) -> Command:
-    """Tell EXPLAIN, EXPLAIN POLICY and SUMMARIZE from the rest."""
-    tokens = scan(sql)
-    if tokens and tokens[0].text.lower() == "summarize":
-        return _summarize(sql[tokens[0].start + len("summarize") :])
-    if tokens and tokens[0].text.lower() == "explain":
-        second = tokens[1].text.lower() if len(tokens) > 1 else ""
-        if second in ("analyze", "("):
-            raise error(
-                "STATEMENT",
-                "only EXPLAIN and EXPLAIN POLICY are supported",
-                hint="write EXPLAIN SELECT … or EXPLAIN POLICY SELECT …",
-            )
-        if second == "policy":
-            return ExplainPolicy(sql=sql[tokens[1].start + len("policy") :].lstrip())
-        return Explain(sql=sql[tokens[0].start + len("explain") :].lstrip())
-    return Query(sql=sql)
-
-
-def _summarize(rest: str) -> Summarize:
-    text, options = split_options(rest)
-    tokens = scan(text)
-    if tokens and tokens[0].kind == "word" and tokens[0].text.lower() == "table":
-        tokens = tokens[1:]
-    names = tokens[::2]
-    if (
-        len(tokens) not in (1, 3)
-        or any(token.kind not in ("word", "name") for token in names)
-        or any(token.text != "." for token in tokens[1::2])
-        or names[0].text.lower() in ("select", "from", "with")
-    ):
-        raise error("STATEMENT", "SUMMARIZE takes the name of one table", hint="SUMMARIZE visits")
-    return Summarize(table=".".join(_scalar_text(token) for token in names), options=options)
-
-
-def split_options(sql: str) -> tuple[str, Options]:
-    """The SELECT without its closing ``WITH (…)``, and what that says."""
+    """What ``sql`` is. MULTI_STATEMENT if it is several, STATEMENT if a form is malformed."""
     tokens = scan(sql)
     while tokens and tokens[-1].text == ";":
         tokens.pop()
-        sql = sql[: tokens[-1].start + len(tokens[-1].text)] if tokens else ""
-    if not tokens or tokens[-1].text != ")" or tokens[-1].depth != 1:
-        return sql, Options()
-    opening = max(i for i, t in enumerate(tokens) if t.text == "(" and t.depth == 1)
-    if opening == 0 or tokens[opening - 1].text.lower() != "with":
-        return sql, Options()
-    before = tokens[opening - 2].text.lower() if opening > 1 else ""
-    if before in ("", "as"):
-        return sql, Options()
-    values = _pairs(tokens[opening + 1 : -1])
-    return sql[: tokens[opening - 1].start].rstrip(), _options(values)
+    if any(token.text == ";" for token in tokens) and (parts := len(split_statements(sql))) > 1:
+        raise error(
+            "MULTI_STATEMENT", f"{parts} statements in one text", hint="send them one by one"
+        )
+    for verb, form in _FORMS.items():
+        if tokens and tokens[0].says(verb):
+            rest = _Rest(sql=sql[: tokens[-1].end], tokens=tokens[1:], form=form)
+            return form.read(rest)
+    return Query(sql=sql)
 
 
-Value = int | float | str | bool | tuple[str, ...]
+def has_result(sql: str) -> bool:
+    """Whether one statement has rows to show, as far as its first word says."""
+    tokens = scan(sql)
+    return not (tokens and tokens[0].says("create", "drop", "copy"))
 
 
-def _pairs(tokens: list[Token]) -> dict[str, Value]:
-    values: dict[str, Value] = {}
-    position = 0
-    while position < len(tokens):
-        if len(tokens) < position + 3 or tokens[position].kind != "word":
-            raise _malformed()
-        name = tokens[position].text.lower()
-        if tokens[position + 1].text != "=" or name in values:
-            raise _malformed()
-        value, position = _value(tokens, position + 2)
-        values[name] = value
-        if position < len(tokens):
-            if tokens[position].text != "," or position + 1 == len(tokens):
-                raise _malformed()
-            position += 1
-    return values
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a form is read, and what is said of one that is malformed."""
+
+    read: "Callable[[_Rest], Command]"
+    usage: str
+    example: str
 
 
-def _value(tokens: list[Token], position: int) -> tuple[Value, int]:
-    token = tokens[position]
-    if token.text in ("(", "["):
-        names: list[str] = []
-        position += 1
-        while position < len(tokens) and tokens[position].text not in (")", "]"):
-            if tokens[position].text != ",":
-                names.append(_scalar_text(tokens[position]))
-            position += 1
-        if position == len(tokens):
-            raise _malformed()
-        return tuple(names), position + 1
-    if token.kind == "number":
-        text = token.text
-        return (int(text) if text.isdigit() else float(text)), position + 1
-    text = _scalar_text(token)
-    if token.kind == "word" and text.lower() in ("true", "false"):
-        return text.lower() == "true", position + 1
-    return text, position + 1
+@dataclass(slots=True, kw_only=True)
+class _Rest:
+    """What is still to be read of a form."""
+
+    sql: str
+    tokens: list[Token]
+    form: _Form
+
+    def malformed(self) -> Error:
+        """The form's own usage, as an error."""
+        return error("STATEMENT", self.form.usage, hint=self.form.example)
+
+    def takes(self, *words: str) -> bool:
+        """Whether the next words are these; then they are read."""
+        ahead = self.tokens[: len(words)]
+        if [token.text.lower() for token in ahead if token.kind == "word"] != list(words):
+            return False
+        del self.tokens[: len(words)]
+        return True
+
+    def require(self, *words: str) -> None:
+        """Read these words, or the form is malformed."""
+        if not self.takes(*words):
+            raise self.malformed()
+
+    def text(self) -> str:
+        """All of it, as written; malformed if there is nothing."""
+        if not self.tokens:
+            raise self.malformed()
+        return self.sql[self.tokens[0].start :]
+
+    def name(self) -> tuple[tuple[str, ...], str]:
+        """A name of one part or, with dots, of several; and how it is written."""
+        parts: list[str] = []
+        start = self.tokens[0].start if self.tokens else 0
+        while self.tokens and self.tokens[0].kind in ("word", "name"):
+            token = self.tokens.pop(0)
+            parts.append(scalar_text(token) or "")
+            if not self.tokens or self.tokens[0].text != ".":
+                return tuple(parts), self.sql[start : token.end]
+            self.tokens.pop(0)
+        raise self.malformed()
+
+    def own_name(self) -> str:
+        """The name of a temporary table: one part."""
+        parts, _ = self.name()
+        if len(parts) > 1:
+            raise self.malformed()
+        return parts[0]
+
+    def end(self) -> None:
+        """Malformed if anything is left."""
+        if self.tokens:
+            raise self.malformed()
 
 
-def _scalar_text(token: Token) -> str:
-    if token.kind == "string" and token.text.startswith("'"):
-        return token.text[1:-1].replace("''", "'")
-    if token.kind == "name":
-        return token.text[1:-1].replace('""', '"')
-    if token.kind == "word":
-        return token.text
-    raise _malformed()
+def _explain(rest: _Rest) -> Command:
+    if rest.takes("policy"):
+        return ExplainPolicy(sql=rest.text())
+    analyze = rest.takes("analyze")
+    if rest.text().startswith("(") and rest.tokens[1:2] and rest.tokens[1].says("format"):
+        raise rest.malformed()
+    return Explain(sql=rest.text(), analyze=analyze)
 
 
-_KNOWN: Final = (
-    "allow_partial",
-    "withheld",
-    "pods",
-    "timeout",
-    "purpose",
-    "deterministic",
-    "privacy",
-    "epsilon",
-    "delta",
-    "fresh",
-)
+def _summarize(rest: _Rest) -> Command:
+    table, options = _one_table(rest)
+    return Summarize(table=table, options=options)
 
 
-def _options(values: dict[str, Value]) -> Options:
-    for name in values:
-        if name not in _KNOWN:
-            raise error("OPTION", f"unknown option {name!r}", hint=f"known: {', '.join(_KNOWN)}")
-    pods = values.get("pods")
-    if isinstance(pods, str):
-        pods = (pods,)
-    partial, timeout = values.get("allow_partial"), values.get("timeout")
-    withheld, purpose = values.get("withheld"), values.get("purpose")
-    deterministic = values.get("deterministic", False)
-    if partial is not None and (type(partial) is not int or partial < 1):
-        raise _wrong("allow_partial", "a number of pods, at least 1")
-    if timeout is not None and (type(timeout) not in (int, float) or float(timeout) <= 0):  # type: ignore[arg-type]
-        raise _wrong("timeout", "seconds, more than 0")
-    if withheld is not None and withheld != "omit":
-        raise _wrong("withheld", "'omit'")
-    if purpose is not None and not isinstance(purpose, str):
-        raise _wrong("purpose", "a string")
-    if pods is not None and not (isinstance(pods, tuple) and pods):
-        raise _wrong("pods", "a list of pod names")
-    if not isinstance(deterministic, bool):
-        raise _wrong("deterministic", "true or false")
-    privacy, fresh = values.get("privacy"), values.get("fresh", False)
-    if privacy is not None and privacy != "dp":
-        raise _wrong("privacy", "'dp'")
-    if not isinstance(fresh, bool):
-        raise _wrong("fresh", "true or false")
-    if privacy is None and {"epsilon", "delta", "fresh"} & values.keys():
-        raise error("OPTION", "epsilon, delta and fresh need privacy = 'dp'")
-    return Options(
-        allow_partial=partial,
-        withheld=withheld,
-        pods=pods,
-        timeout=None if timeout is None else float(timeout),  # type: ignore[arg-type]
-        purpose=purpose,
-        deterministic=deterministic,
-        privacy="dp" if privacy is not None else None,
-        epsilon=_share(values, "epsilon", most=1000.0),
-        delta=_share(values, "delta", most=0.5),
-        fresh=fresh,
-    )
+def _describe(rest: _Rest) -> Command:
+    table, options = _one_table(rest)
+    return Describe(table=table, options=options)
 
 
-def _share(values: dict[str, Value], name: str, *, most: float) -> str:
-    value = values.get(name)
-    if value is None:
-        return ""
-    if type(value) not in (int, float) or not 0 < float(value) <= most:  # type: ignore[arg-type]
-        raise _wrong(name, f"a number between 0 and {most:g}")
-    return repr(float(value))  # type: ignore[arg-type]
+def _one_table(rest: _Rest) -> tuple[str, Options]:
+    """``[TABLE] name`` and closing options, to the end."""
+    rest.takes("table")
+    if rest.tokens and rest.tokens[0].says("select", "from", "with"):
+        raise rest.malformed()
+    parts, _ = rest.name()
+    if len(parts) > 2:
+        raise rest.malformed()
+    return ".".join(parts), _only_options(rest)
 
 
-def _wrong(name: str, wanted: str) -> Exception:
-    return error("OPTION", f"option {name!r} takes {wanted}")
+def _show(rest: _Rest) -> Command:
+    for what in _SHOWN:
+        if rest.takes(what):
+            return Show(what=what, options=_only_options(rest))
+    near = nearest(rest.tokens[0].text, _SHOWN) if rest.tokens else ""
+    raise error("STATEMENT", rest.form.usage, hint=near or rest.form.example)
 
 
-def _malformed() -> Exception:
-    return error(
-        "OPTION",
-        "the closing WITH clause is malformed",
-        hint="write WITH (name = value, …), e.g. WITH (timeout = 10)",
-    )
+def _only_options(rest: _Rest) -> Options:
+    """Closing options, and nothing before them."""
+    if not rest.tokens:
+        return Options()
+    # Only after something is WITH (…) a closing clause.
+    text, options = split_options(f"SHOW {rest.text()}")
+    if text != "SHOW":
+        raise rest.malformed()
+    return options
+
+
+def _create(rest: _Rest) -> Command:
+    replace = rest.takes("or", "replace")
+    if not rest.takes("temp"):
+        rest.require("temporary")
+    rest.require("table")
+    name = rest.own_name()
+    rest.require("as")
+    return CreateTemporary(name=name, sql=rest.text(), replace=replace)
+
+
+def _drop(rest: _Rest) -> Command:
+    rest.require("table")
+    if_exists = rest.takes("if", "exists")
+    name = rest.own_name()
+    rest.end()
+    return Drop(name=name, if_exists=if_exists)
+
+
+def _copy(rest: _Rest) -> Command:
+    sql = _copied(rest)
+    rest.require("to")
+    file = rest.tokens.pop(0) if rest.tokens else None
+    path = scalar_text(file) if file is not None and file.kind == "string" else None
+    if not path:
+        raise rest.malformed()
+    form, overwrite = _copy_options(rest)
+    if form is None:
+        ending = path.rpartition(".")[2].lower()
+        form = next((known for known in _FILE_FORMATS if known == ending), None)
+    if form is None:
+        raise error(
+            "OPTION", "the format of the file is not said", hint="COPY … TO '…' (FORMAT parquet)"
+        )
+    return Copy(sql=sql, path=path, form=form, overwrite=overwrite)
+
+
+def _copied(rest: _Rest) -> str:
+    """``(<select>)`` or a table's name, as a SELECT."""
+    if not rest.tokens or rest.tokens[0].text != "(":
+        _, written = rest.name()
+        return f"SELECT * FROM {written}"
+    opening = rest.tokens[0]
+    for place, token in enumerate(rest.tokens):
+        if token.text == ")" and token.depth == opening.depth:
+            del rest.tokens[: place + 1]
+            return rest.sql[opening.end : token.start].strip()
+    raise rest.malformed()
+
+
+def _copy_options(rest: _Rest) -> tuple[FileFormat | None, bool]:
+    """``(FORMAT name, OVERWRITE [true | false])``, each at most once."""
+    if not rest.tokens:
+        return None, False
+    rest.takes("with")
+    form: FileFormat | None = None
+    overwrite: bool | None = None
+    before = "("
+    while rest.tokens and rest.tokens[0].text == before:
+        rest.tokens.pop(0)
+        if form is None and rest.takes("format") and rest.tokens:
+            form = _file_format(rest.tokens.pop(0))
+        elif overwrite is None and rest.takes("overwrite"):
+            overwrite = not rest.takes("false")
+            rest.takes("true")
+        else:
+            raise rest.malformed()
+        before = ","
+    if before == "(" or [token.text for token in rest.tokens] != [")"]:
+        raise rest.malformed()
+    return form, bool(overwrite)
+
+
+def _file_format(token: Token) -> FileFormat:
+    named = (scalar_text(token) or "").lower()
+    for known in _FILE_FORMATS:
+        if known == named:
+            return known
+    raise error("OPTION", "the format of the file is not known", hint=nearest(named, _FILE_FORMATS))
+
+
+_FORMS: Final = {
+    "explain": _Form(
+        _explain,
+        "only EXPLAIN, EXPLAIN ANALYZE and EXPLAIN POLICY are supported",
+        "EXPLAIN SELECT …",
+    ),
+    "summarize": _Form(_summarize, "SUMMARIZE takes the name of one table", "SUMMARIZE visits"),
+    "describe": _Form(_describe, "DESCRIBE takes the name of one table", "DESCRIBE visits"),
+    "desc": _Form(_describe, "DESC takes the name of one table", "DESC visits"),
+    "show": _Form(_show, "SHOW takes PODS, TABLES or GRANTS", "SHOW TABLES"),
+    "create": _Form(
+        _create,
+        "only temporary tables can be created, each from a SELECT",
+        "CREATE TEMP TABLE name AS SELECT …",
+    ),
+    "drop": _Form(_drop, "only temporary tables can be dropped", "DROP TABLE [IF EXISTS] name"),
+    "copy": _Form(
+        _copy,
+        "COPY writes a SELECT, or a table, to a file",
+        "COPY (SELECT …) TO 'file' (FORMAT parquet)",
+    ),
+}

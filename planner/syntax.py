@@ -127,7 +127,7 @@ def describe(sql: str, schemas: Mapping[str, Sequence[Field]]) -> tuple[Field, .
         try:
             rows = _BINDER.run(f"DESCRIBE {sql}")
         except duckdb.Error as fault:
-            raise _binding_error(fault, schemas) from None
+            raise binding_error(fault, schemas) from None
     return tuple(Field(str(row[0]), str(row[1])) for row in rows)
 
 
@@ -187,7 +187,11 @@ def _disagreement(where: str) -> Error:
     )
 
 
+_MISFIT: Final = ("PARAMETERS", "the parameters do not fit the question marks of the statement")
 _BINDER_CODES: Final = (
+    ("count mismatch", *_MISFIT),
+    ("Values were not provided", *_MISFIT),
+    ("Unable to transform python value", *_MISFIT),
     ("Referenced column", "UNKNOWN_COLUMN", "a column is not found in the tables of FROM"),
     ("Referenced table", "UNKNOWN_TABLE", "a column names a table that is not in FROM"),
     ("Table with name", "UNKNOWN_TABLE", "a table is not found"),
@@ -206,8 +210,11 @@ _BINDER_CODES: Final = (
 )
 
 
-def _binding_error(fault: duckdb.Error, schemas: Mapping[str, Sequence[Field]]) -> Error:
-    """DuckDB quotes literals and values in its messages, so ours are our own."""
+def binding_error(fault: duckdb.Error, schemas: Mapping[str, Sequence[Field]]) -> Error:
+    """What DuckDB's binder found wrong with a statement over tables of ``schemas``.
+
+    DuckDB quotes literals and values in its messages, so ours are our own.
+    """
     text = str(fault)
     for mark, code, message in _BINDER_CODES:
         if mark.lower() in text.lower():

@@ -7,24 +7,23 @@ may be shared by threads, a cursor may not; ``cancel`` may be called from any th
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
 from uuid import UUID
 
 from podsql import errors
-from podsql.analyst.dry_run import ask_policies
+from podsql.analyst.answering import Answer
+from podsql.analyst.bench import Bench
+from podsql.analyst.commands import run
+from podsql.analyst.explaining import ExplainForm, explain
 from podsql.analyst.federation import Federation
 from podsql.analyst.meeting import Meeting
-from podsql.analyst.profiling import summarize
 from podsql.analyst.statement import Outcome, Statement
-from podsql.engine.merge import Merger
 from podsql.errors import error
 from podsql.membership import Membership, load_membership
 from podsql.planner.fragment import Field
 from podsql.planner.plan import Plan
-from podsql.planner.planning import explain
-from podsql.planner.statements import Explain, ExplainPolicy, Summarize, classify
+from podsql.planner.statements import Explain, classify
 
 if TYPE_CHECKING:
     import pandas
@@ -57,7 +56,7 @@ def connect(
 
 
 class Connection:
-    """One analyst's connection; ``threadsafety`` 2."""
+    """One analyst's connection and its temporary tables; ``threadsafety`` 2."""
 
     Warning = errors.Warning
     Error = errors.Error
@@ -82,7 +81,7 @@ class Connection:
         self.purpose = purpose
         self.timeout = timeout
         self._federation: Federation | None = federation
-        self._mergers: SimpleQueue[Merger] = SimpleQueue()
+        self.bench = Bench()
         self._lock = threading.Lock()
 
     @property
@@ -178,9 +177,16 @@ class Connection:
             timeout=self.timeout if timeout is None else timeout,
         ).run()
 
-    def explain(self, sql: str, parameters: Sequence[object] = ()) -> str:
-        """The plan of ``sql`` as stable text; nothing runs."""
-        return self.cursor().explain(sql, parameters)
+    def explain(
+        self,
+        sql: str,
+        parameters: Sequence[object] = (),
+        *,
+        format: ExplainForm = "text",
+        analyze: bool = False,
+    ) -> str:
+        """``cursor().explain(...)`` in one call."""
+        return self.cursor().explain(sql, parameters, format=format, analyze=analyze)
 
     def pods(self) -> tuple[str, ...]:
         """Names of the federation's pods."""
@@ -200,17 +206,7 @@ class Connection:
             federation, self._federation = self._federation, None
         if federation is not None:
             federation.close()
-
-    def borrow_merger(self) -> Merger:
-        """A kept merge connection; give it back with ``return_merger``."""
-        try:
-            return self._mergers.get_nowait()
-        except Empty:
-            return Merger()
-
-    def return_merger(self, merger: Merger) -> None:
-        """Keep ``merger`` for the next statement."""
-        self._mergers.put(merger)
+            self.bench.close()
 
     def __enter__(self) -> Self:
         return self
@@ -260,47 +256,23 @@ class Cursor:
         self._reset()
         statement = self._new_statement(sql, parameters, timeout, statement_id)
         self._statement = statement
-        command = classify(sql)
-        if isinstance(command, Explain):
-            statement.sql = command.sql
-            text = self._explained(statement)
-            self._deliver(_text_table("explain", text))
-            return self
-        if isinstance(command, ExplainPolicy):
-            statement.sql = command.sql
-            self._deliver(ask_policies(statement))
-            return self
-        merger = self.connection.borrow_merger()
-        if isinstance(command, Summarize):
-            self._deliver(self._summarized(command, merger))
-            self.connection.return_merger(merger)
-            return self
+        if self._early_cancel.is_set():
+            self._early_cancel.clear()
+            statement.cancel()
         try:
-            self._run(statement, merger)
+            self._deliver(run(classify(sql), statement, self.connection.bench))
         except KeyboardInterrupt:
             statement.cancel()
             raise
         return self
 
-    def _run(self, statement: Statement, merger: Merger) -> None:
-        plan = statement.prepare()
-        if self._early_cancel.is_set():
-            self._early_cancel.clear()
-            raise error("CANCELLED", "the statement was cancelled")
-        if plan.streams:
-            schema, batches = statement.batches(merger)
-            self._schema, self._batches = schema, self._give_back(batches, merger)
-        else:
-            self._deliver(statement.rows(merger))
-            self.connection.return_merger(merger)
-        self.description = [_describe(field) for field in plan.columns]
-        self._types = [field.type for field in plan.columns]
-
-    def _give_back(
-        self, batches: "Iterator[pa.RecordBatch]", merger: Merger
-    ) -> "Iterator[pa.RecordBatch]":
-        yield from batches
-        self.connection.return_merger(merger)
+    def _deliver(self, answer: Answer) -> None:
+        self.rowcount = answer.rows
+        if answer.schema is None:
+            return
+        self._schema, self._batches = answer.schema, answer.batches
+        self.description = [_describe(field) for field in answer.fields]
+        self._types = [field.type for field in answer.fields]
 
     def _new_statement(
         self,
@@ -323,14 +295,6 @@ class Cursor:
             statement.statement_id = statement_id
         return statement
 
-    def _deliver(self, table: "pa.Table") -> None:
-        self._schema = table.schema
-        self._batches = iter(table.to_batches())
-        self.rowcount = table.num_rows
-        self.description = [
-            (f.name, str(f.type), None, None, None, None, None) for f in table.schema
-        ]
-
     def executemany(self, sql: str, parameters: Sequence[Sequence[object]]) -> Self:
         """Run ``sql`` once per row of ``parameters``; the last answer stays."""
         for row in parameters:
@@ -340,30 +304,30 @@ class Cursor:
     def cancel(self) -> None:
         """Stop the statement at the pods; from any thread. Its thread gets CANCELLED."""
         statement = self._statement
-        if statement is None or statement.plan is None:
+        if statement is None:
             self._early_cancel.set()
-        if statement is not None:
+        else:
             statement.cancel()
 
-    def explain(self, sql: str, parameters: Sequence[object] = ()) -> str:
-        """What the statement would do and what would leave each pod; nothing runs."""
+    def explain(
+        self,
+        sql: str,
+        parameters: Sequence[object] = (),
+        *,
+        format: ExplainForm = "text",
+        analyze: bool = False,
+    ) -> str:
+        """What the statement would do and what would leave each pod; nothing runs.
+
+        ``format``: ``text``, ``json`` (``podsql/explain/1``) or ``svg``. With ``analyze`` it is run,
+        at its price, and what each step took is added.
+        """
         self._open()
-        return self._explained(self._new_statement(sql, parameters, None, None))
-
-    def _summarized(self, command: Summarize, merger: Merger) -> "pa.Table":
-        connection = self.connection
-        return summarize(
-            command,
-            connection.federation,
-            merger,
-            purpose=command.options.purpose or connection.purpose,
-            project=connection.project,
-            timeout=command.options.timeout or connection.timeout,
-        )
-
-    def _explained(self, statement: Statement) -> str:
-        plan, bound = statement.bound()
-        return explain(plan, bound.catalog)
+        command = classify(sql)
+        statement = self._new_statement(sql, parameters, None, None)
+        if isinstance(command, Explain):
+            statement.sql = command.sql
+        return explain(statement, self.connection.bench, form=format, analyze=analyze)
 
     # -- what the statement says of itself -------------------------------------------------------
 
@@ -412,7 +376,7 @@ class Cursor:
 
     @property
     def receipt(self) -> tuple[Any, ...]:
-        """Per pod: request id, data version, policy hash, rows, bytes."""
+        """Per pod and stage: request id, data version, policy hash, rows, bytes."""
         return self.outcome.receipts
 
     # -- fetching ------------------------------------------------------------------------------
@@ -544,9 +508,3 @@ def _python_rows(batch: "pa.RecordBatch", types: Sequence[str]) -> list[tuple[An
 
 def _describe(column: Field) -> tuple[Any, ...]:
     return (column.name, column.type, None, None, None, None, None)
-
-
-def _text_table(name: str, text: str) -> "pa.Table":
-    import pyarrow as pa
-
-    return pa.table({name: text.splitlines()})

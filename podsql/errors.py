@@ -129,6 +129,9 @@ CODES: Final[dict[str, type[Error]]] = {
     "RELAY_UNREACHABLE": OperationalError,
     "PROXY": OperationalError,
     "EXPIRED_RESULT": OperationalError,
+    # files that the analyst names
+    "FILE": OperationalError,
+    "FILE_EXISTS": OperationalError,
     # identity
     "RELAY_KEY": IntegrityError,
     "REVOKED": IntegrityError,

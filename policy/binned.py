@@ -16,7 +16,14 @@ from podsql.policy.denial import Denial
 from podsql.policy.document import Policy
 from podsql.policy.joins import Pair
 from podsql.policy.measures import plain_column
-from podsql.policy.populations import member_list, row_mark, row_of, units
+from podsql.policy.populations import (
+    member_list,
+    protected_row,
+    row_mark,
+    row_of,
+    units,
+    with_public,
+)
 from podsql.policy.regenerate import Output, select_of
 from podsql.policy.rights import ColumnRights, bins_of
 from podsql.policy.roles import protected
@@ -92,6 +99,11 @@ def judge_binned(
     projections += [exp.alias_(unit.copy(), f"e{place}") for place, unit in enumerate(people)]
     if guarded and rules.overlap_guard:
         projections.append(exp.alias_(row_mark(scope), "r"))
+    once = guarded and with_public(scope)
+    if once:
+        if not all(one.rights.table.numbered or one.inner for one in protected(scope)):
+            raise Denial("ENTITY_COUNT")
+        projections.append(exp.alias_(protected_row(scope), "c"))
     rows = select_of(scope, projections).sql(dialect="duckdb", comments=False)
     order = BinOrder(
         keys=count,
@@ -103,17 +115,20 @@ def judge_binned(
         named=guarded and rules.overlap_guard > 0,
         levels=rules.group_levels if guarded else 0,
     )
-    return _counts(rows, names, order, salt), order
+    return _counts(rows, names, order, salt, "DISTINCT c" if once else "*"), order
 
 
-def _counts(rows: str, names: Sequence[str], order: BinOrder, salt: str) -> str:
-    """Rows and units of each bin. A unit counts in its lowest bin alone, so that units add up."""
-    lowest, sums = [], ["CAST(count(*) AS BIGINT) AS n"]
+def _counts(rows: str, names: Sequence[str], order: BinOrder, salt: str, counted: str) -> str:
+    """Rows and units of each bin. A unit counts in its lowest bin alone, so that units add up.
+
+    What a public table copies counts once (``counted``).
+    """
+    lowest, sums = [], [f"CAST(count({counted}) AS BIGINT) AS n"]
     for place in range(order.units):
         same = ", ".join([*names, f"e{place}"])
         lowest.append(f"min(bin) OVER (PARTITION BY {same}) AS f{place}")
-        counted = f"count(DISTINCT e{place}) FILTER (WHERE bin IS NULL OR bin = f{place})"
-        sums.append(f"CAST({counted} AS BIGINT) AS u{place}")
+        people = f"count(DISTINCT e{place}) FILTER (WHERE bin IS NULL OR bin = f{place})"
+        sums.append(f"CAST({people} AS BIGINT) AS u{place}")
         if order.named:
             listed = member_list(f"e{place}", "r", salt)
             sums.append(f"{listed} FILTER (WHERE NOT (e{place}) IS NULL) AS _u{place}")

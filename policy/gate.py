@@ -24,16 +24,18 @@ from podsql.planner.fragment import (
     Rows,
     encode_fragment,
 )
+from podsql.planner.local_keys import key_column
 from podsql.planner.offer import ColumnOffer, TableOffer
 from podsql.policy.binned import BinOrder, judge_binned
 from podsql.policy.denial import Denial
 from podsql.policy.document import Policy, PolicyLimits, Release, Use, policy_hash
-from podsql.policy.dominance import magnitudes, with_dominance
+from podsql.policy.dominance import dominance_rules
 from podsql.policy.entity import entity_rights
 from podsql.policy.grants import granted_release
 from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair, require_joins
 from podsql.policy.noised import NoiseOrder, judge_noised, judge_noisy_bins
+from podsql.policy.per_unit import with_unit_rules
 from podsql.policy.person import Person, require_person
 from podsql.policy.populations import populations
 from podsql.policy.psi import PsiAsk, PsiOrder
@@ -66,6 +68,7 @@ from podsql.policy.roles import (
     require_predicates,
 )
 from podsql.policy.scope import Scope, Source, bind
+from podsql.policy.spread import spread_rules
 from podsql.policy.total import without_errors
 
 VERDICTS: Final = 4096
@@ -348,10 +351,15 @@ class Gate:
             named = [one.members(self._salt, scope, protected(scope)) for one in found]
             hidden += [(f"_u{place}", one) for place, one in enumerate(named)]
         select = aggregate_select(fragment, scope, outputs, hidden, round_base=rules.round_base)
-        sums = magnitudes(values, scope) if rules.p_percent or rules.nk is not None else ()
-        if sums:
-            whole = [one for one in found if one.condition is None]
-            select = with_dominance(select, keys, sums, whole, protected(scope), rules)
+        listed = []
+        for one in found:
+            if one.condition is None:
+                checked = dominance_rules(values, scope, rules)
+                if one.unit is not None:
+                    checked += spread_rules(values, scope, protected(scope), rules.min_units)
+                listed += [(one, checked)] if checked else []
+        if listed:
+            select = with_unit_rules(select, keys, listed, protected(scope), GUARD)
         if fragment.grouping_sets is not None and len(fragment.grouping_sets) > 1:
             select = all_or_none(select, count)
         return select, len(hidden) - 1
@@ -386,7 +394,7 @@ class Gate:
                 for column in rights.columns.values()
             ),
             local_keys=tuple(
-                key for key in rights.table.local_keys if key.lower() in rights.columns
+                key for key in rights.table.local_keys if key_column(key).lower() in rights.columns
             ),
             privacy_unit=unit,
             release="rows" if by_row else release,

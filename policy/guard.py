@@ -12,8 +12,8 @@ from sqlglot import exp
 from podsql.policy.document import Output
 from podsql.policy.functions import Family, aggregate
 from podsql.policy.populations import Population, calls_in, contributes
-from podsql.policy.roles import arguments
 from podsql.policy.scope import Scope
+from podsql.policy.spread import no_copies_within, rare_values, spread_of_rows
 
 GUARD: Final = "_ok"
 """Name of the guard column: BOOLEAN, removed by the engine."""
@@ -32,7 +32,10 @@ def guard_column(
 ) -> exp.Expr:
     """A boolean expression over the group."""
     checks = [check for population in populations for check in _checks(population, output)]
-    checks += _spread(populations, aggregates, output)
+    if any(population.unit is None for population in populations):
+        checks += spread_of_rows(aggregates, output.min_units)
+    checks += no_copies_within(scope)
+    checks += rare_values(populations, aggregates, scope, output.min_units)
     if output.min_dof:
         checks += _freedom(populations, aggregates, output)
     checks += _levels(populations, keys, scope, output)
@@ -55,60 +58,6 @@ def _enough(count: exp.Expr, output: Output, *, zero: bool) -> exp.Expr:
         return least
     none = exp.EQ(this=count.copy(), expression=exp.Literal.number(0))
     return exp.paren(exp.or_(least, none, copy=False))
-
-
-def _spread(
-    populations: Sequence[Population], aggregates: Sequence[exp.Expr], output: Output
-) -> list[exp.Expr]:
-    """What weighs another value must not single few rows out: a column that is 1 for one person
-    and 0 for the rest, multiplied or correlated, gives his value (DataSHIELD's binary rule)."""
-    found: dict[str, exp.Expr] = {}
-    for call in calls_in(aggregates):
-        named = aggregate(call)
-        if named is None or named[1] == "count":
-            continue
-        given = arguments(call)
-        columns = {c.sql("duckdb"): c for one in given for c in one.find_all(exp.Column)}
-        additive = named[1] in ("sum", "avg") and not any(one.find(exp.Mul) for one in given)
-        if len(columns) < 2 or additive:
-            continue
-        units = {repr(one.unit): one.unit for one in populations}.values()
-        for weight in {one.sql("duckdb"): one for one in (*given, *columns.values())}.values():
-            for unit in units:
-                check = _not_at_one_value(weight, contributes(call), output.min_units, unit)
-                found[check.sql()] = check
-    return list(found.values())
-
-
-def _not_at_one_value(
-    weight: exp.Expr, condition: exp.Expr | None, least: int, unit: exp.Expr | None
-) -> exp.Expr:
-    """Whether none, or at least ``least``, of the units differ from the most frequent value.
-
-    Of many units: if the ``least``-th smallest value is below the ``least``-th largest, that many
-    lie on either side of any value; else it is the most frequent one, and fewer lie before it in
-    either list. Few are counted value by value. A unit counts once a value, copies of a row not
-    at all, and a group keeps few values.
-    """
-    text = weight.sql("duckdb")
-    kept = "" if condition is None else f" FILTER (WHERE {condition.sql('duckdb')})"
-    counted = text if unit is None else f"DISTINCT {{'w': {text}, 'u': {unit.sql('duckdb')}}}"
-
-    def most(name: str, many: int) -> str:
-        listed = f"({name}({counted}, {many}){kept})"
-        return listed if unit is None else f"[e['w'] FOR e IN {listed}]"
-
-    low, high = most("min", least), most("max", least)
-    value = f"({low})[{least}]"
-    apart = f"list_position({low}, {value}) + list_position({high}, {value}) - 2"
-    count = f"(count({counted}){kept})"
-    few = f"list_aggregate({most('min', 2 * least)}, 'histogram')"
-    rest = (
-        f"coalesce(CASE WHEN {count} < {2 * least} THEN {count} - list_max(map_values({few}))::BIGINT"
-        f" WHEN {value} < ({high})[{least}] THEN {least} ELSE {apart} END, 0)"
-    )
-    found: exp.Expr = exp.maybe_parse(f"({rest} = 0 OR {rest} >= {least})", dialect="duckdb")
-    return found
 
 
 def _freedom(

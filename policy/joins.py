@@ -5,6 +5,7 @@ The unit each row belongs to must stay countable: it survives a join because bot
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from sqlglot import exp
 
@@ -13,6 +14,8 @@ from podsql.policy.document import Policy
 from podsql.policy.measures import plain_column
 from podsql.policy.roles import require_condition
 from podsql.policy.scope import Scope, Source
+
+COMPARISONS: Final = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ def _split(terms: tuple[exp.Expr, ...], scope: Scope, policy: Policy, on: str) -
         columns = _joined(term, scope)
         if columns is None:
             _require_no_key_comparison(term, scope)
+            _require_plain_lookup(term, scope)
             require_condition(term, scope, policy)
             continue
         for column in columns:
@@ -104,6 +108,33 @@ def _require_no_key_comparison(term: exp.Expr, scope: Scope) -> None:
         scope.column(column).is_key for column in columns
     ):
         raise Denial("JOIN_COLUMN")
+
+
+def _require_plain_lookup(term: exp.Expr, scope: Scope) -> None:
+    """Which public row belongs to a protected one, a comparison of one column of each decides.
+
+    Anything else would compute a value per row, which a sum of public values then gives away.
+    """
+    if not _meets_public(term, scope):
+        return
+    if not isinstance(term, COMPARISONS):
+        raise Denial("JOIN_COLUMN")
+    for side in term.iter_expressions():
+        columns = {(column.table, column.name): column for column in side.find_all(exp.Column)}
+        if _meets_public(side, scope) or (
+            len(columns) > 1 and any(_has_role(one, scope) for one in columns.values())
+        ):
+            raise Denial("JOIN_COLUMN")
+
+
+def _meets_public(tree: exp.Expr, scope: Scope) -> bool:
+    columns = list(tree.find_all(exp.Column))
+    public = any(scope.source(column).rights.public for column in columns)
+    return public and any(_has_role(column, scope) for column in columns)
+
+
+def _has_role(column: exp.Column, scope: Scope) -> bool:
+    return scope.column(column).roles is not None
 
 
 def _require_allowed_pair(

@@ -19,6 +19,9 @@ from podsql.policy.scope import Scope, Source
 ROWS: Final = "_rows"
 """A derived table's hidden column: the mark of the rows behind each of its own."""
 
+ONCE: Final = "_once"
+"""Another: whether no public table copied one of those rows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Population:
@@ -85,6 +88,32 @@ def row_of(protected: tuple[Source, ...]) -> exp.Expr:
     if not source.rights.table.numbered:
         raise Denial("ENTITY_COUNT")
     return exp.column("rowid", table=source.use.alias)
+
+
+def with_public(scope: Scope) -> bool:
+    """Whether protected rows are joined to public ones."""
+    public = {source.rights.public for source in scope.sources if not source.hidden}
+    return len(public) > 1
+
+
+def rows_once(scope: Scope) -> exp.Expr:
+    """Of a group: whether each protected row is in it once."""
+    different = exp.Count(this=exp.Distinct(expressions=[protected_row(scope)]), big_int=True)
+    return exp.EQ(this=exp.Count(this=exp.Star(), big_int=True), expression=different)
+
+
+def protected_row(scope: Scope) -> exp.Expr:
+    """What tells the rows of protected tables, joined, from others: public columns do not."""
+    marks: list[exp.Expr] = []
+    for source in scope.sources:
+        if source.hidden or source.rights.public:
+            continue
+        table, alias = source.rights.table, source.use.alias
+        if table.numbered and "rowid" not in {column.name.lower() for column in table.columns}:
+            marks.append(exp.column("rowid", table=alias))
+        else:
+            marks += [exp.column(one.name, table=alias, quoted=True) for one in table.columns]
+    return exp.Anonymous(this="hash", expressions=marks)
 
 
 def populations(

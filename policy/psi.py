@@ -92,8 +92,9 @@ class PsiAsk:
                 raise Denial("PSI_PROBE")
         else:
             _require_pair(scope.column(key), policy)
-        if guarded:
-            _require_unit(scope, key)
+        if guarded and not scope.column(key).is_key:
+            # Of other values ten might be one person's.
+            raise Denial("ENTITY_COUNT")
         kind = key_kind(self.part.key.type)
         if kind is None or key_kind(scope.column(key).type) != kind:
             raise Denial("BAD_TYPE")
@@ -141,13 +142,6 @@ def _key(scope: Scope) -> exp.Column:
     if source.rights.public or source.hidden or not rights.may("join_key"):
         raise Denial("JOIN_COLUMN")
     return key
-
-
-def _require_unit(scope: Scope, key: exp.Column) -> None:
-    """What is counted across pods is units, or ten keys that all meet might be one person's."""
-    unit = scope.source(key).rights.unit
-    if unit is not None and unit.lower() != key.name.lower():
-        raise Denial("ENTITY_COUNT")
 
 
 def _require_pair(rights: ColumnRights, policy: Policy) -> None:

@@ -335,6 +335,8 @@ def _lower(literals: tuple[Literal, ...]) -> list[exp.Expr]:
             if NUMBER.fullmatch(literal.text) is None:
                 raise Denial("BAD_LITERAL")
             lowered.append(exp.Literal.number(literal.text))
+        elif literal.kind == "null":
+            lowered.append(exp.Null())
         else:
             if "\x00" in literal.text:
                 raise Denial("BAD_LITERAL")

@@ -17,13 +17,13 @@ from podsql.policy.denial import Denial
 from podsql.policy.functions import aggregate
 from podsql.policy.guard import GUARD
 from podsql.policy.nodes import TYPES
-from podsql.policy.populations import ROWS, rows_mark
+from podsql.policy.populations import ONCE, ROWS, rows_mark, rows_once, with_public
 from podsql.policy.reading import Derived
 from podsql.policy.scope import Scope, Source
 
 GROUPING_ID = "grouping_id"
 NAME_CHARACTERS = 255
-OWN_NAMES = re.compile(rf"{GUARD}|{ROWS}|_u\d+")
+OWN_NAMES = re.compile(rf"{GUARD}|{ROWS}|{ONCE}|_u\d+")
 """Names of the columns that the gate adds."""
 TYPE_CHARACTERS = 4096
 
@@ -279,11 +279,13 @@ def _table(source: Source) -> exp.Table | exp.Subquery:
 
 
 def _derived(inner: Scope, derived: Derived) -> exp.Select:
-    if ROWS in (name.lower() for name in derived.names):
+    if {ROWS, ONCE} & {name.lower() for name in derived.names}:
         raise Denial("BAD_NAME")
     values = zip(inner.outputs, derived.names, strict=True)
     outputs: list[exp.Expr] = [_alias(value.copy(), name) for value, name in values]
     outputs.append(_alias(rows_mark(inner), ROWS))
+    if with_public(inner):
+        outputs.append(_alias(rows_once(inner), ONCE))
     select = select_of(inner, outputs)
     keys = [inner.outputs[place].copy() for place in sorted(derived.keys)]
     select.set("group", exp.Group(expressions=keys))

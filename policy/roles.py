@@ -135,6 +135,8 @@ def _require_arguments(
         tested = isinstance(call, exp.CountIf) or family == "predicate"
         if guarded and not columns and family != "count":
             raise Denial("ENCODE_IN_AGG")  # a sum of ones is a count that no rule knows as one
+        if guarded and family != "count" and call.find(exp.Distinct) is not None:
+            raise Denial("AGG_NOT_ALLOWED")  # a value that one row alone has would show
         if all(scope.column(column).roles is None for column in columns):
             # Public values beside protected rows may not pick one of them out either.
             if guarded and columns and not tested and plain_column(argument, scope) is None:

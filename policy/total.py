@@ -102,7 +102,8 @@ def _is_date(node: exp.Expr, scope: Scope) -> bool:
 
 
 def _is_positive(width: exp.Expr | None) -> bool:
-    return isinstance(width, exp.Literal) and width.name.isdecimal() and int(width.name) > 0
+    named = width.name if isinstance(width, exp.Literal) else ""
+    return named.isdecimal() and named.strip("0") != ""
 
 
 def _condition(term: exp.Expr, scope: Scope) -> exp.Expr:
@@ -154,7 +155,9 @@ def _wrap_arguments(call: exp.Expr, scope: Scope) -> None:
     compares = isinstance(call, exp.CountIf) or (named is not None and named[1] == "predicate")
     for argument in list(call.iter_expressions()):
         if isinstance(argument, exp.Distinct):
-            argument.set("expressions", [attempt(one) for one in argument.expressions])
+            argument.set(
+                "expressions", [attempt(widened(one, scope)) for one in argument.expressions]
+            )
         elif not isinstance(argument, exp.Star):
             argument.replace(attempt(argument if compares else widened(argument, scope)))
 
@@ -171,6 +174,8 @@ def widened(argument: exp.Expr, scope: Scope) -> exp.Expr:
     floats = bool(kinds & set(FLOATS))
     decimals = {kind for kind in kinds if kind.startswith("DECIMAL(")}
     if not floats and not kinds <= {*INTEGERS, *decimals}:
+        if argument.find(exp.Literal) is not None:
+            raise Denial("ENCODE_IN_AGG")  # a date so far away that it overflows for some
         return argument  # no arithmetic of numbers
     if not floats and _digits(argument, scope) > MOST_DIGITS - bool(decimals):
         raise Denial("ENCODE_IN_AGG")

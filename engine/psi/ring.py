@@ -4,7 +4,7 @@ Every pod's points pass through all other pods, in the ring of their names, and 
 pod by name, which counts points that everybody has multiplied (an analyst with keys of his own
 takes the place of a pod before it). Each pod hands a set on as a whole
 and in a new order, so no point can be followed through it. What a pod sees: how many keys each pod
-brings; the counting pod also how many keys which pods share (docs/decisions/0009).
+brings; the counting pod also how many keys which pods share (docs/decisions/0010).
 
 Rule to keep: what arrives out of place ends the count with an error; nothing is guessed.
 """

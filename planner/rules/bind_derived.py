@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlglot import exp
 
-from podsql.errors import error
+from podsql.errors import Error, error
 from podsql.planner.catalog import Catalog, CatalogColumn, CatalogTable
 from podsql.planner.fragment import Field
 from podsql.planner.rules.bind_tables import bind_tables
@@ -41,16 +41,14 @@ def is_local(node: exp.Expression, catalog: Catalog) -> bool:
 
 def bind_derived(node: exp.Subquery, catalog: Catalog) -> Source:
     """Resolve the local derived table ``node`` in place."""
+    if not isinstance(node.this, exp.Select):
+        raise _not_local(node.alias_or_name)
     query = _resolved(node.this, catalog)
     alias = node.args.get("alias") or exp.TableAlias()
     name = alias.name or "unnamed_subquery"
     keys = _key_names(query)
     if keys is None:
-        raise error(
-            "NOT_LOCAL",
-            f"the subquery {name!r} cannot be made pod by pod",
-            hint="group it by a local key of its table, and select that key",
-        )
+        raise _not_local(name)
     _refuse_drift(query)
     prove_pod_local(query.source, query.scope)
     text = query.source.copy()
@@ -72,11 +70,11 @@ def bind_derived(node: exp.Subquery, catalog: Catalog) -> Source:
     base = next(
         (s.table for s in query.scope.sources if s.table.partitioned), query.scope.sources[0].table
     )
-    unit, local = None, set()
+    unit, local = None, {}
     for item, field in zip(query.items, fields, strict=True):
         key = item.tree.name.lower() if isinstance(item.tree, exp.Column) else ""
         if key in keys:
-            local.add(field.name.lower())
+            local[field.name.lower()] = base.local_keys[key]
             unit = field.name if key == (base.privacy_unit or "").lower() else unit
     table = CatalogTable(
         name=base.name,
@@ -86,12 +84,20 @@ def bind_derived(node: exp.Subquery, catalog: Catalog) -> Source:
             for field in fields
         ),
         pods=pods,
-        local_keys=frozenset(local),
+        local_keys=local,
         privacy_unit=unit,
         releases=base.releases,
         disclosures=base.disclosures,
     )
     return Source(alias=name, table=table, inner=query.scope)
+
+
+def _not_local(name: str) -> Error:
+    return error(
+        "NOT_LOCAL",
+        f"the subquery {name!r} cannot be made pod by pod" if name else "a subquery is not local",
+        hint="group it by a local key of its table, and select that key",
+    )
 
 
 def schemas(scope: Scope) -> dict[str, tuple[Field, ...]]:
@@ -131,7 +137,7 @@ def _key_names(query: Query) -> frozenset[str] | None:
     if any(has_window(tree) for tree in items):
         return None
     names = {key.name.lower() for key in keys if key.table == owner.alias}
-    local = names & owner.table.local_keys
+    local = names & owner.table.local_keys.keys()
     by_row = all(release == "rows" for release in owner.table.releases)
     by_unit = (owner.table.privacy_unit or "").lower() in local
     return frozenset(local) if local and (by_unit or by_row) else None

@@ -142,7 +142,8 @@ def _with_nulls(sources: tuple[Source, ...], join: exp.Join) -> tuple[Source, ..
 
 
 def _nullable(source: Source, join: exp.Join) -> Source:
-    return replace(source, nullable=kind_of(join) in ("left", "full"))
+    kind = kind_of(join)
+    return replace(source, nullable=kind in ("left", "full"), hidden=kind in ("semi", "anti"))
 
 
 def _use(scope: Scope, added: Source, join: exp.Join) -> None:

@@ -78,10 +78,12 @@ def is_window_function(node: exp.Expression) -> bool:
 
 
 def aggregates_in(tree: exp.Expression) -> Iterator[exp.Expression]:
-    """The aggregates of ``tree``, outermost only."""
+    """The aggregates of ``tree``, outermost only; those of queries within are not its own."""
     pending = [tree]
     while pending:
         node = pending.pop()
+        if isinstance(node, exp.Query) and not isinstance(node, exp.Subquery):
+            continue
         if aggregate_name(node) is not None and not is_window_function(node):
             yield node
         else:

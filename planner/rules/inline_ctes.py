@@ -9,6 +9,7 @@ from typing import Final
 from sqlglot import exp
 
 from podsql.errors import error
+from podsql.planner.rules.find_queries import subqueries_of
 
 MAX_COPIES: Final = 64
 """A query named in the next one twice, and so on, would double without end."""
@@ -39,6 +40,8 @@ def _inline(tree: exp.Expression, known: dict[str, _Named], left: list[int]) -> 
         start = tree.args.get("from_")
         for holder in ([start] if start is not None else []) + (tree.args.get("joins") or []):
             _write(holder, known, left)
+        for query in subqueries_of(tree):
+            _inline(query, known, left)
 
 
 def _write(holder: exp.Expression, known: dict[str, _Named], left: list[int]) -> None:

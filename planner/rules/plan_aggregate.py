@@ -52,7 +52,7 @@ def _local_key(query: Query) -> str | None:
             continue
         for source in query.scope.sources:
             if source.alias == key.table and source.table.partitioned:
-                local = {POD_COLUMN, *(name.lower() for name in source.table.local_keys)}
+                local = {POD_COLUMN, *source.table.local_keys}
                 if key.name.lower() in local:
                     return f"k{position}"
     return None

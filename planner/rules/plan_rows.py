@@ -32,7 +32,7 @@ class _Pushed:
         """``tree`` with its largest window-free parts replaced by gathered columns."""
         if tree.find(exp.Column) is None:
             return tree.copy()
-        if _is_row_value(tree):
+        if is_row_value(tree):
             text = _text(tree)
             self.trees.setdefault(text, tree)
             return column(GATHERED, f"c{list(self.trees).index(text)}")
@@ -92,7 +92,7 @@ def plan_rows(
     )
 
 
-def _is_row_value(tree: exp.Expression) -> bool:
+def is_row_value(tree: exp.Expression) -> bool:
     """True if a pod can evaluate ``tree`` for one row: it is a value, and holds no window."""
     value = isinstance(
         tree,

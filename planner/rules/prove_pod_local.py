@@ -55,7 +55,7 @@ def _ties(term: exp.Expression, joined: list[Source], added: Source, scope: Scop
     """True if ``term`` can hold only for rows of one pod."""
     if not isinstance(term, exp.EQ):
         return False
-    sides = (term.this, term.expression)
+    sides = (term.this.unnest(), term.expression.unnest())
     if not all(isinstance(side, exp.Column) for side in sides):
         return False
     left, right = sides
@@ -64,22 +64,21 @@ def _ties(term: exp.Expression, joined: list[Source], added: Source, scope: Scop
     other = scope.source(left.table)
     if right.table != added.alias or other not in joined or not other.table.partitioned:
         return False
-    name = left.name.lower()
-    if name != right.name.lower():
+    if POD_COLUMN in (left.name.lower(), right.name.lower()):
+        return bool(left.name.lower() == right.name.lower())
+    kind = other.table.local_keys.get(left.name.lower())
+    if kind is None or kind != added.table.local_keys.get(right.name.lower()):
         return False
-    if name == POD_COLUMN:
-        return True
-    if name not in other.table.local_keys or name not in added.table.local_keys:
-        return False
-    one, two = other.table.column(name), added.table.column(name)
+    one, two = other.table.column(left.name), added.table.column(right.name)
     return one is not None and two is not None and one.type == two.type
 
 
 def _unproved(joined: list[Source], added: Source) -> Error:
     other = next(s for s in reversed(joined) if s.table.partitioned)
-    shared = sorted(other.table.local_keys & added.table.local_keys)
+    kinds = set(other.table.local_keys.values()) & set(added.table.local_keys.values())
+    shared = [key for key, kind in added.table.local_keys.items() if kind in kinds]
     if shared:
-        hint = f"join them also on {shared[0]!r}, which is a local key of both"
+        hint = f"join them also on {min(shared)!r}, which is a local key of both"
     else:
         hint = (
             "the custodians declare no local key of both tables: "

@@ -34,7 +34,6 @@ _OPERATORS: Final = frozenset(
     ]
 )
 _WORDS: Final = {
-    "SUBQUERY": ("a subquery", "join the table, or run the inner statement first"),
     "LAMBDA": ("a lambda", "use plain expressions"),
     "POSITIONAL_REFERENCE": ("a column by position (#n)", "name the column"),
     "COLLATE": ("COLLATE", "compare lower(column)"),
@@ -203,6 +202,8 @@ def _expression(node: Any) -> None:
                 f"operator {str(node['type']).removeprefix('OPERATOR_').lower()}",
                 "use plain expressions over columns",
             )
+    elif kind == "SUBQUERY":
+        _select(node["subquery"].get("node", node["subquery"]))
     elif kind == "STAR":
         if node.get("columns") or node.get("expr") or node.get("replace_list"):
             raise _refused("COLUMNS(…) or a changed star", "name the columns")

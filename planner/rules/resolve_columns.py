@@ -36,7 +36,7 @@ def _star(star: exp.Star, scope: Scope, alias: str | None) -> list[exp.Expressio
     if star.args.get("replace") or star.args.get("rename"):
         raise error("NOT_SUPPORTED", "REPLACE or RENAME on a star is not supported")
     excluded = {e.name.lower() for e in star.args.get("except_") or star.args.get("except") or ()}
-    sources = scope.sources
+    sources = tuple(source for source in scope.sources if not source.hidden)
     if not sources:
         raise error("BINDING", "a star needs a FROM clause")
     if alias is not None:
@@ -68,6 +68,8 @@ class Resolver:
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
+        self.joining: str | None = None
+        """The source whose ON is being resolved."""
         self.aliases: dict[str, exp.Expression] = {}
 
     def items(self, select: exp.Select) -> tuple[Item, ...]:
@@ -120,7 +122,9 @@ class Resolver:
         if merged is not None:
             return merged.copy()
         found = [
-            (s.alias, value) for s in self.scope.sources if (value := s.value(name)) is not None
+            (s.alias, value)
+            for s in self.scope.sources
+            if (not s.hidden or s.alias == self.joining) and (value := s.value(name)) is not None
         ]
         if len(found) > 1:
             raise error(
@@ -193,7 +197,7 @@ def unwrapped(tree: exp.Expression) -> exp.Expression:
     return tree
 
 
-def position_of(tree: exp.Expression, items: Sequence[Item]) -> int | None:
+def position_of(tree: exp.Expression, items: Sequence[object]) -> int | None:
     """The select item an integer literal names (from 0); BINDING if there is none."""
     if not isinstance(tree, exp.Literal) or tree.is_string or not str(tree.this).isdigit():
         return None

@@ -7,6 +7,7 @@ from sqlglot import exp
 from podsql.errors import error
 from podsql.planner.rules.expand_groups import expand_groups
 from podsql.planner.rules.find_aggregates import aggregates_in
+from podsql.planner.rules.find_queries import subqueries_of
 from podsql.planner.rules.resolve_columns import Resolver, position_of, unwrapped
 from podsql.planner.scope import Item, Query, Scope, Sort
 
@@ -43,6 +44,12 @@ def resolve_query(select: exp.Select, scope: Scope) -> Query:
                 f"{_WORDS.get(name, name)} is not supported over the federation",
                 hint="write it out in one plain SELECT",
             )
+    if subqueries_of(select):
+        raise error(
+            "NOT_SUPPORTED",
+            "a subquery that no pod can run by itself",
+            hint="join the table, or run the inner statement first",
+        )
     resolver = Resolver(scope)
     items = resolver.items(select)
     source = _source(select, resolver)
@@ -86,8 +93,10 @@ def _source(select: exp.Select, resolver: Resolver) -> exp.Select:
     for join in select.args.get("joins") or ():
         copy = join.copy()
         if copy.args.get("on") is not None:
+            resolver.joining = join.this.alias
             copy.set("on", resolver.tree(copy.args["on"]))
         joins.append(copy)
+    resolver.joining = None
     source.set("joins", joins)
     where = select.args.get("where")
     if where is not None:

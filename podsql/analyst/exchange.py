@@ -89,7 +89,9 @@ class Exchange:
         schema: pa.Schema | None,
         max_rows: int,
         deadline: float,
+        stage: str = "",
     ) -> None:
+        self.stage = stage
         self.card = card
         self.head = head
         self.evidence: Evidence | None = None

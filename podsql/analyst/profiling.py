@@ -16,8 +16,8 @@ from podsql.engine.merge import Merger
 from podsql.errors import Error, error
 from podsql.planner.catalog import CatalogColumn, CatalogTable
 from podsql.planner.fragment import Binned
+from podsql.planner.naming import table_named
 from podsql.planner.statements import Summarize
-from podsql.planner.syntax import nearest
 from podsql.planner.wire_types import FLOATS, INTEGERS
 
 SHARES: Final = ("0.25", "0.5", "0.75")
@@ -71,18 +71,14 @@ def summarize(
 
 def _table(command: Summarize, federation: Federation, purpose: str, project: str) -> CatalogTable:
     probe = Statement(federation=federation, sql="SELECT 1", purpose=purpose, project=project)
-    tables = probe.bound()[1].catalog.tables
-    wanted = command.table.lower() if "." in command.table else f"main.{command.table.lower()}"
-    for name, table in tables.items():
-        if name.lower() == wanted:
-            if "dp" in table.releases or command.options.privacy == "dp":
-                raise error(
-                    "NOT_SUPPORTED",
-                    "SUMMARIZE would pay for each column from the privacy budget",
-                    hint="ask for the figures you need, WITH (privacy = 'dp')",
-                )
-            return table
-    raise error("UNKNOWN_TABLE", f"no table {command.table!r}", hint=nearest(wanted, list(tables)))
+    table = table_named(command.table, probe.bound()[1].catalog)
+    if "dp" in table.releases or command.options.privacy == "dp":
+        raise error(
+            "NOT_SUPPORTED",
+            "SUMMARIZE would pay for each column from the privacy budget",
+            hint="ask for the figures you need, WITH (privacy = 'dp')",
+        )
+    return table
 
 
 def _row(table: CatalogTable, column: CatalogColumn, ask: Ask) -> dict[str, Any]:

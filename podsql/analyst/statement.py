@@ -7,7 +7,7 @@ why; a cell that any pod may have withheld is withheld whole, and counted.
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from queue import Empty, SimpleQueue
@@ -37,6 +37,7 @@ class Receipt:
     """What a pod contributed: for the analyst's own records."""
 
     pod: str
+    stage: str
     request_id: bytes
     data_version: str
     policy_hash: str
@@ -58,6 +59,9 @@ class Outcome:
     receipts: tuple[Receipt, ...] = ()
     bars: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     """Per column that has one: half the width of each row's interval."""
+    stage_micros: Mapping[str, int] = field(default_factory=dict)
+    """Per stage: from its requests to the last pod's answer, as the analyst waits."""
+    merge_micros: int = 0
 
 
 @dataclass(kw_only=True)
@@ -75,11 +79,16 @@ class Statement:
     plan: Plan | None = None
     partials: Mapping[str, Mapping[str, pa.Table]] = field(default_factory=dict)
     """What was merged, by stage and pod."""
+    keeps: bool = False
+    """The answer is kept as a table, so what reads it later may combine its groups."""
     _prepared: tuple[Plan, Bound] | None = None
     deadline: float = field(default=0.0, init=False)
     """On the monotonic clock, once it is bound."""
+    cancelled: bool = False
+    on_cancel: Callable[[], None] | None = None
+    """Ends what runs at the analyst."""
     _exchanges: list[Exchange] = field(default_factory=list)
-    _cancelled: bool = False
+    _sent: dict[str, int] = field(default_factory=dict)
     _attempt: int = 0
 
     def prepare(self) -> Plan:
@@ -125,11 +134,14 @@ class Statement:
     def _plan(self, bound: Bound) -> Plan:
         """Plan over what was offered; a table nobody present has may be an absent pod's."""
         try:
-            return make_plan(self.sql, bound.catalog, self.parameters)
+            plan = make_plan(self.sql, bound.catalog, self.parameters)
         except Error as fault:
             if bound.missing and fault.code in ("UNKNOWN_TABLE", "UNKNOWN_COLUMN"):
-                raise _missing(bound.missing) from None
+                raise missing_pods(bound.missing) from None
             raise
+        if not self.keeps:
+            return plan
+        return replace(plan, blocks=tuple(replace(b, crosses_groups=True) for b in plan.blocks))
 
     def _require_pods(self, plan: Plan, bound: Bound) -> None:
         """Every pod that may hold rows of the statement must have made an offer."""
@@ -144,7 +156,7 @@ class Statement:
         if allowed is not None and len(bound.offers) >= allowed:
             self.outcome.missing = tuple(sorted(missing))
             return
-        raise _missing(missing)
+        raise missing_pods(missing)
 
     def rows(self, merger: Merger) -> pa.Table:
         """The whole answer."""
@@ -159,20 +171,30 @@ class Statement:
     def _answer(self, plan: Plan, bound: Bound, merger: Merger) -> pa.Table:
         gathered: dict[str, Mapping[str, pa.Table]] = {}
         withheld: dict[str, dict[str, int]] = {}
+        self.outcome.withheld = 0
         for stage in plan.stages:
-            tables = self._gather(stage, plan, bound, merger)
-            gathered[stage.name] = tables
+            if stage.scalars:
+                stage = replace(stage, fragment=merger.fill(stage, plan, gathered))
+            gathered[stage.name] = self._gather(stage, plan, bound, merger)
             for exchange in self._exchanges:
                 if exchange.evidence and (exchange.evidence.withheld or exchange.evidence.silent):
                     by_pod = withheld.setdefault(stage.name, {})
                     by_pod[exchange.card.name] = exchange.evidence.withheld
-        if withheld:
-            gathered, self.outcome.withheld = settle_withheld(plan, gathered, withheld)
+            # What a later stage waits for must be settled by then.
+            ready = [b for b in plan.blocks if b.stages[-1] == stage.name]
+            if withheld and ready:
+                gathered, missing = settle_withheld(
+                    replace(plan, blocks=tuple(ready)), gathered, withheld
+                )
+                self.outcome.withheld += missing
         self.partials = gathered
-        if not plan.bars:
-            return merger.run(plan, gathered)
-        answer, bars = merger.run_with_bars(plan, gathered, self._variances(plan))
-        self.outcome.bars = bars
+        start = time.perf_counter_ns()
+        if plan.bars:
+            variances = self._variances(plan)
+            answer, self.outcome.bars = merger.run_with_bars(plan, gathered, variances)
+        else:
+            answer = merger.run(plan, gathered)
+        self.outcome.merge_micros = (time.perf_counter_ns() - start) // 1000
         return answer
 
     def _variances(self, plan: Plan) -> dict[str, float]:
@@ -248,7 +270,7 @@ class Statement:
         if lost:
             allowed = plan.options.allow_partial or 0
             if len(tables) < allowed:
-                raise _missing(lost)
+                raise missing_pods(lost)
             self.outcome.missing = tuple(sorted({*self.outcome.missing, *lost}))
         return tables
 
@@ -294,9 +316,10 @@ class Statement:
             self._exchange(name, stage, plan, bound, payload, schema) for name in stage.pods
         ]
         self._exchanges = exchanges
+        self._sent[stage.name] = time.perf_counter_ns()
         for exchange in exchanges:
             exchange.start(partial(on_answer, exchange))
-        if self._cancelled:
+        if self.cancelled:
             self.cancel_pods()
         return exchanges
 
@@ -332,6 +355,7 @@ class Statement:
         aggregate = isinstance(stage.fragment, Aggregate | Noised | Binned | Psi)
         return Exchange(
             endpoint=self.federation.endpoint,
+            stage=stage.name,
             card=card,
             head=head,
             body=partial(signed, head, payload, keys.identity),
@@ -346,10 +370,13 @@ class Statement:
         if evidence.release not in ("exact", self.outcome.release):
             self.outcome.release = evidence.release
         self.outcome.pods = tuple(sorted({*self.outcome.pods, exchange.card.name}))
+        micros = (time.perf_counter_ns() - self._sent[exchange.stage]) // 1000
+        self.outcome.stage_micros = {**self.outcome.stage_micros, exchange.stage: micros}
         self.outcome.receipts = (
             *self.outcome.receipts,
             Receipt(
                 pod=exchange.card.name,
+                stage=exchange.stage,
                 request_id=evidence.request_id,
                 data_version=evidence.data_version,
                 policy_hash=evidence.policy_hash,
@@ -363,8 +390,10 @@ class Statement:
 
     def cancel(self) -> None:
         """Stop the statement; from any thread."""
-        self._cancelled = True
+        self.cancelled = True
         self.cancel_pods()
+        if self.on_cancel is not None:
+            self.on_cancel()
 
     def cancel_pods(self) -> None:
         """Tell every pod asked to stop."""
@@ -396,7 +425,8 @@ def signed(head: RequestHead, payload: bytes, seed: bytes, handshake: bytes) -> 
     return encode(QueryRequest(head=sign("request", body, seed), payload=payload))
 
 
-def _missing(missing: Mapping[str, Error]) -> Error:
+def missing_pods(missing: Mapping[str, Error]) -> Error:
+    """What is said when these pods do not answer, and why."""
     names = ", ".join(repr(name) for name in sorted(missing))
     first = missing[min(missing)]
     if {fault.code for fault in missing.values()} == {"REVOKED"}:

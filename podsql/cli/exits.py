@@ -37,6 +37,8 @@ EXITS: Final[dict[str, int]] = {
     "SOURCE": USAGE,
     "ARGUMENT": USAGE,
     "CONFLICT": USAGE,
+    "FILE": USAGE,
+    "FILE_EXISTS": USAGE,
     # who is who
     "RELAY_KEY": IDENTITY,
     "REVOKED": IDENTITY,

@@ -1,4 +1,4 @@
-"""``podsql sql "…"``: run one statement and print its rows."""
+"""``podsql sql "…"``: run statements and print their rows, one result after another."""
 
 import sys
 from pathlib import Path
@@ -9,16 +9,19 @@ import typer
 from podsql.cli.options import FederationPath, passphrase
 from podsql.cli.tables import Format, write_result
 from podsql.cli.terminal import say
+from podsql.errors import Error, error
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from podsql.driver import Cursor
+    from podsql.driver import Connection, Cursor
 
-Statement = Annotated[str, typer.Argument(help="The statement; - reads it from stdin.")]
+Statement = Annotated[
+    str, typer.Argument(help="SQL, a file that holds it (query.sql), or - for stdin.")
+]
 Purpose = Annotated[str, typer.Option(help="Why you ask; stands in the custodians' audit.")]
 Project = Annotated[str, typer.Option(help="For which project you ask.")]
-Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds until the statement is given up.")]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds until a statement is given up.")]
 
 
 def sql(
@@ -32,17 +35,51 @@ def sql(
     project: Project = "",
     timeout: Timeout = 60.0,
 ) -> None:
-    """Run a statement over the federation; rows on stdout, what it cost on stderr."""
-    from podsql.driver import connect
+    """Run statements (separated by ;) over the federation; rows on stdout, what they cost on stderr.
 
+    The first error ends it; the results before it have been printed.
+    """
+    from podsql.driver import connect
+    from podsql.planner.tokens import split_statements
+
+    form = Format.JSON if as_json else form
+    text = read_statement(statement)
+    statements = split_statements(text) or [text]
+    _require_room(statements, form, output)
     with connect(
         federation, purpose=purpose, project=project, timeout=timeout, passphrase=passphrase()
     ) as connection:
-        cursor = connection.execute(read_statement(statement))
-        rows = write_result(
-            with_bars(cursor), Format.JSON if as_json else form, output, limit=limit
+        for number, one in enumerate(statements, 1):
+            try:
+                _run(connection, one, form, output, limit)
+            except Error:
+                if len(statements) > 1:
+                    say(f"statement {number} of {len(statements)}:")
+                raise
+
+
+def _run(
+    connection: "Connection", statement: str, form: Format, output: Path | None, limit: int
+) -> None:
+    cursor = connection.execute(statement)
+    if cursor.description is None:
+        rows = cursor.rowcount
+    else:
+        rows = write_result(with_bars(cursor), form, output, limit=limit)
+    say(f"{rows} rows, {cursor.release}, pods: {', '.join(cursor.pods)}")
+
+
+def _require_room(statements: list[str], form: Format, output: Path | None) -> None:
+    """A file, and a stream of a format that ends with it, holds one result."""
+    from podsql.planner.statements import has_result
+
+    one = output is not None or form not in (Format.TABLE, Format.JSON)
+    if one and sum(map(has_result, statements)) > 1:
+        raise error(
+            "ARGUMENT",
+            "several results do not fit into one file",
+            hint="COPY (SELECT …) TO 'file', one for each",
         )
-        say(f"{rows} rows, {cursor.release}, pods: {', '.join(cursor.pods)}")
 
 
 def with_bars(cursor: "Cursor") -> "pa.RecordBatchReader":
@@ -60,5 +97,9 @@ def with_bars(cursor: "Cursor") -> "pa.RecordBatchReader":
 
 
 def read_statement(text: str) -> str:
-    """The argument, or all of stdin for ``-``."""
-    return sys.stdin.read() if text == "-" else text
+    """The argument; all of stdin for ``-``; the content of a file that it names."""
+    if text == "-":
+        return sys.stdin.read()
+    if text.endswith(".sql") and "\n" not in text:
+        return Path(text).read_text(encoding="utf-8")
+    return text

@@ -4,19 +4,21 @@ Batches are written as they come, so a result may be larger than memory. Rule to
 table pass ``visible``; the other formats hold the values as they are.
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from podsql.cli.terminal import visible
 from podsql.errors import error
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_ALL_COLUMNS: Final = 1 << 20
 
 
 class Format(StrEnum):
@@ -33,71 +35,50 @@ def write_result(
     reader: "pa.RecordBatchReader", form: Format, output: Path | None, *, limit: int = 200
 ) -> int:
     """Write a result to ``output`` or stdout; the number of rows. A table draws ``limit`` of them."""
-    with _sink(output, binary=form not in (Format.TABLE, Format.JSON)) as sink:
+    from podsql.analyst.writing import write_batches
+
+    if form is Format.TABLE:
+        text, rows = _drawn(reader, limit)
+        if output is None:
+            sys.stdout.write(text)
+        else:
+            output.write_text(text, encoding="utf-8")
+        return rows
+    with _sink(output, on_terminal=form is Format.JSON) as sink:
         match form:
-            case Format.TABLE:
-                return _draw(reader, sink, limit)
             case Format.JSON:
-                return _json(reader, sink)
+                return write_batches(reader, "json", sink)
             case Format.CSV:
-                import pyarrow.csv
-
-                return _batches(reader, pyarrow.csv.CSVWriter(sink, reader.schema))
+                return write_batches(reader, "csv", sink)
             case Format.PARQUET:
-                import pyarrow.parquet
-
-                return _batches(reader, pyarrow.parquet.ParquetWriter(sink, reader.schema))
+                return write_batches(reader, "parquet", sink)
             case Format.ARROW:
-                import pyarrow.ipc
-
-                return _batches(reader, pyarrow.ipc.new_stream(sink, reader.schema))
+                return write_batches(reader, "arrow", sink)
 
 
 @contextmanager
-def _sink(output: Path | None, *, binary: bool) -> Iterator[IO[Any]]:
+def _sink(output: Path | None, *, on_terminal: bool) -> Iterator[IO[bytes]]:
     if output is not None:
-        with output.open("wb") if binary else output.open("w", encoding="utf-8") as file:
+        with output.open("wb") as file:
             yield file
-    elif not binary:
-        yield sys.stdout
-    elif sys.stdout.isatty():
+    elif sys.stdout.isatty() and not on_terminal:
         raise error(
             "ARGUMENT", "this format is not for a terminal", hint="--output FILE, or a pipe"
         )
     else:
+        sys.stdout.flush()
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
 
 
-def _batches(reader: "pa.RecordBatchReader", writer: Any) -> int:
-    rows = 0
-    with writer:
-        for batch in reader:
-            writer.write_batch(batch)
-            rows += batch.num_rows
-    return rows
-
-
-def _json(reader: "pa.RecordBatchReader", sink: IO[str]) -> int:
-    rows = 0
-    sink.write("[")
-    for batch in reader:
-        for row in batch.to_pylist():
-            sink.write((", " if rows else "") + json.dumps(row, default=_plain))
-            rows += 1
-    sink.write("]\n")
-    return rows
-
-
-def _draw(reader: "pa.RecordBatchReader", sink: IO[str], limit: int) -> int:
+def _drawn(reader: "pa.RecordBatchReader", limit: int) -> tuple[str, int]:
     kept: list[pa.RecordBatch] = []
     rows = 0
     for batch in reader:
         if rows < limit:
             kept.append(batch.slice(0, limit - rows))
         rows += batch.num_rows
-    sink.write(draw(reader.schema, kept, rows))
-    return rows
+    return draw(reader.schema, kept, rows), rows
 
 
 def draw(schema: "pa.Schema", batches: "list[pa.RecordBatch]", rows: int) -> str:
@@ -116,7 +97,8 @@ def draw(schema: "pa.Schema", batches: "list[pa.RecordBatch]", rows: int) -> str
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             drawn.add_row(*(Text(visible("NULL" if cell is None else str(cell))) for cell in row))
             shown += 1
-    console = Console(width=max(80, Console().width), color_system=None, markup=False)
+    # Wider than any terminal: a row that wraps there is better than a column that is left out.
+    console = Console(width=_ALL_COLUMNS, color_system=None, markup=False)
     with console.capture() as capture:
         console.print(drawn)
     lines = [line.rstrip() for line in capture.get().rstrip("\n").split("\n")]
@@ -134,7 +116,3 @@ def _is_number(kind: "pa.DataType") -> bool:
         types.is_decimal,
     )
     return any(test(kind) for test in tests)
-
-
-def _plain(value: Any) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from podsql.engine.mock_rows import MockColumn, write_rows
 from podsql.errors import error
 from podsql.membership import toml_text
+from podsql.planner.local_keys import key_column
 from podsql.pod.config import PodConfig, load_pod_config, qualified
 from podsql.pod.datasets import Place, freeze, pod_tables, read_policy
 from podsql.policy.document import Policy
@@ -63,7 +64,7 @@ def mock_columns(policy: Policy, table: PodTable) -> tuple[MockColumn, ...]:
     rights = table_rights(policy, table)
     if rights is None:
         return ()
-    keys = {name.lower() for name in table.local_keys}
+    keys = {key_column(written).lower() for written in table.local_keys}
     if rights.unit is not None:
         keys.add(rights.unit.lower())
     found = []
@@ -98,7 +99,7 @@ def _sections(
         "path": _file(table.name),
         "kind": table.kind,
         "privacy_unit": unit if unit is not None and unit.lower() in there else None,
-        "local_keys": [name for name in table.local_keys if name.lower() in there] or None,
+        "local_keys": [key for key in table.local_keys if key_column(key).lower() in there] or None,
     }
     if not bent:
         return {at: section}

@@ -68,6 +68,13 @@ def test_a_table_says_what_it_leaves_out():
     ]
 
 
+def test_a_wide_table_leaves_no_column_out():
+    wide = pa.table({f"column{n}": ["x" * 60] for n in range(9)})
+    shown = drawn(wide, 3)
+    assert all(name in shown for name in wide.column_names)
+    assert shown.count("x" * 60) == 9
+
+
 def test_no_rows_are_a_table_too():
     assert "a" in drawn(pa.table({"a": pa.array([], pa.int64())}), 3)
 

@@ -33,6 +33,7 @@ LABS = {"id": "INTEGER", "value": "DOUBLE", "kind": "VARCHAR"}
 CODES = {"code": "VARCHAR", "label": "VARCHAR", "weight": "INTEGER"}
 CODE_ROWS = [("a", "alpha", 1), ("aa", "alpha", 2), ("b", "beta", 3), ("zz", None, 4)]
 SHAPES = {"visits": VISITS, "labs": LABS, "codes": CODES}
+EVERY_CLASS = ("additive", "moments", "extreme", "distinct", "rows")
 SPLITS = (
     "one pod",
     "random",
@@ -56,13 +57,13 @@ class Federation:
 
     def answer(self, sql, parameters=()):
         made = plan(sql, self.catalog, parameters)
-        gathered = {
-            stage.name: {
-                pod: self.pods[pod].sql(render(stage.fragment, pod=pod)).to_arrow_table()
+        gathered = {}
+        for stage in made.stages:
+            fragment = self.merger.fill(stage, made, gathered)
+            gathered[stage.name] = {
+                pod: self.pods[pod].sql(render(fragment, pod=pod)).to_arrow_table()
                 for pod in stage.pods
             }
-            for stage in made.stages
-        }
         return made, self.merger.run(made, gathered)
 
     def expected(self, sql):
@@ -141,7 +142,10 @@ def spread(split, visits, seed):
     return pods
 
 
-def build(split, *, seed=0, size=24, rows=None, extra_empty=False, rename=None):
+def build(
+    split, *, seed=0, size=24, rows=None, extra_empty=False, rename=None, classes=EVERY_CLASS
+):
+    """``classes``: what every pod lets leave."""
     visits, labs = rows if rows is not None else make_rows(seed, size)
     parts = spread(split, visits, seed)
     if extra_empty:
@@ -160,7 +164,7 @@ def build(split, *, seed=0, size=24, rows=None, extra_empty=False, rename=None):
         _fill(con, shapes["labs"], "labs", kept[name])
         _fill(con, shapes["codes"], "codes", CODE_ROWS)
         pods[name] = con
-        offers[name] = _offer(name, shapes)
+        offers[name] = _offer(name, shapes, classes)
     catalog = build_catalog(offers)
     plain, tagged = connect(), connect()
     for con, with_pod in ((plain, False), (tagged, True)):
@@ -201,19 +205,20 @@ def _fill(con, shape, table, rows):
         con.execute(f"INSERT INTO {table} VALUES {', '.join([marks] * len(rows))}", values)
 
 
-def _offer(pod, shapes):
+def _offer(pod, shapes, classes):
     tables = tuple(
         TableOffer(
             f"main.{name}",
             "reference" if name == "codes" else "federated",
             tuple(ColumnOffer(n, t) for n, t in shape.items()),
             local_keys=() if name == "codes" else ("id",),
-            release="rows",
+            release="rows" if "rows" in classes or name == "codes" else "sdc_local",
+            disclosures=classes,
             content_hash="same",
         )
         for name, shape in shapes.items()
     )
-    return Offer(pod, f"{pod}-{hash(str(shapes))}", tables, 0, 1)
+    return Offer(pod, f"{pod}-{hash(str(shapes))}-{classes}", tables, 0, 1)
 
 
 def same(a, b):

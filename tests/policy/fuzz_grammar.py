@@ -451,7 +451,7 @@ ODD_TYPES: Final = (
 )  # fmt: skip
 ODD_ALIASES: Final = (
     "name", "dob", "info", "region", "person", "visit", "site", "secret", "u", "k0", "v0", "_u0",
-    "figures", "sets", "contributions", "cut", "per_unit", "dominance0", "main", "memory", "rowid",
+    "figures", "sets", "contributions", "cut", "per_unit", "checked0", "main", "memory", "rowid",
     "placed", "marked", "_rows",
 )  # fmt: skip
 """Aliases that are also columns, tables, or names the gate gives."""

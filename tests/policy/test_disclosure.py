@@ -1,7 +1,7 @@
 """Disclosure rules of one pod (``sdc_local``) against an oracle written by hand in plain Python."""
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import duckdb
 import pytest
@@ -93,6 +93,17 @@ def per_unit(rows, keep=lambda row: True):
     return found
 
 
+def told_of_enough(rows):
+    """Whether the payments differ from the most frequent one for 10 people, none or most."""
+    paid = defaultdict(set)
+    for person, _, _, pay, _ in rows:
+        if pay is not None:
+            paid[person].add(pay)
+    alone = Counter(min(values) for values in paid.values() if len(values) == 1)
+    rest = len(paid) - max(alone.values(), default=0)
+    return rest == 0 or rest >= 10 or 2 * rest > len(paid)
+
+
 def fair(sums, *, p=0.0, nk=None):
     paid = sorted((s for s in sums.values() if s is not None), reverse=True)
     if not paid:
@@ -149,7 +160,9 @@ def test_dominance_looks_at_the_rows_of_the_filter(ana):
     assert {row[0] for row in shown} == {
         region
         for region, sums in found.items()
-        if sum(s is not None for s in sums.values()) >= 10 and fair(sums, nk=(2, 60.0))
+        if sum(s is not None for s in sums.values()) >= 10
+        and fair(sums, nk=(2, 60.0))
+        and told_of_enough([row for row in rows if row[1:3] == (region, "flu")])
     }
     assert 0 < len(shown) < len(found)
     assert len(ask(gate, ana, [], SUM, rows)[0]) == 1

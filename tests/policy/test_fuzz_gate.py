@@ -52,6 +52,7 @@ from podsql.policy.person import Person
 from podsql.policy.rights import PodTable
 
 SECONDS = float(os.environ.get("PODSQL_FUZZ_SECONDS", "60"))
+ENOUGH = 200
 SEED = os.environ.get("PODSQL_FUZZ_SEED") or str(random.SystemRandom().getrandbits(48))
 ONLY = os.environ.get("PODSQL_FUZZ_TRY")
 """The number of one try to repeat."""
@@ -417,13 +418,13 @@ def test_the_gate_under_random_statements(copies):
             wrong[kind] = min(wrong.get(kind, told), told, key=len)
         number += 1
         spent = time.monotonic() - start
-        if ONLY or spent > SECONDS:
+        # A slow machine tries fewer in a minute, not less.
+        if ONLY or (spent > SECONDS and fuzz.tally["accepted"] >= ENOUGH):
             break
     print(f"\n{fuzz.summary(spent)}")
     listed = "\n\n".join(f"{', '.join(kind)}\n{told}" for kind, told in wrong.items())
     assert not wrong, f"a hidden column was read, or SQL was made that does not run:\n{listed}"
     if not ONLY:
-        assert fuzz.tally["accepted"] >= 200
         assert fuzz.tally["accepted"] >= 0.1 * fuzz.tally["tries"]
         assert fuzz.tally["compared"] >= 0.8 * fuzz.tally["accepted"]
 

@@ -9,7 +9,7 @@ from collections import Counter
 import duckdb
 import pytest
 
-from podsql.planner.fragment import Aggregate, Column, Field, Noised
+from podsql.planner.fragment import Aggregate, Binned, Column, Field, Noised
 from podsql.policy.denial import Denial
 from podsql.policy.document import parse_policy
 from podsql.policy.gate import Gate
@@ -65,12 +65,12 @@ def base():
     con.close()
 
 
-def make(columns=COLUMNS, more="", output=""):
+def make(columns=COLUMNS, more="", output="", unit="id"):
     def table(name, shape, **rest):
         fields = tuple(Field(column, kind) for column, kind in shape.items())
         return PodTable(name=f"main.{name}", columns=fields, **rest)
 
-    tables = (table("person", PERSON, privacy_unit="id"), table("ref", REF, kind="reference"))
+    tables = (table("person", PERSON, privacy_unit=unit), table("ref", REF, kind="reference"))
     policy = parse_policy(POLICY.format(columns=columns, more=more, output=output).encode())
     return Gate(pod="north", tables={one.name: one for one in tables}, policy=policy, salt="5a")
 
@@ -107,6 +107,7 @@ def test_what_is_honest_is_answered(base, ana):
         "FROM person p LEFT JOIN person q ON p.id = q.id",
         "FROM person p SEMI JOIN person q ON p.id = q.id AND q.age < 60",
         "FROM person p JOIN ref r ON p.age = r.n",
+        "FROM (SELECT p.id AS id, sum(r.k) AS s FROM person p JOIN ref r ON p.age = r.n GROUP BY p.id) d",
     ):
         assert ask(base, ana, source, COUNT), source
     assert len(ask(base, ana, "FROM person p", COUNT, keys=[("p.city", "VARCHAR")])) == 4
@@ -134,6 +135,31 @@ def test_what_is_honest_is_answered(base, ana):
         ("FROM person p", [("regr_slope(p.income, p.smoker)", "DOUBLE")]),
         ("FROM person p", [("covar_pop(p.income, p.smoker)", "DOUBLE")]),
         ("FROM person p", [("sum(p.income * p.score * p.score)", "HUGEINT")]),
+        ("FROM person p", [("sum(p.smoker)", "BIGINT")]),
+        ("FROM person p WHERE p.age = 20 OR p.diag = 'HIV'", [("sum(p.smoker)", "BIGINT")]),
+        (
+            "FROM person p WHERE p.age IN (20, 21) OR p.age = 87",
+            [("count(DISTINCT p.age)", "BIGINT")],
+        ),
+        ("FROM person p JOIN ref r ON p.age = r.n", [("sum(DISTINCT r.n)", "BIGINT")]),
+        ("FROM person p JOIN ref r ON p.age = r.n", [("count(DISTINCT r.n)", "BIGINT")]),
+        (
+            "FROM person p LEFT JOIN ref r ON p.age = 87 LEFT JOIN ref s ON p.age = 87",
+            [("avg(p.income)", "DOUBLE")],
+        ),
+        ("FROM person p LEFT JOIN ref r ON p.age = 87 AND r.n <= p.age", [COUNT]),
+        ("FROM person p JOIN ref r ON r.n = 0 OR (p.age = 87 AND r.n <= p.age)", [COUNT]),
+        (
+            "FROM person p JOIN ref r ON r.n = CASE WHEN p.diag = 'HIV' THEN p.age"
+            " WHEN p.age < 40 THEN 1 ELSE 0 END",
+            [("sum(r.n)", "BIGINT")],
+        ),
+        (
+            "FROM (SELECT p.id AS id, sum(p.income) AS s FROM person p LEFT JOIN ref r ON p.age = 87"
+            " GROUP BY p.id) d",
+            [("sum(d.s)", "HUGEINT")],
+        ),
+        ("FROM person p, ref r WHERE r.n - p.age = 0", [("sum(r.n)", "BIGINT")]),
         ("FROM person p", [("sum(1)", "BIGINT")]),
         ("FROM person p", [("avg(2)", "DOUBLE")]),
     ],
@@ -142,10 +168,77 @@ def test_no_figure_singles_a_person_out(base, ana, source, figures):
     assert ask(base, ana, source, *figures) == []
 
 
+def test_rows_that_a_join_copies_for_one_person_do_not_outweigh_all_others(ana):
+    """Person 7 has 30 bills: joined to themselves only his become 900, or 27000 rows."""
+    con = duckdb.connect()
+    con.execute(
+        "CREATE TABLE person AS SELECT least(i, 100)::INTEGER AS id, 'c' AS city,"
+        " CASE WHEN i < 100 THEN 30 ELSE 87 END AS age, 'flu' AS diag, 0 AS smoker,"
+        " CASE WHEN i < 100 THEN 1000 + i % 7 ELSE 1777 + i % 2 END AS income, 1 AS score"
+        " FROM range(130) r(i)"
+    )
+    own = " LEFT JOIN person {0} ON p.id = {0}.id AND {0}.age = 87"
+    mean = ("avg(p.income)", "DOUBLE")
+    assert (
+        ask(con, ana, "FROM person p", mean)
+        == con.execute("SELECT avg(income) FROM person").fetchall()
+    )
+    assert ask(con, ana, "FROM person p JOIN person q ON p.id = q.id AND p.age < 87", mean)
+    assert ask(con, ana, "FROM person p" + own.format("q"), mean) == []
+    assert ask(con, ana, "FROM person p" + own.format("q") + own.format("r"), mean) == []
+    con.close()
+
+
+def test_a_person_with_many_rows_is_one_who_differs(ana):
+    con = duckdb.connect()
+    con.execute(
+        "CREATE TABLE person AS SELECT least(i, 100)::INTEGER AS id, 'c' AS city, 30 AS age,"
+        " 'flu' AS diag, CASE WHEN i < 100 THEN 0 ELSE i END AS score, i AS income"
+        " FROM range(130) r(i)"
+    )
+    for figure, shown in (("sum(p.income)", True), ("sum(p.score)", False)):
+        assert bool(ask(con, ana, "FROM person p", (figure, "DOUBLE"))) is shown
+    product = ("sum(p.income * p.score)", "DOUBLE")
+    assert ask(con, ana, "FROM person p", product) == []
+    con.close()
+
+
+@pytest.mark.parametrize(
+    ("ones", "others", "shown"),
+    [(9, 50, False), (10, 50, True), (50, 9, False), (0, 30, True), (6, 9, False), (10, 10, True)],
+)
+@pytest.mark.parametrize("unit", ["id", None])
+def test_the_sum_of_a_mark_is_a_count_of_those_who_have_it(ana, ones, others, shown, unit):
+    con = duckdb.connect()
+    con.execute(
+        f"CREATE TABLE person AS SELECT i::INTEGER AS id, (i < {ones})::INTEGER AS smoker"
+        f" FROM range({ones + others}) r(i)"
+    )
+    columns = COLUMNS if unit else COLUMNS.replace('"entity_key", ', "")
+    gate = make(columns, unit=unit)
+    assert bool(ask(con, ana, "FROM person p", ("sum(p.smoker)", "BIGINT"), gate=gate)) is shown
+    con.close()
+
+
+@pytest.mark.parametrize(("held", "shown"), [(9, False), (10, True)])
+def test_a_value_that_is_counted_is_held_by_enough_people(ana, held, shown):
+    con = duckdb.connect()
+    con.execute(
+        "CREATE TABLE person AS SELECT (i // 2)::INTEGER AS id,"
+        f" CASE WHEN i < {2 * held} THEN 1 ELSE 2 END AS age FROM range(100) r(i)"
+    )
+    found = ask(con, ana, "FROM person p", ("count(DISTINCT p.age)", "BIGINT"))
+    assert found == ([(2,)] if shown else [])
+    assert ask(con, ana, "FROM person p", ("count(DISTINCT p.id)", "BIGINT")) == [(50,)]
+    con.close()
+
+
 @pytest.mark.parametrize("constant", [1, 2000, 999999])
 def test_arithmetic_of_measures_compares_nothing(base, ana, constant):
     figure = (f"count(p.income * {constant} * 999999)", "BIGINT")
     assert ask(base, ana, "FROM person p", figure) == [(400,)]
+    values = (f"count(DISTINCT p.score * {constant} * 999999)", "BIGINT")
+    assert ask(base, ana, "FROM person p", values) == [(9,)]
     derived = f"FROM (SELECT id AS id, count(income * {constant} * 999999) AS n FROM person GROUP BY id) d"
     assert ask(base, ana, derived, COUNT, keys=[("d.n", "BIGINT")]) == [(1, 400)]
 
@@ -267,3 +360,15 @@ def test_copies_of_a_row_that_are_left_out_are_other_rows(base, ana):
     assert '"p"."age"' in mark
     assert '"r"."k"' in mark
     assert base.execute(verdict.sql).fetchall()
+
+
+def test_a_bin_counts_no_copy_that_a_public_table_makes(base, ana):
+    fragment = Binned(
+        source="FROM person p LEFT JOIN ref r ON r.n <= p.age AND p.age = 87",
+        keys=(),
+        column=Column("bin", "p.income", "BIGINT"),
+    )
+    columns = COLUMNS.replace("bounds = [0, 200000]", "bounds = [0, 200000], bin = 100000")
+    gate = make(columns, output='quantile = "binned"')
+    verdict = gate.check(fragment, person=ana, purpose="", project="", now=1_770_000_000_000)
+    assert [row[:3] for row in base.execute(verdict.sql).fetchall()] == [(0, 400, 400)]

@@ -147,6 +147,12 @@ def test_nothing_is_computed_of_figures_but_quotients(base, ana, figure):
         run(base, ana, figures=[(figure, "DOUBLE")])
 
 
+@pytest.mark.parametrize("figure", ["count(day + 46341 * 46340)", "count(DISTINCT day + 9)"])
+def test_a_date_is_not_moved_until_it_overflows(base, ana, figure):
+    with pytest.raises(Denial):
+        run(base, ana, figures=[(figure, "BIGINT")])
+
+
 @pytest.mark.parametrize(
     "sets", [(), ((0,), (0,)), ((0,), (0, 0)), ((0, 1), (1, 0)), ((0,),), ((),)]
 )
@@ -158,7 +164,7 @@ def test_grouping_sets_name_each_key_and_each_set_once(base, ana, sets):
         run(base, ana, keys=keys, sets=sets)
 
 
-@pytest.mark.parametrize("name", ["_ok", "_u0", "_U12", "_rows"])
+@pytest.mark.parametrize("name", ["_ok", "_u0", "_U12", "_rows", "_once"])
 def test_the_gates_own_names_are_not_to_be_had(ana, name):
     fragment = Aggregate(
         source="FROM staff", keys=(), aggregates=(Column(name, "count(*)", "BIGINT"),)
@@ -218,6 +224,7 @@ def test_texts_do_not_grow_and_grow_again(base, ana, text, allowed):
         ("extract(week FROM TRY_CAST(zip AS DATE))", True),
         ("date_diff('day', day, DATE '2020-01-01')", True),
         ("epoch(time_bucket(INTERVAL 7 DAY, day))", True),
+        (f"epoch(time_bucket(INTERVAL {'9' * 5000} DAY, day))", True),
         ("weekday(to_days(age))", False),
         ("weekday(CAST(day AS TIMESTAMP) - CAST(day AS TIMESTAMP))", False),
         ("date_part('dow', to_days(age))", False),

@@ -28,18 +28,24 @@ answer = "{answer}"
 [tables.psi_demo]
 allow = ["intersect"]
 [tables.psi_demo.columns]
-col1 = {{roles = ["join_key"]}}
-name = {{roles = ["join_key"]}}
+col1 = {{roles = ["entity_key", "join_key"]}}
+[tables.people]
+allow = ["intersect"]
+[tables.people.columns]
+name = {{roles = ["entity_key", "join_key"]}}
 """
 
 
 def demo(numbers):
-    return pa.table({"col1": list(numbers), "name": [f"Zo\u00eb {n}" for n in numbers]})
+    return {
+        "psi_demo": pa.table({"col1": list(numbers)}),
+        "people": pa.table({"name": [f"Zo\u00eb {n}" for n in numbers]}),
+    }
 
 
 @contextmanager
 def serving(tmp_path, *, least=1, answer="rows", more="", rules="", **pods):
-    tables = {pod: {"psi_demo": demo(found)} for pod, found in pods.items()}
+    tables = {pod: demo(found) for pod, found in pods.items()}
     path = tmp_path / "policy.toml"
     path.write_text(POLICY.format(least=least, answer=answer, more=more, rules=rules))
     with podsql.local(tables, policy=path, isolation="thread") as federation:
@@ -77,7 +83,7 @@ def test_a14_three_rows_match_and_no_other_key_is_told(federation):
 def test_own_keys_may_be_spelled_repeated_missing_and_of_another_width(federation):
     con = federation.connect()
     mine = pd.DataFrame({"who": ["Zoe\u0308 3", "Zo\u00eb 3", None, "zo\u00eb 5", "Zo\u00eb 9"]})
-    rows = con.intersect(mine, "psi_demo", key="name", own_key="who", mode="rows")
+    rows = con.intersect(mine, "people", key="name", own_key="who", mode="rows")
     assert rows["who"].to_pylist() == ["Zoe\u0308 3", "Zo\u00eb 3", "Zo\u00eb 9"]
     small = pa.table({"k": pa.array([7, 7, 8], pa.uint8())})
     assert con.intersect(small, "psi_demo", key="col1", own_key="k") == 1
@@ -89,7 +95,7 @@ def test_own_keys_may_be_spelled_repeated_missing_and_of_another_width(federatio
         ({"name": "nothing", "key": "col1"}, "UNKNOWN_TABLE"),
         ({"name": "south.main.psi_demo", "key": "col1"}, "UNKNOWN_TABLE"),
         ({"name": "psi_demo", "key": "other", "own_key": "col1"}, "UNKNOWN_COLUMN"),
-        ({"name": "psi_demo", "key": "name", "own_key": "col1"}, "ARGUMENT"),
+        ({"name": "people", "key": "name", "own_key": "col1"}, "ARGUMENT"),
         ({"name": "psi_demo", "key": "col1", "own_key": "other"}, "ARGUMENT"),
         ({"name": "psi_demo", "key": "col1", "mode": "all"}, "ARGUMENT"),
     ],

@@ -32,9 +32,10 @@ person = {{roles = ["entity_key", "join_key"]}}
 name = {{roles = ["join_key"]}}
 age = {{roles = ["measure", "filter"]}}
 [tables.contact.columns]
-name = {{roles = ["join_key"]}}
-born = {{roles = ["join_key"]}}
+name = {{roles = ["entity_key", "join_key"]}}
 age = {{roles = ["filter"]}}
+[tables.birth.columns]
+day = {{roles = ["entity_key", "join_key"]}}
 """
 
 
@@ -49,11 +50,16 @@ def visits(persons, *, kind="BIGINT", twice=True):
 
 
 def contacts(persons):
-    """A list of people, one a row: each row is a unit."""
     with duckdb.connect() as con:
         return con.sql(
-            f"SELECT 'Zo\u00eb ' || n AS name, DATE '2000-01-01' + n::INTEGER AS born, n % 90 AS age"
-            f" FROM (SELECT unnest({list(persons)}) AS n)"
+            f"SELECT 'Zo\u00eb ' || n AS name, n % 90 AS age FROM (SELECT unnest({list(persons)}) AS n)"
+        ).to_arrow_table()
+
+
+def births(persons):
+    with duckdb.connect() as con:
+        return con.sql(
+            f"SELECT DATE '2000-01-01' + unnest({list(persons)})::INTEGER AS day"
         ).to_arrow_table()
 
 
@@ -62,6 +68,7 @@ PODS = {
     pod: {
         "visit": visits(found, kind="INTEGER" if pod == "north" else "BIGINT", twice=pod != "west"),
         "contact": contacts(found),
+        "birth": births(found),
     }
     for pod, found in PERSONS.items()
 }
@@ -88,7 +95,7 @@ def federation(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pooled():
     with duckdb.connect() as con:
-        for name in ("visit", "contact"):
+        for name in ("visit", "contact", "birth"):
             for pod, tables in PODS.items():
                 con.register(f"{pod}_{name}", tables[name])
             parts = " UNION ALL ".join(f"FROM {pod}_{name}" for pod in PODS)
@@ -108,7 +115,7 @@ def refusal(con, sql):
         "SELECT count(DISTINCT person) AS n FROM visit",
         "SELECT count(DISTINCT person) FROM visit WHERE age < 30",
         "SELECT count(DISTINCT name) AS n, count(DISTINCT name) / 2 AS half FROM contact",
-        "SELECT count(DISTINCT born) FROM contact HAVING count(DISTINCT born) > 1",
+        "SELECT count(DISTINCT day) FROM birth HAVING count(DISTINCT day) > 1",
     ],
 )
 def test_shared_persons_are_counted_once(sql, federation, pooled):

@@ -1,0 +1,202 @@
+"""Temporary tables: answers that a connection keeps, in a locked DuckDB of the analyst's own.
+
+They hold released data only, and no pod ever sees them. Rule to keep: what is said of an answer
+(its pods, its release, what was withheld) stays with the table that was made from it.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from podsql.engine.merge import Lane, fault_of
+from podsql.errors import Error, error
+from podsql.planner.fragment import Field
+from podsql.planner.syntax import binding_error, nearest
+from podsql.planner.wire_types import known_type, wire_type
+
+_ARRIVED = "arrived"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What is said of the answer that a table was made from."""
+
+    pods: tuple[str, ...] = ()
+    release: str = "exact"
+    withheld: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A temporary table; ``fields`` have DuckDB types."""
+
+    name: str
+    fields: tuple[Field, ...]
+    rows: int
+    origin: Origin
+
+
+class Temporary:
+    """The temporary tables of one connection. Threads may share it; statements take turns."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tables: dict[str, Table] = {}
+        self._opened: Lane | None = None
+        self._running: object | None = None
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """By lower-case name, in the order they were made."""
+        with self._lock:
+            return dict(self._tables)
+
+    def create(
+        self,
+        name: str,
+        fields: Sequence[Field],
+        answer: pa.Table,
+        origin: Origin,
+        *,
+        replace: bool,
+    ) -> None:
+        """Keep ``answer`` (wire form) as a table of ``fields``; CONFLICT if there is one."""
+        arrived = answer.rename_columns([f"c{place}" for place in range(len(fields))])
+        columns = ", ".join(_typed(place, field) for place, field in enumerate(fields))
+        with self._lock:
+            if name.lower() in self._tables and not replace:
+                raise self.taken(name)
+            connection = self._connection()
+            connection.register(_ARRIVED, arrived)
+            try:
+                connection.execute(
+                    f"CREATE OR REPLACE TABLE {_quoted(name)} AS SELECT {columns} FROM {_ARRIVED}"
+                )
+                made = connection.sql(f"SELECT * FROM {_quoted(name)}")
+            except duckdb.Error as fault:
+                raise fault_of(fault) from None
+            finally:
+                connection.unregister(_ARRIVED)
+            self._tables.pop(name.lower(), None)
+            self._tables[name.lower()] = Table(
+                name=name, fields=_fields(made), rows=answer.num_rows, origin=origin
+            )
+
+    def drop(self, name: str) -> bool:
+        """Drop a table; False if there is none."""
+        with self._lock:
+            found = self._tables.pop(name.lower(), None)
+            if found is not None:
+                self._connection().execute(f"DROP TABLE {_quoted(found.name)}")
+            return found is not None
+
+    def run(
+        self,
+        sql: str,
+        parameters: Sequence[object],
+        *,
+        seconds: float,
+        ticket: object,
+    ) -> tuple[tuple[Field, ...], pa.Table]:
+        """The answer of a SELECT over temporary tables, in wire form, and its DuckDB types.
+
+        TIMEOUT after ``seconds``; CANCELLED by ``stop`` with the same ``ticket``.
+        """
+        with self._lock:
+            relation = self._bind(sql, parameters)
+            fields = _fields(relation)
+            outputs = ", ".join(_wire(place, field) for place, field in enumerate(fields))
+            late = threading.Event()
+
+            def give_up() -> None:
+                late.set()
+                self.stop(ticket)
+
+            timer = threading.Timer(seconds, give_up)
+            timer.daemon = True
+            self._running = ticket
+            timer.start()
+            try:
+                return fields, relation.project(outputs).to_arrow_table()
+            except duckdb.InterruptException:
+                if late.is_set():
+                    raise error("TIMEOUT", "the statement ran out of time") from None
+                raise error("CANCELLED", "the statement was cancelled") from None
+            except duckdb.Error as fault:
+                raise fault_of(fault) from None
+            finally:
+                timer.cancel()
+                self._running = None
+
+    def stop(self, ticket: object) -> None:
+        """End the statement of ``ticket`` if it is running; from any thread."""
+        if self._running is ticket and self._opened is not None:
+            self._opened.connection.interrupt()
+
+    def describe(self, sql: str, parameters: Sequence[object]) -> tuple[Field, ...]:
+        """Names and DuckDB types of the answer; nothing runs."""
+        with self._lock:
+            return _fields(self._bind(sql, parameters))
+
+    def close(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            self._tables.clear()
+            if self._opened is not None:
+                self._opened.connection.close()
+                self._opened = None
+
+    def taken(self, name: str) -> Error:
+        """What is said when ``name`` is already there."""
+        return error(
+            "CONFLICT",
+            f"there is a temporary table {name!r} already",
+            hint="CREATE OR REPLACE TEMP TABLE, or DROP TABLE first",
+        )
+
+    def unknown(self, name: str) -> Error:
+        """What is said when there is no ``name``."""
+        known = [table.name for table in self._tables.values()]
+        hint = nearest(name, known) or "none was created in this connection"
+        return error("UNKNOWN_TABLE", f"no temporary table {name!r}", hint=hint)
+
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        if self._opened is None:
+            self._opened = Lane()
+        return self._opened.connection
+
+    def _bind(self, sql: str, parameters: Sequence[object]) -> duckdb.DuckDBPyRelation:
+        try:
+            return self._connection().sql(sql, params=list(parameters))
+        except duckdb.Error as fault:
+            known = {table.name: table.fields for table in self._tables.values()}
+            raise binding_error(fault, known) from None
+
+
+def _fields(relation: duckdb.DuckDBPyRelation) -> tuple[Field, ...]:
+    kinds = zip(relation.columns, relation.types, strict=True)
+    return tuple(Field(name, str(kind)) for name, kind in kinds)
+
+
+def _typed(place: int, field: Field) -> str:
+    """An arrived column under its name and, where the wire has another type, its own."""
+    known = known_type(field.type)
+    cast = known not in (None, "NULL") and wire_type(field.type) != known
+    text = f"CAST(c{place} AS {known})" if cast else f"c{place}"
+    return f"{text} AS {_quoted(field.name)}"
+
+
+def _wire(place: int, field: Field) -> str:
+    """An output in wire form; a nested one, which never left a pod, as it is."""
+    known = known_type(field.type)
+    text = f"#{place + 1}"
+    if known not in (None, "HUGEINT") and wire_type(field.type) != known:
+        text = f"CAST({text} AS {wire_type(field.type)})"
+    return f"{text} AS {_quoted(field.name)}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

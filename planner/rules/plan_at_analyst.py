@@ -1,0 +1,294 @@
+"""Run a SELECT at the analyst, over what its parts release.
+
+Every source is planned by itself: a subquery as a statement of its own, a table as the rows (or, where
+rows do not leave, the counted groups) of the columns that are read and the conditions that concern
+it alone. Rule to keep: the SELECT itself is not changed, so its meaning is DuckDB's own.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from sqlglot import exp
+
+from podsql.errors import Error, error
+from podsql.planner.catalog import Catalog, CatalogTable
+from podsql.planner.plan import Block, Plan
+from podsql.planner.rules.bind_tables import find_table, kind_of
+from podsql.planner.rules.find_aggregates import aggregates_in, has_window
+from podsql.planner.rules.find_queries import arms_of, sources_of, star_of, subqueries_of
+from podsql.planner.rules.prove_pod_local import conjuncts
+from podsql.planner.scope import POD_COLUMN, column
+
+PlanPart = Callable[[exp.Expression], Plan]
+
+TIMES: Final = "_times"
+"""How often a counted group occurs."""
+UNBOUND: Final = frozenset({"UNKNOWN_COLUMN", "UNKNOWN_TABLE", "BINDING"})
+"""What a query is refused with that names something outside it."""
+
+
+def plan_at_analyst(
+    select: exp.Select, catalog: Catalog, plan_part: PlanPart, *, counted: bool
+) -> Plan:
+    """The plan of ``select`` over its parts. ``counted``: tables may come as counted groups."""
+    step = Step(catalog=catalog, plan_part=plan_part, counted=counted)
+    tree = select.copy()
+    step.replace_sources(tree)
+    return step.finish(tree, crossing=_crosses(select))
+
+
+def joined(
+    tree: exp.Expression, parts: list[Plan], texts: list[str] | None = None, *, crossing: bool
+) -> Plan:
+    """``tree`` over relations ``part…`` (see ``part_name``), each the answer of one of ``parts``."""
+    texts = texts or [part.final for part in parts]
+    ctes = ", ".join(
+        f"{part_name(parts[: place + 1])} AS ({text})" for place, text in enumerate(texts)
+    )
+    blocks: list[Block] = []
+    for part in parts:
+        blocks += [
+            replace(block, crosses_groups=block.crosses_groups or crossing) for block in part.blocks
+        ]
+    text = tree.sql(dialect="duckdb", comments=False)
+    return Plan(
+        statement="",
+        stages=tuple(stage for part in parts for stage in part.stages),
+        final=f"WITH {ctes} {text}" if ctes else text,
+        columns=(),
+        tables=tuple(sorted({table for part in parts for table in part.tables})),
+        options=parts[0].options,
+        blocks=tuple(blocks),
+    )
+
+
+def part_name(parts: list[Plan]) -> str:
+    """The last part's name: after its first stage, which no other part beside it has."""
+    stages = parts[-1].stages
+    number = stages[0].name.removeprefix("stage") if stages else f"_{len(parts)}"
+    return f"part{number}"
+
+
+def _crosses(select: exp.Select) -> bool:
+    """Whether an answer row may depend on more than one row of a part."""
+    clauses = ("group", "having", "qualify", "distinct", "limit", "offset")
+    return (
+        len(sources_of(select)) > 1
+        or bool(subqueries_of(select))
+        or any(select.args.get(name) for name in clauses)
+        or any(any(aggregates_in(item)) or has_window(item) for item in select.expressions)
+    )
+
+
+Names = set[tuple[str, str]]
+"""Qualifier (empty: none) and column, lower-case."""
+
+
+def _names(tree: exp.Expression) -> Names:
+    """Every column name that the whole statement writes, wherever it may be looked up."""
+    found = {(node.table.lower(), node.name.lower()) for node in tree.find_all(exp.Column)}
+    for join in tree.find_all(exp.Join):
+        found |= {("", node.name.lower()) for node in join.args.get("using") or ()}
+    return found
+
+
+@dataclass(slots=True, kw_only=True)
+class Step:
+    """The parts of one statement, as they take the places of its sources."""
+
+    catalog: Catalog
+    plan_part: PlanPart
+    counted: bool
+    parts: list[Plan] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def finish(self, tree: exp.Expression, *, crossing: bool) -> Plan:
+        """The plan of ``tree``, whose sources are parts now."""
+        made = joined(tree, self.parts, self.texts, crossing=crossing)
+        return replace(made, stages=tuple(replace(stage, refined=True) for stage in made.stages))
+
+    def replace_sources(self, select: exp.Select, names: Names | None = None) -> None:
+        """Put parts in place of every source and subquery of ``select``.
+
+        ``names``: those of the statement around it too, when it is run in place.
+        """
+        names = _names(select) if names is None else names
+        filters = dict(_filters(select, self.catalog))
+        for holder in sources_of(select):
+            node = holder.this
+            if isinstance(node, exp.Subquery):
+                table = self.add(self.plan_part(node.this))
+                alias = node.args.get("alias")
+                table.set("alias", alias.copy() if alias is not None else _unnamed())
+                holder.set("this", table)
+            elif isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
+                holder.set("this", self._table(node, select, names, filters.get(id(node), [])))
+            elif not isinstance(node, exp.Values):
+                raise error("NOT_SUPPORTED", "this part of FROM is not supported")
+        for query in subqueries_of(select):
+            self._replace_query(query, names)
+
+    def _replace_query(self, query: exp.Expression, names: Names) -> None:
+        """A subquery that stands by itself is a part; one that looks outside is run in place."""
+        known = len(self.parts)
+        try:
+            table = self.add(self.plan_part(query.copy()))
+        except Error as fault:
+            if fault.code not in UNBOUND:
+                raise
+            del self.parts[known:], self.texts[known:]
+            for arm in arms_of(query):
+                self.replace_sources(arm, names)
+            return
+        query.replace(exp.select("*").from_(table))
+
+    def add(self, part: Plan, text: str = "") -> exp.Table:
+        """The relation of ``part``; ``text`` where its rows are more than its answer."""
+        self.parts.append(part)
+        self.texts.append(text or part.final)
+        return exp.Table(this=exp.to_identifier(part_name(self.parts)))
+
+    def _table(
+        self, node: exp.Table, select: exp.Select, names: Names, filters: list[exp.Expression]
+    ) -> exp.Table:
+        """The part that stands for a table."""
+        table, _ = find_table(node, self.catalog)
+        alias = node.alias or node.name
+        chosen = _columns(node, table, select, names)
+        source = exp.Table(
+            this=node.this.copy(),
+            db=node.args.get("db"),
+            catalog=node.args.get("catalog"),
+            alias=exp.TableAlias(this=exp.to_identifier(alias, quoted=True)),
+        )
+        query = exp.select(*(exp.alias_(column(alias, n), n, quoted=True) for n in chosen))
+        query.set("from_", exp.From(this=source))
+        if filters:
+            query.set("where", exp.Where(this=exp.and_(*filters, copy=False)))
+        part, text = self._released(query, chosen, table)
+        found = self.add(part, text)
+        own = node.args.get("alias")
+        found.set(
+            "alias",
+            own.copy() if own is not None else exp.TableAlias(this=exp.to_identifier(alias)),
+        )
+        return found
+
+    def _released(
+        self, query: exp.Select, chosen: list[str], table: CatalogTable
+    ) -> tuple[Plan, str]:
+        """The plan of the rows of ``query``, and the SQL that yields them."""
+        if "rows" in table.disclosures or not table.partitioned:
+            if not chosen:
+                query.set("expressions", [exp.alias_(exp.Literal.number(1), "_one")])
+            return self.plan_part(query), ""
+        self._require_counted(chosen, table)
+        times = exp.alias_(exp.Count(this=exp.Star()), TIMES)
+        query.set("expressions", [*query.expressions, times])
+        if chosen:
+            alias = query.args["from_"].this.alias
+            query.set("group", exp.Group(expressions=[column(alias, name) for name in chosen]))
+        part = self.plan_part(query)
+        names = ", ".join(exp.to_identifier(n, quoted=True).sql("duckdb") for n in chosen) or "1"
+        return part, (
+            f"SELECT {names} FROM (SELECT *, unnest(range({TIMES})) AS _copy FROM ({part.final}))"
+        )
+
+    def _require_counted(self, chosen: list[str], table: CatalogTable) -> None:
+        if not self.counted or "distinct" not in table.disclosures or table.min_units > 1:
+            raise error(
+                "DENIED",
+                f"rows of {table.name!r} would have to leave their pods",
+                hint="use aggregates and GROUP BY, or ask the custodians for row-level release",
+            )
+        closed = [c.name for c in table.columns if c.name in chosen and not c.groupable]
+        if closed:
+            raise error(
+                "DENIED",
+                f"values of {closed[0]!r} in {table.name!r} do not leave their pods",
+                hint="ask the custodians to let it stand for groups (role 'dimension')",
+            )
+
+
+def _columns(node: exp.Table, table: CatalogTable, select: exp.Select, names: Names) -> list[str]:
+    """The columns of a table that the statement may read, in its own order."""
+    alias = (node.alias or node.name).lower()
+    known = [c.name for c in table.columns if c.name.lower() != POD_COLUMN]
+    own = node.args.get("alias")
+    natural = any(join.method.lower() == "natural" for join in select.args.get("joins") or ())
+    whole = natural or (own is not None and own.args.get("columns")) or _starred(select, alias)
+    if not whole:
+        known = [n for n in known if {("", n.lower()), (alias, n.lower())} & names]
+    if table.partitioned and {("", POD_COLUMN), (alias, POD_COLUMN)} & names:
+        if whole:
+            raise error("NOT_SUPPORTED", "a star beside _pod", hint="name the columns")
+        known.append(POD_COLUMN)
+    return known
+
+
+def _unnamed() -> exp.TableAlias:
+    return exp.TableAlias(this=exp.to_identifier("unnamed_subquery"))
+
+
+def _starred(select: exp.Select, alias: str) -> bool:
+    return any(
+        star_of(item) is not None and (isinstance(item, exp.Star) or item.table.lower() == alias)
+        for item in select.expressions
+    )
+
+
+def _filters(select: exp.Select, catalog: Catalog) -> Iterator[tuple[int, list[exp.Expression]]]:
+    """Per table (by id of its node) the conditions that only its own rows decide."""
+    tables: dict[str, tuple[exp.Table, CatalogTable]] = {}
+    open_to_where: set[str] = set()
+    own: dict[str, list[exp.Expression]] = {}
+    terms: list[tuple[exp.Expression, set[str]]] = []
+    for holder in sources_of(select):
+        node = holder.this
+        alias = (node.alias_or_name or "").lower()
+        kind = kind_of(holder) if isinstance(holder, exp.Join) else "from"
+        if isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
+            tables[alias] = (node, find_table(node, catalog)[0])
+        if kind in ("right", "full"):
+            open_to_where.clear()
+        if kind in ("from", "inner", "cross", "right"):
+            open_to_where.add(alias)
+        on = holder.args.get("on")
+        if on is not None and kind in ("inner", "left", "semi", "anti"):
+            reach = {alias} if kind != "inner" else {*open_to_where}
+            terms += [(term, reach) for term in conjuncts(on)]
+    where = select.args.get("where")
+    if where is not None:
+        terms += [(term, open_to_where) for term in conjuncts(where.this)]
+    for term, reach in terms:
+        owner = _owner(term, tables)
+        if owner in reach:
+            own.setdefault(owner, []).append(_qualified(term, owner, tables[owner][0]))
+    for alias, found in own.items():
+        yield id(tables[alias][0]), found
+
+
+def _owner(term: exp.Expression, tables: dict[str, tuple[exp.Table, CatalogTable]]) -> str:
+    """The one table that ``term`` reads; empty if there is none, or it holds more than columns."""
+    if term.find(exp.Query) is not None or has_window(term) or any(aggregates_in(term)):
+        return ""
+    owners = set()
+    for node in term.find_all(exp.Column):
+        if isinstance(node.this, exp.Star):
+            return ""
+        if node.table:
+            owners.add(node.table.lower() if node.table.lower() in tables else "")
+        else:
+            holding = [
+                alias for alias, (_, table) in tables.items() if table.column(node.name) is not None
+            ]
+            owners.add(holding[0] if len(holding) == 1 else "")
+    return owners.pop() if len(owners) == 1 else ""
+
+
+def _qualified(term: exp.Expression, alias: str, node: exp.Table) -> exp.Expression:
+    copy = term.copy()
+    for found in copy.find_all(exp.Column):
+        found.set("table", exp.to_identifier(node.alias or node.name, quoted=True))
+    return exp.paren(copy, copy=False)

@@ -1,0 +1,23 @@
+"""Bring a statement into the form the later rules read: joins in place of nested queries.
+
+Innermost first, so that what an inner query became can be written into the one around it.
+"""
+
+from sqlglot import exp
+
+from podsql.planner.catalog import Catalog
+from podsql.planner.rules.find_queries import arms_of, sources_of, subqueries_of
+from podsql.planner.rules.flatten_derived import flatten_derived
+from podsql.planner.rules.unnest_subqueries import unnest_subqueries
+
+
+def write_as_joins(tree: exp.Expression, catalog: Catalog) -> None:
+    """Rewrite ``tree`` in place."""
+    for select in arms_of(tree):
+        for holder in sources_of(select):
+            if isinstance(holder.this, exp.Subquery):
+                write_as_joins(holder.this.this, catalog)
+        for query in subqueries_of(select):
+            write_as_joins(query, catalog)
+        flatten_derived(select, catalog)
+        unnest_subqueries(select, catalog)
