@@ -16,6 +16,7 @@ NAMES = (
     "analysts",
     "distance",
     "many_pods",
+    "shared_keys",
     "idle",
 )
 

@@ -55,6 +55,8 @@ class CatalogTable:
     """The pods' release rules, in the order of ``pods``."""
     disclosures: frozenset[Disclosure] = frozenset()
     """What every pod lets leave."""
+    psi_count: bool = False
+    """Every pod lets its keys be counted together with those of other pods."""
     min_units: int = 0
     """The largest of the pods' minimum groups."""
 
@@ -87,7 +89,8 @@ def build_catalog(offers: Mapping[str, Offer]) -> Catalog:
     found: dict[str, dict[str, TableOffer]] = {}
     for pod in pods:
         for table in offers[pod].tables:
-            found.setdefault(table.name, {})[pod] = table
+            if "select" in table.uses:
+                found.setdefault(table.name, {})[pod] = table
     tables = {name: _settle(name, found[name]) for name in sorted(found)}
     digest = blake2b(digest_size=16)
     for pod in pods:
@@ -118,6 +121,7 @@ def _settle(name: str, offers: Mapping[str, TableOffer]) -> CatalogTable:
         privacy_unit=units.pop() if len(units) == 1 else None,
         releases=tuple(offers[pod].release for pod in pods),
         disclosures=frozenset.intersection(*(frozenset(offers[p].disclosures) for p in pods)),
+        psi_count=all(offers[pod].psi_count for pod in pods),
         min_units=max(offers[pod].min_units for pod in pods),
     )
 

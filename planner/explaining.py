@@ -1,7 +1,7 @@
 """A plan as stable text: no ids, no clock, no order that depends on a hash."""
 
 from podsql.planner.catalog import Catalog
-from podsql.planner.fragment import Aggregate, Binned, Column, Noised, Rows
+from podsql.planner.fragment import Aggregate, Binned, Column, Noised, Psi, Rows
 from podsql.planner.measured import Run, end_text, rows_text, size_text, time_text
 from podsql.planner.plan import Plan, Stage
 
@@ -42,6 +42,14 @@ def _stage(stage: Stage, plan: Plan, catalog: Catalog) -> list[str]:
         lines.append(f"  reads {fragment.source}")
         lines.append(f"  leaves the pod: how many rows lie in which bins{noise}")
         lines += [_column(c) for c in (*fragment.keys, fragment.column)]
+        return [*lines, f"  merge {stage.merge}"]
+    if isinstance(fragment, Psi):
+        shared = "together" if fragment.counted == "union" else "in common"
+        for part in fragment.parts:
+            lines.append(f"  reads {part.source}, at {', '.join(part.pods)}")
+            lines.append(f"    blinded {part.key.type} = {part.key.sql}")
+        lines.append("  leaves the pods: blinded keys, from pod to pod")
+        lines.append(f"  leaves {stage.pods[-1]}: how many keys they have {shared}")
         return [*lines, f"  merge {stage.merge}"]
     if not isinstance(fragment, Aggregate | Noised | Rows):
         return lines
@@ -105,6 +113,8 @@ def why(stage: Stage, plan: Plan, catalog: Catalog) -> str:
     federated = [t.name for t in tables if t.partitioned]
     if stage.public or not federated:
         return "reference tables are the same in every pod, so one answers"
+    if isinstance(stage.fragment, Psi):
+        return f"keys of {', '.join(federated)} may occur in several pods, and none is shown"
     if isinstance(stage.fragment, Rows):
         return f"rows of {', '.join(federated)} are released one by one"
     return f"partial aggregates of {', '.join(federated)} merge exactly"

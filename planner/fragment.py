@@ -173,14 +173,41 @@ class TorchStep(
     literals: tuple[Literal, ...] = ()
 
 
-class Psi(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="psi/1"):
-    """One step of private set intersection over ``key``."""
+class PsiPart(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The keys that ``pods`` bring: ``key`` is one column of ``source``."""
 
-    step: str
+    pods: tuple[str, ...]
     source: str
     key: Column
-    peer: bytes
+
+
+class Psi(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="psi/1"):
+    """A question about keys of several parties, answered by private set intersection.
+
+    Of pods: how many different keys they have together (``union``), or each of them has
+    (``overlap``). Every pod gets the same fragment, so each sees what the others are asked; the last
+    pod by name answers ``n`` BIGINT, the others no row. Of the analyst's own keys, ``candidates``
+    of them, and one pod's: how many the pod has (``met``, ``n`` BIGINT), or which (``matched``: their
+    numbers in ascending order of the blinded keys sent, ``place`` BIGINT).
+    ``epoch``: 16 bytes, new each time the fragment is sent.
+    """
+
+    counted: OneOf["union", "overlap", "met", "matched"]
+    parts: tuple[PsiPart, ...]
+    epoch: bytes = b""
     literals: tuple[Literal, ...] = ()
+    candidates: int = 0
+
+    @property
+    def pods(self) -> tuple[str, ...]:
+        """Names of all pods, in order."""
+        return tuple(sorted(pod for part in self.parts for pod in part.pods))
+
+
+PSI_FIELDS = (Field("n", "BIGINT"),)
+"""The output of a ``Psi`` fragment that counts."""
+MATCHED_FIELDS = (Field("place", "BIGINT"),)
+"""The output of one that tells which."""
 
 
 Fragment = Aggregate | Rows | Noised | Binned | Bins | ModelStep | TorchStep | Psi

@@ -40,6 +40,11 @@ class TableOffer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     policy_hash: str = ""
     min_units: int = 0
     """Cells with fewer privacy units are withheld (0: none are)."""
+    psi_count: bool = False
+    """Its keys may be counted together with those of other pods, by private set intersection."""
+    uses: tuple[str, ...] = ("select",)
+    """What it may be used for: ``select`` (statements), ``intersect`` (private intersection with the
+    analyst's own keys)."""
 
 
 class Offer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -29,6 +29,7 @@ from podsql.planner.rules.plan_aggregate import plan_aggregate
 from podsql.planner.rules.plan_at_analyst import UNBOUND, plan_at_analyst
 from podsql.planner.rules.plan_joined_groups import plan_joined_groups
 from podsql.planner.rules.plan_noised import plan_noised
+from podsql.planner.rules.plan_psi import plan_psi
 from podsql.planner.rules.plan_rows import plan_rows
 from podsql.planner.rules.plan_set_operation import plan_set_operation
 from podsql.planner.rules.prove_pod_local import prove_pod_local
@@ -168,11 +169,16 @@ class _Part:
         query.types = tuple(f.type for f in answer)
         if not scope.sources:
             return _local(tree, self.statement, self.options, answer)
+        first = self.stages + 1
+        noised = self._noised(scope)
+        crossing = None if noised else plan_psi(query, catalog, self.options, self.statement, first)
+        if crossing is not None:
+            self.stages += len(crossing.stages)
+            return crossing
         if any(s.table.partitioned for s in scope.sources):
             prove_pod_local(query.source, scope)
         pods = choose_pods(query.source, scope, catalog, self.options.pods)
-        first = self.stages + 1
-        if self._noised(scope):
+        if noised:
             if not query.grouped:
                 raise error(
                     "NOT_SUPPORTED",

@@ -5,7 +5,7 @@ closed grammar first. Rule to keep: a type outside it is never pasted anywhere.
 """
 
 import re
-from typing import Final
+from typing import Final, Literal
 
 from podsql.errors import error
 
@@ -49,6 +49,9 @@ _ENUM: Final = re.compile(r"ENUM\('(?:[^'\0]|'')*'(?:, ?'(?:[^'\0]|'')*')*\)")
 _AS_TEXT: Final = frozenset({"UUID", "TIME WITH TIME ZONE", "BIT", "UHUGEINT"})
 
 
+KeyKind = Literal["integer", "text", "date", "uuid"]
+
+
 def known_type(duck_type: str) -> str | None:
     """The canonical spelling of a type of the grammar, else None."""
     text = duck_type.strip()
@@ -72,6 +75,19 @@ def decimal_parts(duck_type: str) -> tuple[int, int] | None:
 def is_enum(duck_type: str) -> bool:
     """True for ENUM('a', …)."""
     return duck_type.startswith("ENUM(")
+
+
+def key_kind(duck_type: str) -> KeyKind | None:
+    """What kind of key a type holds: keys of one kind are equal where their texts are. None: it
+    is no type for a key (floating, decimal, a time, nested)."""
+    known = known_type(duck_type) or ""
+    if known in INTEGERS:
+        return "integer"
+    if known == "VARCHAR" or is_enum(known):
+        return "text"
+    if known == "DATE":
+        return "date"
+    return "uuid" if known == "UUID" else None
 
 
 def wire_type(duck_type: str) -> str:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, overload
 from uuid import UUID
 
 from podsql import errors
@@ -17,6 +17,7 @@ from podsql.analyst.bench import Bench
 from podsql.analyst.commands import run
 from podsql.analyst.explaining import ExplainForm, explain
 from podsql.analyst.federation import Federation
+from podsql.analyst.meeting import Meeting
 from podsql.analyst.statement import Outcome, Statement
 from podsql.errors import error
 from podsql.membership import Membership, load_membership
@@ -112,6 +113,69 @@ class Connection:
         Pods that still run it, or still hold its result, answer from there; none runs it twice.
         """
         return self.cursor().execute(sql, parameters, statement_id=statement_id)
+
+    @overload
+    def intersect(
+        self,
+        table: Any,
+        name: str,
+        *,
+        key: str,
+        own_key: str | None = ...,
+        timeout: float | None = ...,
+    ) -> int: ...
+    @overload
+    def intersect(
+        self,
+        table: Any,
+        name: str,
+        *,
+        key: str,
+        mode: Literal["count"],
+        own_key: str | None = ...,
+        timeout: float | None = ...,
+    ) -> int: ...
+    @overload
+    def intersect(
+        self,
+        table: Any,
+        name: str,
+        *,
+        key: str,
+        mode: Literal["rows"],
+        own_key: str | None = ...,
+        timeout: float | None = ...,
+    ) -> "pa.Table": ...
+    def intersect(
+        self,
+        table: Any,
+        name: str,
+        *,
+        key: str,
+        mode: Literal["count", "rows"] = "count",
+        own_key: str | None = None,
+        timeout: float | None = None,
+    ) -> "int | pa.Table":
+        """Compare the keys of your own ``table`` with a pod's, by private set intersection.
+
+        ``table`` is an Arrow table, a pandas or a polars frame, ``own_key`` its column (default:
+        ``key``); ``name`` is ``table``, ``schema.table`` or ``pod.schema.table``, ``key`` its column.
+        ``count``: how many of your keys the pod has. ``rows``: your rows whose keys some pod has.
+        No pod learns a key of yours, you none of theirs. The custodian must have allowed
+        ``intersect``. Raises PolicyError (not allowed, WITHHELD, QUOTA), ProgrammingError (unknown
+        names), NotSupportedError (a count over several pods), OperationalError.
+        """
+        return Meeting(
+            federation=self.federation,
+            data=table,
+            table=name,
+            key=key,
+            own_key=key if own_key is None else own_key,
+            mode=mode,
+            purpose=self.purpose,
+            project=self.project,
+            timeout=self.timeout if timeout is None else timeout,
+        ).run()
 
     def explain(
         self,

@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from podsql.analyst.federation import Federation
+from podsql.analyst.own_table import arrow_of
 from podsql.driver import Connection
 from podsql.errors import error
 from podsql.membership import (
@@ -251,23 +252,7 @@ def _path_of(data: "Tabular", place: Path) -> Path:
 
     with (
         pa.OSFile(str(place), "wb") as file,
-        pa.ipc.new_file(file, (t := _arrow(data)).schema) as out,
+        pa.ipc.new_file(file, (t := arrow_of(data)).schema) as out,
     ):
         out.write_table(t)
     return place
-
-
-def _arrow(data: Any) -> "pa.Table":
-    import pyarrow as pa
-
-    if isinstance(data, pa.Table):
-        return data
-    if hasattr(data, "to_arrow"):
-        return data.to_arrow()
-    if type(data).__module__.partition(".")[0] == "pandas":
-        return pa.Table.from_pandas(data, preserve_index=False)
-    raise error(
-        "ARGUMENT",
-        f"cannot make a table of {type(data).__name__}",
-        hint="Arrow, pandas, polars or a path",
-    )

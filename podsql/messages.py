@@ -205,6 +205,61 @@ class Failed(Message, frozen=True, array_like=True, tag="failed/1"):
     hint: str = ""
 
 
+# -- between pods ------------------------------------------------------------------------------
+
+
+class PsiClaim(Message, frozen=True, array_like=True, tag="psi-claim/1"):
+    """What a pod brings to a count of keys (signed by it, kind ``psi-claim``), and on which terms."""
+
+    session: bytes
+    """32 bytes: a hash of statement, fragment, analyst, purpose and the pods asked."""
+    pod: str
+    """Its name; ``(analyst)``: an analyst's own keys."""
+    size: int
+    """How many different keys it has. For an analyst, a pod adds random ones up to a power of two."""
+    least: int
+    """Counts of fewer keys are withheld."""
+    zero: bool
+    """A count of no key at all may be shown."""
+    base: int
+    """Counts are rounded to multiples of it."""
+    complement: bool
+    """A count that leaves out 1 to ``least`` - 1 keys of a pod, or of the others, is withheld."""
+
+
+class PsiFetch(Message, frozen=True, array_like=True, tag="psi?/1"):
+    """Analyst asks for a part of a pod's blinded keys; answered by a ``PsiHand``."""
+
+    session: bytes
+    index: int
+
+
+class PsiPart(Message, frozen=True, array_like=True, tag="psi-part/1"):
+    """One piece of a pod's points on its way, signed by the pod that sends it (kind ``psi-part``)."""
+
+    session: bytes
+    origin: str
+    """Name of the pod whose keys they are; ``(analyst)``: the analyst's own."""
+    index: int
+    to: bytes
+    """Identity key of the receiver."""
+    handshake: bytes
+    """Hash of the session it travels in (channel binding)."""
+    points_hash: bytes
+    """BLAKE2b-256 of the points."""
+
+
+class PsiHand(Message, frozen=True, array_like=True, tag="psi/1"):
+    """A pod hands blinded keys on to the next pod; answered by ``Done`` once they are taken in.
+
+    ``points``: 32 bytes each, ascending. ``claim`` is the origin's and travels with its points.
+    """
+
+    claim: Signed
+    part: Signed
+    points: bytes
+
+
 # -- policy service ----------------------------------------------------------------------------
 
 
@@ -294,6 +349,8 @@ AnyMessage = (
     | EvidenceReply
     | PolicyAsk
     | PolicyReply
+    | PsiHand
+    | PsiFetch
     | Cancel
     | Release
     | Done
@@ -335,6 +392,27 @@ def decode_as(kind: type[M], data: bytes) -> M:
 def payload_hash(payload: bytes) -> bytes:
     """BLAKE2b-256 of a payload's bytes."""
     return blake2b(payload, digest_size=32, person=b"ps-payload").digest()
+
+
+def points_hash(points: bytes) -> bytes:
+    """BLAKE2b-256 of blinded keys."""
+    return blake2b(points, digest_size=32, person=b"ps-psi-points").digest()
+
+
+def psi_session(head: RequestHead) -> bytes:
+    """What pods name a count by: equal only where they were asked the same, by one statement.
+
+    The payload holds the fragment with the keys and conditions of every pod and a fresh epoch.
+    """
+    same = (
+        head.statement_id,
+        head.analyst,
+        head.payload_hash,
+        head.purpose,
+        head.project,
+        head.pods,
+    )
+    return blake2b(_ENCODER.encode(same), digest_size=32, person=b"ps-psi-session").digest()
 
 
 def query_hash(head: RequestHead) -> bytes:

@@ -45,6 +45,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     withheld: int = 0
     bytes: int = 0
     micros: int = 0
+    brought: int = 0
+    """Own keys that went, blinded, into a count across pods, or to an analyst."""
+    met: int = 0
+    """Blinded keys of others that they met."""
     result_hash: str = ""
 
 

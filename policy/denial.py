@@ -40,6 +40,7 @@ Reason = Literal[
     "PERSON",
     "PREDICATE_IN_AGG",
     "PROJECT",
+    "PSI_PROBE",
     "PSEUDO_COLUMN",
     "PURPOSE",
     "ROW_LEVEL",

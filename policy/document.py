@@ -26,6 +26,7 @@ PRESETS: Final = ("open", "standard", "strict", "dp")
 
 Release = Literal["sdc_local", "sdc_merged", "dp", "rows"]
 Use = Literal["select", "train", "intersect", "template"]
+JoinKind = Literal["co_located", "reference", "psi_count"]
 Role = Literal["entity_key", "join_key", "dimension", "filter", "measure"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -71,6 +72,13 @@ class TableClause(Clause, frozen=True, kw_only=True):
 
 class Joins(Clause, frozen=True, kw_only=True):
     """Which joins of granted tables are allowed. ``pairs`` are ``["a.x", "b.y"]``."""
+
+    kinds: tuple[JoinKind, ...] = ("co_located", "reference")
+    """Where the tables are: both in this pod, one public, or (``psi_count``) in several pods, whose
+    shared keys are counted and no more. A key that is counted so joins itself: its pair is
+    ``["a.x", "a.x"]``."""
+    psi_keys: Positive = 1_000_000
+    """Different keys that this pod, or another one, may bring to one comparison of keys."""
 
     condition: Literal["JOIN_NOT_REQUIRED", "JOIN_REQUIRED"] = "JOIN_NOT_REQUIRED"
     pairs: tuple[tuple[str, str], ...] | None = None
@@ -121,6 +129,17 @@ class Output(Clause, frozen=True, kw_only=True):
     complement: bool = False
     """Also withhold an aggregate that leaves out 1..min_units-1 units of its group."""
     max_rows: Count = 0
+
+
+class Intersect(Clause, frozen=True, kw_only=True):
+    """``[intersect]``: an analyst's own keys meet those of a table that allows ``intersect``."""
+
+    answer: Literal["count", "rows"] = "count"
+    """``rows``: the analyst is also told which of his own keys the table has."""
+    max_candidates: Positive = 10_000
+    """Keys of one question."""
+    candidates_per_day: Positive = 20_000
+    """Of one project (or person, where ``projects`` is ``*``)."""
 
 
 class Dp(Clause, frozen=True, kw_only=True):
@@ -176,6 +195,7 @@ class Policy(Clause, frozen=True, kw_only=True):
     functions: Functions = Functions()
     filters: Filters = Filters()
     output: Output = Output()
+    intersect: Intersect = Intersect()
     dp: Dp | None = None
     limits: PolicyLimits = PolicyLimits()
 
@@ -198,6 +218,7 @@ CLAUSES: Final = (
     Filters,
     Caps,
     Output,
+    Intersect,
     Dp,
     PolicyLimits,
 )

@@ -4,9 +4,13 @@ Rule to keep: a clause leaves this list only together with the code and the test
 """
 
 from collections.abc import Collection
+from typing import Final
 
 from podsql.errors import error
 from podsql.policy.document import Policy
+
+ENFORCED: Final = ("select", "intersect")
+"""Uses that this version knows how to keep to."""
 
 
 def unenforced(policy: Policy) -> tuple[str, ...]:
@@ -19,11 +23,13 @@ def unenforced(policy: Policy) -> tuple[str, ...]:
         and output.round_base > 1,
     }
     names = [name for name, is_set in found.items() if is_set]
-    names += [f"allow {use!r}" for use in policy.allow if use != "select"]
+    names += [f"allow {use!r}" for use in policy.allow if use not in ENFORCED]
     if policy.release == "sdc_merged":
         names.append(f"release {policy.release!r}")
     for table, clause in policy.tables.items():
-        names += [f"tables.{table}.allow {use!r}" for use in clause.allow or () if use != "select"]
+        names += [
+            f"tables.{table}.allow {use!r}" for use in clause.allow or () if use not in ENFORCED
+        ]
         if clause.release == "sdc_merged":
             names.append(f"tables.{table}.release {clause.release!r}")
         for column, rules in clause.columns.items():

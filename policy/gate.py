@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
 from sqlglot import exp
 
 from podsql.messages import Grant
@@ -19,6 +20,7 @@ from podsql.planner.fragment import (
     Field,
     Fragment,
     Noised,
+    Psi,
     Rows,
     encode_fragment,
 )
@@ -26,7 +28,7 @@ from podsql.planner.local_keys import key_column
 from podsql.planner.offer import ColumnOffer, TableOffer
 from podsql.policy.binned import BinOrder, judge_binned
 from podsql.policy.denial import Denial
-from podsql.policy.document import Policy, PolicyLimits, Release, policy_hash
+from podsql.policy.document import Policy, PolicyLimits, Release, Use, policy_hash
 from podsql.policy.dominance import dominance_rules
 from podsql.policy.entity import entity_rights
 from podsql.policy.grants import granted_release
@@ -36,6 +38,7 @@ from podsql.policy.noised import NoiseOrder, judge_noised, judge_noisy_bins
 from podsql.policy.per_unit import with_unit_rules
 from podsql.policy.person import Person, require_person
 from podsql.policy.populations import populations
+from podsql.policy.psi import PsiAsk, PsiOrder
 from podsql.policy.reading import Derived, read
 from podsql.policy.regenerate import (
     Output,
@@ -102,6 +105,8 @@ class Verdict:
     bins: BinOrder | None = None
     """Of a count of bins: how they are joined before they leave."""
     fresh: bool = False
+    psi: PsiOrder | None = None
+    """Of a count of keys across pods, whose ``sql`` counts this pod's own: what comes after it."""
 
     @property
     def answer(self) -> str:
@@ -131,12 +136,10 @@ class Gate:
         self.policy = policy
         self.policy_hash = policy_hash(policy)
         self.data_version = data_version
-        found = {name: table_rights(policy, table) for name, table in tables.items()}
-        self._rights = {
-            name.lower(): rights for name, rights in found.items() if rights is not None
-        }
+        self._rights = _all_rights(policy, tables, "select")
         self._explicit = {name: with_explicit_roles(one) for name, one in self._rights.items()}
-        self._loose = self._explicit != self._rights
+        self._meeting = _all_rights(policy, tables, "intersect")
+        """Tables whose keys may be met by an analyst's own: of those, nothing else."""
         self._verdicts: OrderedDict[tuple[object, ...], Verdict | Denial] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -159,7 +162,7 @@ class Gate:
         except Denial:
             return ()
         offers = []
-        for rights in self._rights.values():
+        for name, rights in (self._meeting | self._rights).items():
             released = granted_release(
                 grants,
                 analyst=person.identity,
@@ -170,7 +173,10 @@ class Gate:
                 now=now,
             )
             if released is not None:
-                offers.append(self._offer(rights, strictest(rights.release, released)))
+                uses: list[Use] = ["select"] if name in self._rights else []
+                uses += ["intersect"] if name in self._meeting else []
+                released = strictest(rights.release, released)
+                offers.append(self._offer(rights, released, tuple(uses)))
         return tuple(sorted(offers, key=lambda offer: offer.name))
 
     def check(
@@ -200,6 +206,8 @@ class Gate:
     def _verdict(
         self, fragment: Fragment, person: Person, release: Release | None
     ) -> Verdict | Denial:
+        if isinstance(fragment, Psi):
+            fragment = replace(fragment, epoch=b"")  # which nothing here depends on
         encoded = encode_fragment(fragment)
         if len(encoded) > KEPT_BYTES:
             return self._judged(fragment, release)
@@ -223,6 +231,10 @@ class Gate:
             return denial
 
     def _judge(self, fragment: Fragment, release: Release | None) -> Verdict:
+        asked = None
+        if isinstance(fragment, Psi):
+            asked = PsiAsk.of(fragment, self.pod, self.policy)
+            fragment = asked.own_count()
         if not isinstance(fragment, Aggregate | Noised | Binned | Rows):
             raise Denial("FRAGMENT_KIND")
         if fragment.inputs:
@@ -236,20 +248,24 @@ class Gate:
             return entity_rights(inner, derived, self.policy, open_rows=leaves)
 
         reading = read(fragment, self.policy.limits)
-        scope = bind(reading, self._rights, self.pod, derive)
+        tables, explicit = self._rights, self._explicit
+        if asked is not None and asked.candidates:
+            tables = self._meeting
+            explicit = {name: with_explicit_roles(one) for name, one in tables.items()}
+        scope = bind(reading, tables, self.pod, derive)
         most = self.policy.limits.rows_scanned
         if most is not None and _rows(scope) > most:
             raise Denial("LIMIT")
         open_rows, pairs = self._check_source(scope, release)
         noisy = isinstance(fragment, Noised) or (isinstance(fragment, Binned) and fragment.noisy)
         guarded = not (open_rows or noisy or isinstance(fragment, Rows))
-        if (guarded or noisy) and self._loose:
+        if (guarded or noisy) and explicit != tables:
             # Rows do not leave: judged again, with a role for every column.
-            scope = bind(reading, self._explicit, self.pod, derive)
+            scope = bind(reading, explicit, self.pod, derive)
             pairs = self._check_source(scope, release)[1]
         if guarded:
             _require_enforced(scope, release)
-        order = bins = None
+        order = bins = psi = None
         cells = 0
         if isinstance(fragment, Rows):
             require_no_aggregates(scope.outputs)
@@ -257,7 +273,10 @@ class Gate:
                 raise Denial("ROW_LEVEL")
             sql = rows_sql(fragment, scope, outputs)
         else:
-            self._check_groups(fragment, scope, guarded=guarded or noisy)
+            if asked is None:
+                self._check_groups(fragment, scope, guarded=guarded or noisy)
+            else:
+                psi = asked.order(scope, self.policy, guarded=guarded)
             if guarded or noisy:
                 scope = without_errors(scope)
             if isinstance(fragment, Noised):
@@ -292,10 +311,11 @@ class Gate:
             cells=cells,
             needs_ledger=cells > 0
             or bins is not None
-            or (guarded and self.policy.output.caps is not None),
+            or (guarded and (psi is not None or self.policy.output.caps is not None)),
             noise=order,
             bins=bins,
             fresh=isinstance(fragment, Noised | Binned) and fragment.fresh,
+            psi=psi,
         )
 
     def _check_groups(
@@ -353,7 +373,7 @@ class Gate:
         require_no_aggregates((*conditions, *scope.where))
         return open_rows, require_joins(scope, self.policy)
 
-    def _offer(self, rights: TableRights, release: Release) -> TableOffer:
+    def _offer(self, rights: TableRights, release: Release, uses: tuple[Use, ...]) -> TableOffer:
         # A unit that is not listed, or a key hidden by the policy, is not named to the analyst.
         unit = (
             rights.unit
@@ -383,7 +403,16 @@ class Gate:
             data_version=self.data_version,
             policy_hash=self.policy_hash,
             min_units=0 if by_row else self.policy.output.min_units,
+            psi_count="psi_count" in self.policy.joins.kinds
+            and not rights.public
+            and release in ("sdc_local", "rows"),
+            uses=uses,
         )
+
+
+def _all_rights(policy: Policy, tables: Mapping[str, PodTable], use: Use) -> dict[str, TableRights]:
+    found = {name: table_rights(policy, table, use) for name, table in tables.items()}
+    return {name.lower(): rights for name, rights in found.items() if rights is not None}
 
 
 def _rows(scope: Scope) -> int:

@@ -49,6 +49,7 @@ def require_joins(scope: Scope, policy: Policy) -> tuple[Pair, ...]:
     """Check every join and condition; give back the pairs of (alias, column) joined by equality."""
     if policy.joins.condition == "JOIN_REQUIRED" and len(scope.sources) < 2:
         raise Denial("JOIN_REQUIRED")
+    _require_kinds(scope, policy)
     pairs: list[Pair] = []
     for source in scope.sources:
         pairs += _split(source.conditions, scope, policy, source.use.alias)
@@ -63,6 +64,16 @@ def require_joins(scope: Scope, policy: Policy) -> tuple[Pair, ...]:
             raise Denial("JOIN_TYPE")
     _require_tied(scope, pairs)
     return tuple(pairs)
+
+
+def _require_kinds(scope: Scope, policy: Policy) -> None:
+    """Protected tables of this pod meet only if that is listed, and public ones likewise."""
+    own = sum(not source.rights.public for source in scope.sources)
+    needed = {"co_located"} if own > 1 else set()
+    if len(scope.sources) > max(1, own):
+        needed.add("reference")
+    if not needed <= set(policy.joins.kinds):
+        raise Denial("JOIN_TYPE")
 
 
 def _split(terms: tuple[exp.Expr, ...], scope: Scope, policy: Policy, on: str) -> Iterator[Pair]:
@@ -136,7 +147,7 @@ def _require_allowed_pair(
         return
     wanted = frozenset(_name(column, scope) for column in columns)
     for left, right in policy.joins.pairs:
-        if wanted == {_qualified(left), _qualified(right)}:
+        if wanted == {qualified(left), qualified(right)}:
             return
     raise Denial("JOIN_COLUMN")
 
@@ -145,7 +156,8 @@ def _name(column: exp.Column, scope: Scope) -> str:
     return scope.column(column).origin.lower()
 
 
-def _qualified(text: str) -> str:
+def qualified(text: str) -> str:
+    """``schema.table.column`` of a pair's side, in lower case."""
     return (text if text.count(".") == 2 else f"main.{text}").lower()
 
 

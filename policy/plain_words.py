@@ -6,7 +6,15 @@ nothing is said that the document does not say.
 
 from collections.abc import Iterator, Sequence
 
-from podsql.policy.document import ColumnClause, Dp, Output, Policy, Release, TableClause
+from podsql.policy.document import (
+    ColumnClause,
+    Dp,
+    JoinKind,
+    Output,
+    Policy,
+    Release,
+    TableClause,
+)
 
 RELEASES: dict[Release, str] = {
     "sdc_local": "figures over groups, judged by this pod alone",
@@ -21,6 +29,22 @@ ROLES = {
     "filter": "may be compared with a value",
     "measure": "may be aggregated",
 }
+KINDS: dict[JoinKind, tuple[str, str]] = {
+    "co_located": (
+        "Tables of this pod may be joined with each other",
+        "Tables of this pod may not be joined with each other",
+    ),
+    "reference": (
+        "Tables may be joined with public ones",
+        "Tables may not be joined with public ones",
+    ),
+    "psi_count": (
+        "Keys that occur in several pods may be counted, by pods that show each other no key, but"
+        " how many they have and share",
+        "Keys are never compared with those of other pods",
+    ),
+}
+"""Of each kind of join: said where it is allowed, and where it is not."""
 USES = {
     "select": "statements",
     "train": "training of models",
@@ -38,6 +62,7 @@ def plain_words(policy: Policy) -> tuple[str, ...]:
         *_tables(policy),
         *_statements(policy),
         *_output(policy.output),
+        *_intersect(policy),
         *_dp(policy.dp),
     )
 
@@ -124,6 +149,10 @@ def _statements(policy: Policy) -> Iterator[str]:
     if joins.condition == "JOIN_REQUIRED":
         yield "A statement must join at least two tables."
     yield f"Tables may meet in these joins: {_list(joins.types) or 'none'}."
+    for kind, words in KINDS.items():
+        yield f"{words[0] if kind in joins.kinds else words[1]}."
+    if "psi_count" in joins.kinds:
+        yield f"A pod brings at most {joins.psi_keys} keys to such a count."
     if joins.pairs is not None:
         pairs = (f"{left} = {right}" for left, right in joins.pairs)
         yield f"Only on {_list(pairs, 'or') or 'nothing'}."
@@ -195,6 +224,22 @@ def _output(rules: Output) -> Iterator[str]:
         )
     if rules.max_rows:
         yield f"An answer has at most {rules.max_rows} rows."
+
+
+def _intersect(policy: Policy) -> Iterator[str]:
+    allowed = {*policy.allow, *(use for one in policy.tables.values() for use in one.allow or ())}
+    if "intersect" not in allowed:
+        return
+    rules = policy.intersect
+    told = {
+        "count": "how many of his own keys a table has",
+        "rows": "how many of his own keys a table has, and which",
+    }
+    yield f"A private intersection tells an analyst {told[rules.answer]}, and no other key."
+    yield (
+        f"An analyst brings at most {rules.max_candidates} keys at once, and a project"
+        f" {rules.candidates_per_day} a day."
+    )
 
 
 def _dp(rules: Dp | None) -> Iterator[str]:

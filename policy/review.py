@@ -28,6 +28,8 @@ def review(policy: Policy) -> list[Finding]:
         ),
         *_people(policy),
         *_release(policy),
+        *_joins(policy),
+        *_intersect(policy),
         *_output(policy),
         *_dp(policy),
         *(f for name, clause in policy.tables.items() for f in _table(name, clause, policy)),
@@ -66,6 +68,38 @@ def _release(policy: Policy) -> Iterator[Finding]:
             "dp",
             "the same document also releases exact figures, which no epsilon covers",
             "set release to 'dp' for every table, or say so in your reports",
+        )
+
+
+def _joins(policy: Policy) -> Iterator[Finding]:
+    if "psi_count" not in policy.joins.kinds:
+        return
+    text = "keys are counted together with other pods', which tells them how many are shared"
+    yield _ask("joins.kinds", text, "without 'psi_count', unless such counts were agreed")
+    releases = {policy.release, *(clause.release for clause in policy.tables.values())}
+    if releases <= {"dp"}:
+        yield _ask(
+            "joins.kinds",
+            "'psi_count' allows nothing here: counts across pods carry no noise",
+            "without 'psi_count'",
+        )
+
+
+def _intersect(policy: Policy) -> Iterator[Finding]:
+    allowed = {*policy.allow, *(use for one in policy.tables.values() for use in one.allow or ())}
+    if "intersect" not in allowed:
+        return
+    if policy.intersect.answer == "rows":
+        text = "analysts who guess keys are told which of them are in the table"
+        yield _ask("intersect.answer", text, "'count'")
+    else:
+        text = "counts of two lists that differ by one key tell whether that key is in the table"
+        yield _ask(
+            "allow", text, "'intersect' only for people who may know it of the keys they hold"
+        )
+    if "intersect" in policy.allow:
+        yield _ask(
+            "allow", "every table may be met by private intersection", "allow it table by table"
         )
 
 

@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 from podsql.errors import error
 from podsql.planner.fragment import Disclosure, Field
-from podsql.policy.document import ColumnClause, Policy, Release, TableClause
+from podsql.policy.document import ColumnClause, Policy, Release, TableClause, Use
 
 STRENGTH: Final[tuple[Release, ...]] = ("dp", "sdc_merged", "sdc_local", "rows")
 """Strictest first: of several releases for one table, the strictest holds."""
@@ -70,12 +70,10 @@ class TableRights:
     public: bool
 
 
-def table_rights(policy: Policy, table: PodTable) -> TableRights | None:
-    """Rights on ``table``, or None if the document does not list it."""
+def table_rights(policy: Policy, table: PodTable, use: Use = "select") -> TableRights | None:
+    """Rights on ``table``, or None if the document does not list it for ``use``."""
     clause = _clause(policy, table.name)
-    if clause is None or "select" not in (
-        clause.allow if clause.allow is not None else policy.allow
-    ):
+    if clause is None or use not in (clause.allow if clause.allow is not None else policy.allow):
         return None
     unit = _unit(clause, table)
     listed = {name.lower(): rules for name, rules in clause.columns.items()}

@@ -62,7 +62,8 @@ def _distinct(call: Call, partials: Partials, answer_type: str, disjoint: bool) 
         raise error(
             "NOT_EXACT",
             f"{call.name}(DISTINCT …) counts a value twice that occurs in two pods",
-            hint="it is exact on a column that the custodians declare a local key",
+            hint="it is exact on a column that the custodians declare a local key, and alone, without"
+            " groups, on a key that all of them let be counted across pods (joins.kinds psi_count)",
         )
     partial = partials.add(
         f"{call.name}(DISTINCT {{0}})", call.arguments, call.condition, answer_type, "additive"

@@ -100,11 +100,13 @@ class Exchange:
         self._schema = schema
         self._max_rows = max_rows
         self._deadline = deadline
+        self._on_reply: Callable[[], None] | None = None
         self._reply: bytes | Error | None = None
         self._replied = threading.Event()
 
     def start(self, on_reply: Callable[[], None] | None = None) -> None:
-        """Send the request; ``on_reply`` runs on the I/O thread when the pod has answered."""
+        """Send the request; ``on_reply`` runs when the pod has answered, or was told to stop."""
+        self._on_reply = on_reply
 
         def replied(reply: bytes | Error) -> None:
             self._reply = reply
@@ -125,6 +127,8 @@ class Exchange:
         if not self._replied.is_set():
             self._reply = error("CANCELLED", "the statement was cancelled", pod=self.card.name)
             self._replied.set()
+            if self._on_reply is not None:
+                self._on_reply()
 
     def answer(self) -> Result | Accepted:
         """The pod's first answer; raises its refusal."""

@@ -10,18 +10,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
+from queue import Empty, SimpleQueue
 
 import pyarrow as pa
 from msgspec.structs import replace as structs_replace
 
 from podsql.analyst.exchange import Exchange
 from podsql.analyst.federation import Bound, Federation
-from podsql.analyst.states import require_sound
+from podsql.analyst.states import require_one_count, require_sound
 from podsql.analyst.withholding import settle_withheld
 from podsql.engine.merge import Merger, expected_schema
 from podsql.errors import Error, error
 from podsql.messages import QueryPayload, QueryRequest, RequestHead, encode, payload_hash
-from podsql.planner.fragment import Aggregate, Binned, Noised, encode_fragment
+from podsql.planner.fragment import Aggregate, Binned, Noised, Psi, encode_fragment
 from podsql.planner.offer import Offer
 from podsql.planner.plan import Plan, Stage
 from podsql.planner.planning import plan as make_plan
@@ -248,6 +249,8 @@ class Statement:
     def _gather(
         self, stage: Stage, plan: Plan, bound: Bound, merger: Merger
     ) -> Mapping[str, pa.Table]:
+        if isinstance(stage.fragment, Psi):
+            return self._gather_together(stage, plan, bound, merger)
         exchanges = self._start(stage, plan, bound, merger)
         tables: dict[str, pa.Table] = {}
         lost: dict[str, Error] = {}
@@ -271,16 +274,51 @@ class Statement:
             self.outcome.missing = tuple(sorted({*self.outcome.missing, *lost}))
         return tables
 
-    def _start(self, stage: Stage, plan: Plan, bound: Bound, merger: Merger) -> list[Exchange]:
+    def _gather_together(
+        self, stage: Stage, plan: Plan, bound: Bound, merger: Merger
+    ) -> Mapping[str, pa.Table]:
+        """Of pods that need each other: the first that fails or withholds ends them all."""
+        answered: SimpleQueue[Exchange] = SimpleQueue()
+        tables: dict[str, pa.Table] = {}
+        for _ in self._start(stage, plan, bound, merger, answered.put):
+            try:
+                left = max(0.0, self.deadline - time.monotonic())
+                exchange = answered.get(timeout=left + 1.0)
+                tables[exchange.card.name] = exchange.table()
+            except Empty:
+                self.cancel_pods()
+                raise error("TIMEOUT", "the pods did not finish their count in time") from None
+            except Error:
+                self.cancel_pods()
+                raise
+            self._note(exchange)
+            if exchange.evidence is not None and exchange.evidence.withheld:
+                self.cancel_pods()
+                return tables
+        require_one_count(tables)
+        return tables
+
+    def _start(
+        self,
+        stage: Stage,
+        plan: Plan,
+        bound: Bound,
+        merger: Merger,
+        on_answer: Callable[[Exchange], None] = lambda _: None,
+    ) -> list[Exchange]:
         schema = expected_schema(merger, stage.fields)
-        payload = encode(QueryPayload(fragment=encode_fragment(stage.fragment), statement=self.sql))
+        fragment = stage.fragment
+        if isinstance(fragment, Psi):
+            epoch = request_id(self.statement_id, stage.name, b"epoch", self._attempt)
+            fragment = structs_replace(fragment, epoch=epoch)
+        payload = encode(QueryPayload(fragment=encode_fragment(fragment), statement=self.sql))
         exchanges = [
             self._exchange(name, stage, plan, bound, payload, schema) for name in stage.pods
         ]
         self._exchanges = exchanges
         self._sent[stage.name] = time.perf_counter_ns()
         for exchange in exchanges:
-            exchange.start()
+            exchange.start(partial(on_answer, exchange))
         if self.cancelled:
             self.cancel_pods()
         return exchanges
@@ -314,13 +352,13 @@ class Statement:
             created=now,
             deadline=now + int(left * 1000),
         )
-        aggregate = isinstance(stage.fragment, Aggregate | Noised | Binned)
+        aggregate = isinstance(stage.fragment, Aggregate | Noised | Binned | Psi)
         return Exchange(
             endpoint=self.federation.endpoint,
             stage=stage.name,
             card=card,
             head=head,
-            body=partial(_signed, head, payload, keys.identity),
+            body=partial(signed, head, payload, keys.identity),
             schema=schema,
             max_rows=MAX_GROUPS if aggregate else MAX_ROWS,
             deadline=self.deadline,
@@ -381,7 +419,7 @@ def request_id(statement_id: bytes, stage: str, pod: bytes, attempt: int = 0) ->
     ).digest()
 
 
-def _signed(head: RequestHead, payload: bytes, seed: bytes, handshake: bytes) -> bytes:
+def signed(head: RequestHead, payload: bytes, seed: bytes, handshake: bytes) -> bytes:
     """The request as it travels in the session of ``handshake``."""
     body = encode(structs_replace(head, handshake=handshake))
     return encode(QueryRequest(head=sign("request", body, seed), payload=payload))

@@ -5,6 +5,7 @@ what is impossible is refused, never what is merely odd.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 import pyarrow as pa
@@ -47,6 +48,15 @@ def require_sound(stage: Stage, table: pa.Table, *, pod: str, exact: bool) -> No
             empty = pc.equal(table[counts[over]], 0)
             if _any(pc.xor(empty, pc.is_null(table[column.name]))):
                 raise _bad(pod)
+
+
+def require_one_count(tables: Mapping[str, pa.Table]) -> None:
+    """BAD_RESULT unless the last pod, and no other, says how many keys the pods have."""
+    last = max(tables)
+    for pod, table in tables.items():
+        counts = table["n"].to_pylist()
+        if len(counts) != (pod == last) or any(count is None or count < 0 for count in counts):
+            raise _bad(pod)
 
 
 def _require_bins(table: pa.Table, pod: str) -> None:

@@ -120,6 +120,7 @@ class Pod:
             spool=spool,
             limits=limits,
         )
+        self._opened.callback(self.desk.counting.close)
         self._note("start", holding)
         self.endpoint.start()
         self.endpoint.post(lambda: self._open(holding))

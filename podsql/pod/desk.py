@@ -11,12 +11,13 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from podsql.engine.job import Chunk, Event, Finished, Job, Pool, Started
+from podsql.engine.job import Chunk, Event, Finished, Job, JobHandle, OnEvent, Pool, Started
 from podsql.engine.job import Failed as JobFailed
 from podsql.errors import Error, error
 from podsql.messages import (
@@ -29,6 +30,8 @@ from podsql.messages import (
     OfferReply,
     OfferRequest,
     PolicyAsk,
+    PsiFetch,
+    PsiHand,
     QueryPayload,
     QueryRequest,
     Release,
@@ -41,6 +44,7 @@ from podsql.messages import (
 from podsql.planner.fragment import Fragment, decode_fragment
 from podsql.pod.config import LimitsSection
 from podsql.pod.consulting import Services
+from podsql.pod.counting import Counting
 from podsql.pod.explaining import Explainer
 from podsql.pod.holding import Holding
 from podsql.pod.offers import OfferBook
@@ -108,6 +112,7 @@ class Desk:
         self._explainer = Explainer(
             offers=self._offers, releasing=releasing, audit=audit, gatekeepers=gatekeepers
         )
+        self.counting = Counting(keys=keys, endpoint=endpoint, run=self._read_keys)
         self._held = Held(limit_bytes=limits.spool_mb << 20)
         self._seen: set[tuple[bytes, bytes, str]] = set()
         self.answered = self.refused = 0
@@ -117,9 +122,12 @@ class Desk:
     def serve(self, request: Request) -> None:
         """Take one call or note of a peer."""
         try:
+            message = decode(request.body)
+            if isinstance(message, PsiHand | PsiFetch):
+                self.counting.serve(request, message)
+                return
             if request.peer.role not in ASKERS:
                 raise error("ROLE", "a pod serves analysts")
-            message = decode(request.body)
             match message:
                 case OfferRequest():
                     self._offer(request, message)
@@ -286,13 +294,14 @@ class Desk:
         """Pay first, where there is a price: on a gatekeeper's thread, as it waits for the disk."""
         verdict, policy = ticket.verdict, ticket.holding.gate.policy
         assert verdict is not None
-        if verdict.noise is None and policy.limits.queries_per_day is None:
+        candidates = verdict.psi.candidates if verdict.psi is not None else 0
+        if verdict.noise is None and policy.limits.queries_per_day is None and not candidates:
             self._run(ticket, None)
             return
         asker = Asker.of(ticket.person, ticket.head)
 
         def pay() -> Released | None:
-            self._releasing.admit(policy, asker, _now())
+            self._releasing.admit(policy, asker, _now(), candidates)
             if verdict.noise is None:
                 return None
             version, mark = ticket.holding.data_version, ticket.head.request_id
@@ -321,24 +330,30 @@ class Desk:
         seconds = verdict.limits.seconds
         if seconds is not None:
             ticket.deadline = min(ticket.deadline, time.monotonic() + seconds)
-        job = Job(
-            sql=verdict.sql,
+        guard = verdict.guard and not verdict.needs_ledger
+        job = self._job(ticket, verdict.sql, rows, guard=guard)
+        ticket.job = self._pool.run(job, lambda event: self._event(ticket, event))
+
+    def _job(self, ticket: Ticket, sql: str, rows: int, *, guard: bool) -> Job:
+        return Job(
+            sql=sql,
             database=ticket.holding.database,
             datasets=ticket.holding.datasets,
             owner=f"{ticket.person.fingerprint}/{ticket.holding.gate.policy_hash}",
             deadline=ticket.deadline,
-            guard=verdict.guard and not verdict.needs_ledger,
+            guard=guard,
             max_rows=rows,
             max_bytes=self._limits.result_mb << 20,
         )
-        ticket.job = self._pool.run(job, lambda event: self._event(ticket, event))
 
     def _event(self, ticket: Ticket, event: Event) -> None:
         if ticket.over:
             return
         assert ticket.output is not None
         assert ticket.verdict is not None
-        held = ticket.verdict.needs_ledger or ticket.verdict.noise is not None
+        verdict = ticket.verdict
+        free = verdict.psi is not None and not verdict.guard
+        held = free or verdict.needs_ledger or verdict.noise is not None
 
         def take() -> None:
             assert ticket.output is not None
@@ -351,6 +366,8 @@ class Desk:
                         raise error("RESULT_TOO_BIG", "the result has too many groups to be judged")
                 case Chunk():
                     ticket.output.add(event.data)
+                case Finished() if free:
+                    self._count(ticket, Released(arrow=b"", rows=0, withheld=0))
                 case Finished() if held:
                     self._settle(ticket)
                 case Finished():
@@ -375,7 +392,22 @@ class Desk:
                 return self._releasing.guard(raw, verdict, policy, asker, _now())
             return self._releasing.noise(raw, verdict, policy, asker, version, mark)
 
-        self._off_loop(ticket, work, lambda released: self._finish(ticket, released))
+        then = self._finish if verdict.psi is None else self._count
+        self._off_loop(ticket, work, lambda released: then(ticket, released))
+
+    def _count(self, ticket: Ticket, own: Released) -> None:
+        """The count of this pod's own keys may leave: so they take part in the one across pods."""
+        assert ticket.verdict is not None
+        assert ticket.verdict.psi is not None
+        ticket.raw.clear()
+        finish, fail = partial(self._finish, ticket), partial(self._fail, ticket)
+        if own.withheld:
+            finish(own)
+        else:
+            self.counting.begin(ticket, ticket.verdict.psi, finish, fail)
+
+    def _read_keys(self, ticket: Ticket, sql: str, rows: int, on_event: OnEvent) -> JobHandle:
+        return self._pool.run(self._job(ticket, sql, rows, guard=False), on_event)
 
     def _off_loop(self, ticket: Ticket, work: Callable[[], T], then: Callable[[T], None]) -> None:
         """Run ``work`` on a gatekeeper's thread and go on with what it gives."""
@@ -438,6 +470,9 @@ class Desk:
         self._book.finish(ticket.head.request_id, "done", evidence.sha256)
         output.evidence = sign("result", encode(evidence), self._keys.identity)
         ticket.over = True
+        if verdict.psi is not None:
+            over = error("EXPIRED_RESULT", "the count across pods is over")
+            self.counting.end(ticket, Withheld("FEW_KEYS") if released.withheld else over)
         self.answered += 1
         self._held.finished(ticket, time.monotonic())
         if output.source is None:
@@ -463,6 +498,8 @@ class Desk:
         self.refused += 1
         if ticket.job is not None:
             ticket.job.cancel()
+        if ticket.verdict is not None and ticket.verdict.psi is not None:
+            self.counting.end(ticket, fault)
         reason = fault.reason if isinstance(fault, Denial | Withheld) else fault.code
         if isinstance(fault, Withheld):
             policy, asker = ticket.holding.gate.policy, Asker.of(ticket.person, ticket.head)
@@ -529,6 +566,8 @@ class Desk:
                 withheld=evidence.withheld if evidence else 0,
                 bytes=evidence.size if evidence else 0,
                 micros=evidence.micros if evidence else 0,
+                brought=ticket.brought,
+                met=ticket.met,
                 result_hash=evidence.sha256.hex() if evidence else "",
             )
         )

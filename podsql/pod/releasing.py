@@ -87,8 +87,13 @@ class Releasing:
 
     # -- before the statement runs -----------------------------------------------------------------
 
-    def admit(self, policy: Policy, asker: Asker, now: int) -> None:
-        """Count one statement of the day; QUOTA if there were enough."""
+    def admit(self, policy: Policy, asker: Asker, now: int, candidates: int = 0) -> None:
+        """Count one statement of the day, and the keys that an analyst brings; QUOTA if there were
+        enough."""
+        per_day = policy.intersect.candidates_per_day
+        scope = f"candidates/{_project(policy, asker)}"
+        if candidates and not self._ledger.take(scope, candidates, now=now, per_day=per_day):
+            raise error("QUOTA", "the custodian lets this project bring no more keys today")
         most = policy.limits.queries_per_day
         if most is None:
             return
@@ -186,7 +191,7 @@ class Releasing:
             shown = self._apart(table, verdict, policy, asker, shown)
         kept = table.filter(pa.array(shown, pa.bool_())).select(range(len(verdict.fields)))
         return Released(
-            arrow=_ipc(kept), rows=kept.num_rows, withheld=table.num_rows - kept.num_rows
+            arrow=as_ipc(kept), rows=kept.num_rows, withheld=table.num_rows - kept.num_rows
         )
 
     def count_withheld(self, policy: Policy, asker: Asker, now: int) -> None:
@@ -210,7 +215,7 @@ class Releasing:
             verdict.fields,
             (lambda cells: all(self._overlaps.admit(scope, cells, least))) if order.named else None,
         )
-        return Released(arrow=_ipc(joined), rows=joined.num_rows, withheld=withheld)
+        return Released(arrow=as_ipc(joined), rows=joined.num_rows, withheld=withheld)
 
     def _apart(
         self, table: pa.Table, verdict: Verdict, policy: Policy, asker: Asker, shown: list[bool]
@@ -340,7 +345,7 @@ def add_noise(
             columns.append(pa.array([v / order.grids[place] for v in noisy], pa.float64()))
     names = [field.name for field in fields]
     released = pa.table(columns, names=names)
-    return Released(arrow=_ipc(released), rows=released.num_rows, withheld=0, noise=order.errors)
+    return Released(arrow=as_ipc(released), rows=released.num_rows, withheld=0, noise=order.errors)
 
 
 def _over_domain(
@@ -370,7 +375,8 @@ def _cells(table: pa.Table, count: int, shown: Sequence[bool]) -> list[list[list
     return [[column[row] for column in columns] for row, one in enumerate(shown) if one]
 
 
-def _ipc(table: pa.Table) -> bytes:
+def as_ipc(table: pa.Table) -> bytes:
+    """The table as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

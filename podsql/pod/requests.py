@@ -37,6 +37,10 @@ class Ticket:
     job: JobHandle | None = None
     raw: bytearray = field(default_factory=bytearray)
     """Of a result that is released by way of the ledger: what the engine sent so far."""
+    brought: int = 0
+    """Keys of this pod that went, blinded, into a count across pods."""
+    met: int = 0
+    """Blinded keys of other pods that it multiplied."""
     executed: int = 0
     recorded: bool = False
     over: bool = False

@@ -17,7 +17,6 @@ from podsql.planner.fragment import (
     Literal,
     ModelStep,
     Ordering,
-    Psi,
     Relation,
     Rows,
     TorchStep,
@@ -153,7 +152,6 @@ def test_kinds_that_are_not_known_here_are_refused(judge):
         Bins(source=source, column=column, level=0, path=()),
         ModelStep(family="linear", source=source, features=ONE, target=None, state=()),
         TorchStep(module="m", source=source, state=b""),
-        Psi(step="blind", source=source, key=column, peer=b""),
         Aggregate(source=source, keys=(), aggregates=COUNT, masked=True),
     ):
         assert denied(judge, fragment) == "FRAGMENT_KIND"

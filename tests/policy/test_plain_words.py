@@ -17,10 +17,11 @@ roles = ["analyst"]
 purposes = ["cancer"]
 projects = ["p1"]
 services = ["ps1aaaaaaaaaaaaaaaaaaaa"]
-allow = ["select"]
+allow = ["select", "intersect"]
+intersect = {answer = "rows", max_candidates = 8, candidates_per_day = 9}
 release = "sdc_local"
 valid = {from = 2026-01-01, until = 2026-12-31}
-joins = {condition = "JOIN_REQUIRED", pairs = [["a.x", "b.y"]], types = ["inner"]}
+joins = {condition = "JOIN_REQUIRED", pairs = [["a.x", "b.y"]], types = ["inner"], kinds = ["psi_count"], psi_keys = 5}
 functions = {scalar = ["abs"], aggregates = ["count"]}
 filters = {literal = ["a.x"], column = ["a.x"], max_predicates = 3}
 limits = {seconds = 9, memory_mb = 8, rows_scanned = 7, queries_per_day = 6, sql_bytes = 5, depth = 4}
@@ -73,6 +74,7 @@ OTHER = {
     "scalar": "safe-v1",
     "zero_cells": "show",
     "extremes": "allow",
+    "answer": "count",
     "quantile": "exact",
     "period": "month",
     "noise": "python",
@@ -90,6 +92,7 @@ OTHER = {
     "until": "2026-11-11",
     "delta": 0.25,
     "pairs": (("c.x", "d.y"),),
+    "kinds": ("co_located", "psi_count"),
 }
 COLUMN_ROLES = ("filter",)
 

@@ -222,13 +222,16 @@ ACTIONS = {
     ),
     "X12 distinct people counted once a pod": (
         "tests/planner/test_refusals.py::test_a_refusal_has_its_code_its_reason_and_a_hint",
+        "tests/system/test_shared_keys.py::test_shared_persons_are_counted_once",
     ),
     "X13 bounds of a quantile chosen by the analyst": (
         "tests/pod/test_joining.py::test_anything_else_is_denied",
         "tests/policy/test_gate.py::test_kinds_that_are_not_known_here_are_refused",
     ),
     "X14 probing by private intersection": (
-        "tests/policy/test_gate.py::test_kinds_that_are_not_known_here_are_refused",
+        "tests/psi/test_ring.py::test_a_set_too_small_to_be_about_a_group_is_not_multiplied",
+        "tests/policy/test_psi.py::test_a_list_of_few_or_too_many_keys_is_denied",
+        "tests/system/test_intersect.py::test_keys_of_a_day_are_counted",
     ),
 }
 """Actions of a whole federation, which no single statement is: where each is tested."""

@@ -1,0 +1,1 @@
+"""Private set intersection: keys of several parties are compared, and none is shown."""
