@@ -5,8 +5,11 @@ Gathered tables arrive in wire form; here each stage becomes one relation of its
 ENUM and UUID as text. Rule to keep: one connection, kept; nothing stays registered after a run.
 """
 
+import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -47,6 +50,8 @@ class Lane:
         """The answer of one SELECT."""
         try:
             return self.connection.sql(self._statement(sql)).to_arrow_table()
+        except duckdb.InterruptException:
+            raise
         except duckdb.Error as fault:
             raise fault_of(fault) from None
 
@@ -69,6 +74,7 @@ class Merger:
         # Waking threads costs more than they bring to the few rows most merges have.
         self._narrow = Lane("SET threads = 1")
         self._wide: Lane | None = None
+        self._running: Lane | None = None
         self._schemas: dict[tuple[str, ...], pa.Schema] = {}
 
     def close(self) -> None:
@@ -85,16 +91,46 @@ class Merger:
             self._wide = Lane()
         return self._wide
 
-    def run(self, plan: Plan, gathered: Gathered) -> pa.Table:
-        """The answer, with the names of ``plan.columns``; DATA or OVERFLOW if it cannot be had."""
+    def run(self, plan: Plan, gathered: Gathered, *, deadline: float | None = None) -> pa.Table:
+        """The answer, with the names of ``plan.columns``; DATA or OVERFLOW if it cannot be had.
+
+        ``deadline`` (monotonic): TIMEOUT after it. CANCELLED after ``stop``.
+        """
         names: list[str] = []
         lane = self._lane(gathered)
         try:
             relations = [self._register(lane, stage, gathered, names) for stage in plan.stages]
-            return self._named(plan, lane.fetch(_with_relations(plan, relations)))
+            with self._until(lane, deadline):
+                return self._named(plan, lane.fetch(_with_relations(plan, relations)))
         finally:
             for name in names:
                 lane.connection.unregister(name)
+
+    @contextmanager
+    def _until(self, lane: Lane, deadline: float | None) -> Iterator[None]:
+        """Interrupt what runs within at the deadline, or when told to stop."""
+        self._running = lane
+        timer = None
+        if deadline is not None:
+            timer = threading.Timer(max(0.0, deadline - time.monotonic()), self.stop)
+            timer.daemon = True
+            timer.start()
+        try:
+            yield
+        except duckdb.InterruptException:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise error("TIMEOUT", "the last step at the analyst ran out of time") from None
+            raise error("CANCELLED", "the statement was cancelled") from None
+        finally:
+            self._running = None
+            if timer is not None:
+                timer.cancel()
+
+    def stop(self) -> None:
+        """Interrupt the run in progress, if there is one; from any thread."""
+        lane = self._running
+        if lane is not None:
+            lane.connection.interrupt()
 
     def fill(self, stage: Stage, plan: Plan, gathered: Gathered) -> Fragment:
         """The stage's fragment with the values that earlier stages have released."""

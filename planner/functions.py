@@ -270,6 +270,9 @@ ORDERED: Final = frozenset(
 )
 """Their answer may depend on the order of rows (of equal ones too)."""
 
+NEVER: Final = frozenset({"reservoir_quantile", "sum_no_overflow", "combine_aggr"})
+"""Not even over gathered rows."""
+
 AGGREGATES: Final = MERGEABLE | MACROS | REFUSED.keys()
 
 WINDOWS: Final = frozenset(

@@ -268,7 +268,7 @@ def _filters(select: exp.Select, catalog: Catalog) -> Iterator[tuple[int, list[e
         terms += [(term, open_to_where) for term in conjuncts(where.this)]
     for term, reach in terms:
         owner = _owner(term, tables)
-        if owner in reach:
+        if owner and owner in reach:
             own.setdefault(owner, []).append(_qualified(term, owner, tables[owner][0]))
     for alias, found in own.items():
         yield id(tables[alias][0]), found

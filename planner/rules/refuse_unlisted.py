@@ -7,7 +7,7 @@ closed world; a new version of DuckDB can add syntax but never a way through.
 from typing import Any, Final
 
 from podsql.errors import Error, error
-from podsql.planner.functions import AGGREGATES, SCALARS, WINDOWS
+from podsql.planner.functions import AGGREGATES, NEVER, REFUSED, SCALARS, WINDOWS
 
 _CLASSES: Final = frozenset(
     [
@@ -217,6 +217,8 @@ def _function(node: Any, allowed: frozenset[str]) -> None:
         raise _refused("a function of a named schema", "write the function's plain name")
     if name not in allowed:
         raise unlisted_function(name)
+    if name in NEVER:
+        raise error("NOT_EXACT", f"{name} cannot be run over the federation: {REFUSED[name]}")
     if node.get("export_state"):
         raise _refused("EXPORT_STATE", "ask for the aggregate itself")
     orders = node.get("order_bys")

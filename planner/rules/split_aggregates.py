@@ -103,10 +103,47 @@ def sum_type(argument: str) -> str:
 def _sum(call: Call, partials: Partials, type_of: TypeOf) -> str:
     if call.name == "kahan_sum":
         return f"fsum({partials.add('fsum({0})', call.arguments, call.condition, 'DOUBLE', 'additive')})"
-    partial = partials.add(
-        "sum({0})", call.arguments, call.condition, sum_type(type_of(call.arguments[0])), "additive"
-    )
+    kind = sum_type(type_of(call.arguments[0]))
+    chosen = _chosen(call.arguments[0])
+    if chosen is not None:
+        return _sum_of_chosen(call, chosen, kind, partials)
+    partial = partials.add("sum({0})", call.arguments, call.condition, kind, "additive")
     return f"sum({partial})"
+
+
+def _chosen(tree: exp.Expression) -> tuple[exp.Expression, exp.Expression] | None:
+    """p and x of CASE WHEN p THEN x ELSE 0 END."""
+    if not isinstance(tree, exp.Case) or tree.this is not None or len(tree.args["ifs"]) != 1:
+        return None
+    default = tree.args.get("default")
+    if (
+        not isinstance(default, exp.Literal)
+        or default.is_string
+        or default.name not in ("0", "0.0")
+    ):
+        return None
+    (branch,) = tree.args["ifs"]
+    return branch.this, branch.args["true"]
+
+
+def _sum_of_chosen(
+    call: Call, chosen: tuple[exp.Expression, exp.Expression], kind: str, partials: Partials
+) -> str:
+    """A sum of those that are chosen, and 0 if there are others: so that both are seen as counts."""
+    condition, value = chosen
+    within = _both(call.condition, condition)
+    others = exp.Not(this=exp.Is(this=exp.paren(condition.copy()), expression=exp.true()))
+    rest = partials.add("count(*)", (), _both(call.condition, others), "BIGINT", "additive")
+    if isinstance(value, exp.Literal) and value.name == "1":
+        number = partials.add("count(*)", (), within, "BIGINT", "additive")
+        return f"CASE WHEN sum({rest}) + sum({number}) > 0 THEN sum({number}) END"
+    total = partials.add("sum({0})", (value,), within, kind, "additive")
+    return f"CASE WHEN sum({rest}) > 0 THEN coalesce(sum({total}), 0) ELSE sum({total}) END"
+
+
+def _both(one: exp.Expression | None, other: exp.Expression) -> exp.Expression:
+    other = exp.Paren(this=other.copy())
+    return other if one is None else exp.And(this=exp.Paren(this=one.copy()), expression=other)
 
 
 _TIME_LIKE: Final = ("DATE", "TIME", "TIMESTAMP", "INTERVAL")

@@ -169,6 +169,7 @@ class Statement:
         return self._answer(*self.bound(), merger)
 
     def _answer(self, plan: Plan, bound: Bound, merger: Merger) -> pa.Table:
+        self.on_cancel = merger.stop
         gathered: dict[str, Mapping[str, pa.Table]] = {}
         withheld: dict[str, dict[str, int]] = {}
         self.outcome.withheld = 0
@@ -193,7 +194,9 @@ class Statement:
             variances = self._variances(plan)
             answer, self.outcome.bars = merger.run_with_bars(plan, gathered, variances)
         else:
-            answer = merger.run(plan, gathered)
+            # Partials are merged at once; a join at the analyst may take its time.
+            deadline = self.deadline if plan.instead else None
+            answer = merger.run(plan, gathered, deadline=deadline)
         self.outcome.merge_micros = (time.perf_counter_ns() - start) // 1000
         return answer
 

@@ -37,6 +37,8 @@ class Stage:
     analysts: tuple[str, ...] = ("ana",)
     service: bool = True
     preset: str = "standard"
+    policy: str = ""
+    """Text of every pod's policy file, instead of a preset."""
     limits: Mapping[str, object] = field(default_factory=dict)
     reached_at: str | None = None
     """Where peers reach the relay, if not where it listens (``listen``)."""
@@ -109,11 +111,17 @@ class Stage:
         services = [load_membership(self.access).keys.fingerprint] if self.service else []
         sections: dict[str, Mapping[str, object]] = {
             "pod": {"federation": "federation.toml", "state": "state"},
-            "policy": {"preset": self.preset, "services": services},
+            "policy": {**self._rules(name), "services": services},
             "limits": self.limits,
         }
         sections |= {f'tables."{table}"': section for table, section in tables.items()}
         (self.home / name / "pod.toml").write_text(toml_text(sections), encoding="utf-8")
+
+    def _rules(self, name: str) -> Mapping[str, object]:
+        if not self.policy:
+            return {"preset": self.preset}
+        (self.home / name / "policy.toml").write_text(self.policy, encoding="utf-8")
+        return {"file": "policy.toml"}
 
     def run(self, arguments: Sequence[str], *, ready: int) -> "subprocess.Popen[bytes]":
         """Start ``podsql ARGUMENTS`` and wait for ``ready`` processes to report."""

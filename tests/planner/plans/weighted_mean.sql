@@ -8,10 +8,11 @@ SELECT sex, weighted_avg(w, id) FROM visits GROUP BY sex
 --   leaves the pod, one row a group
 --     k0 VARCHAR [distinct] = "visits"."sex"
 --     p0 DOUBLE [additive] = sum(("visits"."w") * ("visits"."id"))
---     p1 HUGEINT [additive] = sum(CASE WHEN NOT ("visits"."w") IS NULL THEN ("visits"."id") ELSE $1 END)
---   merge SELECT k0, CAST(sum(p0) AS DOUBLE) AS a0, CAST(sum(p1) AS HUGEINT) AS a1 FROM gathered GROUP BY k0
+--     p1 BIGINT [additive] = count(*) FILTER (WHERE (NOT (NOT ("visits"."w") IS NULL) IS TRUE))
+--     p2 HUGEINT [additive] = sum(("visits"."id")) FILTER (WHERE (NOT ("visits"."w") IS NULL))
+--   merge SELECT k0, CAST(sum(p0) AS DOUBLE) AS a0, CAST(CASE WHEN sum(p1) > 0 THEN coalesce(sum(p2), 0) ELSE sum(p2) END AS HUGEINT) AS a1 FROM gathered GROUP BY k0
 -- final, at the analyst
---   WITH gathered AS (SELECT "k0", "p0", "p1" FROM stage1), merged AS (SELECT k0, CAST(sum(p0) AS DOUBLE) AS a0, CAST(sum(p1) AS HUGEINT) AS a1 FROM gathered GROUP BY k0) SELECT CAST("merged"."k0" AS VARCHAR) AS "sex", CAST(("merged"."a0" / "merged"."a1") AS DOUBLE) AS "weighted_avg(w, id)" FROM merged
+--   WITH gathered AS (SELECT "k0", "p0", "p1", "p2" FROM stage1), merged AS (SELECT k0, CAST(sum(p0) AS DOUBLE) AS a0, CAST(CASE WHEN sum(p1) > 0 THEN coalesce(sum(p2), 0) ELSE sum(p2) END AS HUGEINT) AS a1 FROM gathered GROUP BY k0) SELECT CAST("merged"."k0" AS VARCHAR) AS "sex", CAST(("merged"."a0" / "merged"."a1") AS DOUBLE) AS "weighted_avg(w, id)" FROM merged
 -- answer
 --   sex VARCHAR
 --   weighted_avg(w, id) DOUBLE
