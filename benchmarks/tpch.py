@@ -38,9 +38,7 @@ def run() -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="podsql-tpch-") as folder:
         home = Path(folder)
         scale = os.environ.get("PODSQL_TPCH_SCALE", "1")
-        subprocess.run(
-            [GENERATOR, "parquet", "-s", scale, f"--output-dir={home}"], check=True
-        )
+        subprocess.run([GENERATOR, "parquet", "-s", scale, f"--output-dir={home}"], check=True)
         pooled = duckdb.connect()
         for setting in PINNED_SETTINGS:
             pooled.execute(setting)

@@ -134,7 +134,9 @@ class _Part:
         return scalars.attach(self._base(tree))
 
     def _joined_groups(self, tree: exp.Select) -> Plan:
-        made = plan_joined_groups(tree, self.catalog, plan_part=self.plan, fits=self._fits)
+        made = plan_joined_groups(
+            tree, self.catalog, plan_part=self.plan, plan_table=self._by_pods, fits=self._fits
+        )
         return self._whole(tree, made)
 
     def _fits(self, tree: exp.Select) -> bool:
@@ -153,8 +155,12 @@ class _Part:
     def _at_analyst(self, tree: exp.Select) -> Plan:
         self.depth += 1
         counted = (self.depth > 1 or _is_aggregated(tree)) and not self.ordered
-        made = plan_at_analyst(tree, self.catalog, self.plan, counted=counted)
-        self.depth -= 1
+        try:
+            made = plan_at_analyst(
+                tree, self.catalog, plan_part=self.plan, plan_table=self._by_pods, counted=counted
+            )
+        finally:
+            self.depth -= 1
         return self._whole(tree, made)
 
     def _base(self, tree: exp.Select) -> Plan:

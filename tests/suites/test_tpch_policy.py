@@ -82,9 +82,7 @@ def judge(con, pooled, name, sql):
 
 def test_most_of_tpch_is_answered_and_no_answer_is_wrong(stage, pooled):
     with podsql.connect(stage.analyst, timeout=60) as con:
-        ended = {
-            name: judge(con, pooled, name, sql) for name, sql in SPREAD.statements().items()
-        }
+        ended = {name: judge(con, pooled, name, sql) for name, sql in SPREAD.statements().items()}
     counts = Counter(end for end, _ in ended.values())
     print(f"policy 'branches', {len(ended)} statements: {dict(counts)}")
     assert {name: said for name, (_, said) in ended.items() if said} == {}
