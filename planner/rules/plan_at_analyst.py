@@ -21,6 +21,7 @@ from podsql.planner.rules.prove_pod_local import conjuncts
 from podsql.planner.scope import POD_COLUMN, column
 
 PlanPart = Callable[[exp.Expression], Plan]
+PlanTable = Callable[[exp.Select], Plan]
 
 TIMES: Final = "_times"
 """How often a counted group occurs."""
@@ -29,10 +30,18 @@ UNBOUND: Final = frozenset({"UNKNOWN_COLUMN", "UNKNOWN_TABLE", "BINDING"})
 
 
 def plan_at_analyst(
-    select: exp.Select, catalog: Catalog, plan_part: PlanPart, *, counted: bool
+    select: exp.Select,
+    catalog: Catalog,
+    *,
+    plan_part: PlanPart,
+    plan_table: PlanTable,
+    counted: bool,
 ) -> Plan:
-    """The plan of ``select`` over its parts. ``counted``: tables may come as counted groups."""
-    step = Step(catalog=catalog, plan_part=plan_part, counted=counted)
+    """The plan of ``select`` over its parts. ``counted``: tables may come as counted groups.
+
+    ``plan_part`` plans a subquery in any way, ``plan_table`` what every pod runs by itself.
+    """
+    step = Step(catalog=catalog, plan_part=plan_part, plan_table=plan_table, counted=counted)
     tree = select.copy()
     step.replace_sources(tree)
     return step.finish(tree, crossing=_crosses(select))
@@ -102,6 +111,7 @@ class Step:
 
     catalog: Catalog
     plan_part: PlanPart
+    plan_table: PlanTable
     counted: bool
     parts: list[Plan] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -193,7 +203,7 @@ class Step:
         if not table.partitioned or (refusal is not None and "rows" in table.disclosures):
             if not chosen:
                 query.set("expressions", [exp.alias_(exp.Literal.number(1), "_one")])
-            return self.plan_part(query), ""
+            return self.plan_table(query), ""
         if refusal is not None:
             raise refusal
         times = exp.alias_(exp.Count(this=exp.Star()), TIMES)
@@ -201,7 +211,7 @@ class Step:
         if chosen:
             alias = query.args["from_"].this.alias
             query.set("group", exp.Group(expressions=[column(alias, name) for name in chosen]))
-        part = self.plan_part(query)
+        part = self.plan_table(query)
         names = ", ".join(exp.to_identifier(n, quoted=True).sql("duckdb") for n in chosen) or "1"
         return part, (
             f"SELECT {names} FROM (SELECT *, unnest(range({TIMES})) AS _copy FROM ({part.final}))"
