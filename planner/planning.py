@@ -38,7 +38,7 @@ from podsql.planner.rules.release_scalars import Scalars
 from podsql.planner.rules.resolve_columns import expand_stars
 from podsql.planner.rules.resolve_query import resolve_query
 from podsql.planner.rules.write_as_joins import write_as_joins
-from podsql.planner.scope import Scope
+from podsql.planner.scope import POD_COLUMN, Scope
 from podsql.planner.statements import Explain, ExplainPolicy, Query, classify
 from podsql.planner.syntax import describe, parse, serialised
 
@@ -82,10 +82,8 @@ def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
     write_as_joins(tree, catalog)
     ordered = any(aggregate_name(node) in ORDERED for node in tree.find_all(exp.Func))
     part = _Part(catalog=catalog, options=options, statement=sql, ordered=ordered).plan(tree)
-    schemas = {
-        name: table_schema(catalog.tables[name]) for name in part.tables if name in catalog.tables
-    }
-    return replace(part, columns=_named_as_written(text, part.columns, schemas))
+    found = _schemas(tree, catalog, part.tables)
+    return replace(part, columns=_named_as_written(text, part.columns, found))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -222,13 +220,26 @@ class _Part:
 
     def _whole(self, tree: exp.Expression, part: Plan) -> Plan:
         """With the names and types that one DuckDB gives the answer."""
-        tables = {name: table_schema(self.catalog.tables[name]) for name in part.tables}
+        tables = _schemas(tree, self.catalog, part.tables)
         bound = tree.copy()
         for node in bound.find_all(exp.Table):
             if isinstance(node.this, exp.Identifier):
                 qualify_table(node, self.catalog)
         columns = describe(bound.sql(dialect="duckdb", comments=False), tables)
         return replace(part, columns=columns, statement=self.statement, options=self.options)
+
+
+def _schemas(
+    tree: exp.Expression, catalog: Catalog, tables: Sequence[str]
+) -> dict[str, tuple[Field, ...]]:
+    """What the tables hold, as ``tree`` may name it: a star does not stand for ``_pod``."""
+    found = {name: table_schema(catalog.tables[name]) for name in tables if name in catalog.tables}
+    if any(node.name.lower() == POD_COLUMN for node in tree.find_all(exp.Column)):
+        return found
+    return {
+        name: tuple(one for one in fields if one.name.lower() != POD_COLUMN)
+        for name, fields in found.items()
+    }
 
 
 def _reason(refusal: Error) -> str:
