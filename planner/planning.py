@@ -6,7 +6,7 @@ that names the part, the reason and, where one exists, the declaration that is m
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -38,7 +38,7 @@ from podsql.planner.rules.release_scalars import Scalars
 from podsql.planner.rules.resolve_columns import expand_stars
 from podsql.planner.rules.resolve_query import resolve_query
 from podsql.planner.rules.write_as_joins import write_as_joins
-from podsql.planner.scope import Scope
+from podsql.planner.scope import POD_COLUMN, Scope
 from podsql.planner.statements import Explain, ExplainPolicy, Query, classify
 from podsql.planner.syntax import describe, parse, serialised
 
@@ -82,9 +82,8 @@ def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
     write_as_joins(tree, catalog)
     ordered = any(aggregate_name(node) in ORDERED for node in tree.find_all(exp.Func))
     part = _Part(catalog=catalog, options=options, statement=sql, ordered=ordered).plan(tree)
-    schemas = {
-        name: table_schema(catalog.tables[name]) for name in part.tables if name in catalog.tables
-    }
+    names = [name for name in part.tables if name in catalog.tables]
+    schemas = _seen_by(parse(text), names, catalog)
     return replace(part, columns=_named_as_written(text, part.columns, schemas))
 
 
@@ -204,17 +203,52 @@ class _Part:
 
     def _whole(self, tree: exp.Expression, part: Plan) -> Plan:
         """With the names and types that one DuckDB gives the answer."""
-        tables = {name: table_schema(self.catalog.tables[name]) for name in part.tables}
+        tables = _seen_by(tree, part.tables, self.catalog)
         bound = tree.copy()
         for node in bound.find_all(exp.Table):
             if isinstance(node.this, exp.Identifier):
                 qualify_table(node, self.catalog)
         columns = describe(bound.sql(dialect="duckdb", comments=False), tables)
-        return replace(part, columns=columns, statement=self.statement, options=self.options)
+        made = replace(part, columns=columns, statement=self.statement, options=self.options)
+        _require_last_step(made)
+        return made
+
+
+def _require_last_step(made: Plan) -> None:
+    """The last step must be one that DuckDB accepts, and yield columns of the answer's types."""
+    relations = [
+        f"{stage.name} AS (SELECT "
+        + ", ".join(
+            f"CAST(NULL AS {f.type}) AS {exp.to_identifier(f.name, quoted=True).sql('duckdb')}"
+            for f in (Field(POD_COLUMN, "VARCHAR"), *stage.fields)
+        )
+        + ")"
+        for stage in made.stages
+    ]
+    text = made.final
+    if relations:
+        text = f"WITH {', '.join(relations)}, {text.removeprefix('WITH ')}"
+    try:
+        found = describe(text, {})
+    except Error:
+        found = ()
+    if [f.type for f in found] != [f.type for f in made.columns]:
+        raise error("NOT_SUPPORTED", "the statement cannot be finished over what the pods release")
 
 
 def _reason(refusal: Error) -> str:
     return f"{refusal.message}: {refusal.hint}" if refusal.hint else refusal.message
+
+
+def _seen_by(
+    tree: exp.Expression, names: Iterable[str], catalog: Catalog
+) -> dict[str, tuple[Field, ...]]:
+    """The tables as ``tree`` sees them: with ``_pod`` if it says so, as no star means it."""
+    tagged = any(node.name.lower() == POD_COLUMN for node in tree.find_all(exp.Column))
+    found = {name: table_schema(catalog.tables[name]) for name in names}
+    if tagged:
+        return found
+    return {name: tuple(f for f in fs if f.name != POD_COLUMN) for name, fs in found.items()}
 
 
 def _is_aggregated(select: exp.Select) -> bool:
