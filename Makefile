@@ -30,7 +30,7 @@ fuzz: $(READY)
 	  tests/policy/test_fuzz_gate.py tests/policy/noise tests/policy/test_noised.py \
 	  tests/system/test_attack_lists.py tests/differential/test_random_tables.py
 
-bench: $(READY)
+bench: $(READY) $(SUITES)
 	$(BIN)/python -m benchmarks --format $(FORMAT)
 
 format: $(READY)

@@ -12,6 +12,7 @@ NAMES = (
     "relay",
     "stream",
     "gate",
+    "tpch",
     "small_query",
     "analysts",
     "distance",

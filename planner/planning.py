@@ -21,7 +21,7 @@ from podsql.planner.functions import ORDERED
 from podsql.planner.parameters import bind_parameters
 from podsql.planner.plan import Options, Plan
 from podsql.planner.rules.bind_derived import bind_derived, schemas, table_schema
-from podsql.planner.rules.bind_tables import bind_tables, qualify_table
+from podsql.planner.rules.bind_tables import bind_tables, find_table, qualify_table
 from podsql.planner.rules.choose_pods import choose_pods
 from podsql.planner.rules.find_aggregates import aggregate_name, aggregates_in
 from podsql.planner.rules.inline_ctes import inline_ctes
@@ -133,7 +133,11 @@ class _Part:
         return scalars.attach(self._base(tree))
 
     def _joined_groups(self, tree: exp.Select) -> Plan:
-        made = plan_joined_groups(tree, self.catalog, plan_part=self.plan, fits=self._fits)
+        if self._has_noise(tree):
+            raise error("NOT_SUPPORTED", "groups with noise cannot be joined and added up")
+        made = plan_joined_groups(
+            tree, self.catalog, plan_part=self.plan, plan_table=self._by_pods, fits=self._fits
+        )
         return self._whole(tree, made)
 
     def _fits(self, tree: exp.Select) -> bool:
@@ -151,9 +155,14 @@ class _Part:
 
     def _at_analyst(self, tree: exp.Select) -> Plan:
         self.depth += 1
-        counted = (self.depth > 1 or _is_aggregated(tree)) and not self.ordered
-        made = plan_at_analyst(tree, self.catalog, self.plan, counted=counted)
-        self.depth -= 1
+        grouped = self.depth > 1 or _is_aggregated(tree)
+        counted = grouped and not self.ordered and not self._has_noise(tree)
+        try:
+            made = plan_at_analyst(
+                tree, self.catalog, plan_part=self.plan, plan_table=self._by_pods, counted=counted
+            )
+        finally:
+            self.depth -= 1
         return self._whole(tree, made)
 
     def _base(self, tree: exp.Select) -> Plan:
@@ -193,6 +202,15 @@ class _Part:
         if any(table.partitioned for table in scope.tables()):
             return made
         return replace(made, stages=tuple(replace(one, public=True) for one in made.stages))
+
+    def _has_noise(self, tree: exp.Select) -> bool:
+        """Whether the statement asks for noise, or a table of it is given in no other way."""
+        tables = [
+            find_table(node, self.catalog)[0]
+            for node in tree.find_all(exp.Table)
+            if isinstance(node.this, exp.Identifier)
+        ]
+        return self.options.privacy == "dp" or any("dp" in one.releases for one in tables)
 
     def _noised(self, scope: Scope) -> bool:
         """Whether the statement asks for noise, or a pod gives nothing else."""

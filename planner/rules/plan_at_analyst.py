@@ -22,6 +22,7 @@ from podsql.planner.scope import POD_COLUMN, column
 from podsql.planner.wire_types import FLOATS
 
 PlanPart = Callable[[exp.Expression], Plan]
+PlanTable = Callable[[exp.Select], Plan]
 
 TIMES: Final = "_times"
 """How often a counted group occurs."""
@@ -30,10 +31,18 @@ UNBOUND: Final = frozenset({"UNKNOWN_COLUMN", "UNKNOWN_TABLE", "BINDING"})
 
 
 def plan_at_analyst(
-    select: exp.Select, catalog: Catalog, plan_part: PlanPart, *, counted: bool
+    select: exp.Select,
+    catalog: Catalog,
+    *,
+    plan_part: PlanPart,
+    plan_table: PlanTable,
+    counted: bool,
 ) -> Plan:
-    """The plan of ``select`` over its parts. ``counted``: tables may come as counted groups."""
-    step = Step(catalog=catalog, plan_part=plan_part, counted=counted)
+    """The plan of ``select`` over its parts. ``counted``: tables may come as counted groups.
+
+    ``plan_part`` plans a subquery in any way, ``plan_table`` what every pod runs by itself.
+    """
+    step = Step(catalog=catalog, plan_part=plan_part, plan_table=plan_table, counted=counted)
     tree = select.copy()
     step.replace_sources(tree)
     return step.finish(tree, crossing=_crosses(select))
@@ -101,6 +110,7 @@ class Step:
 
     catalog: Catalog
     plan_part: PlanPart
+    plan_table: PlanTable
     counted: bool
     parts: list[Plan] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -185,7 +195,7 @@ class Step:
         if not table.partitioned or (refusal is not None and "rows" in table.disclosures):
             if not chosen:
                 query.set("expressions", [exp.alias_(exp.Literal.number(1), "_one")])
-            return self.plan_part(query), ""
+            return self.plan_table(query), ""
         if refusal is not None:
             raise refusal
         times = exp.alias_(exp.Count(this=exp.Star()), TIMES)
@@ -193,7 +203,7 @@ class Step:
         keys: list[exp.Expression] = [column(alias, name) for name in chosen]
         kinds = {c.name: c.type for c in table.columns}
         # Groups know one zero only: the sign of a double is a key of its own.
-        signed = [name for name in chosen if kinds[name] in FLOATS]
+        signed = [name for name in chosen if kinds.get(name) in FLOATS]
         signs = {name: f"_sign{place}" for place, name in enumerate(signed)}
         for name, sign in signs.items():
             keys.append(exp.func("signbit", column(alias, name)))
@@ -201,7 +211,7 @@ class Step:
         query.append("expressions", times)
         if chosen:
             query.set("group", exp.Group(expressions=keys))
-        part = self.plan_part(query)
+        part = self.plan_table(query)
         names = ", ".join(_restored(name, signs.get(name)) for name in chosen) or "1"
         return part, (
             f"SELECT {names} FROM (SELECT *, unnest(range({TIMES})) AS _copy FROM ({part.final}))"

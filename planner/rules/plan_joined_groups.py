@@ -27,7 +27,7 @@ from podsql.planner.rules.find_aggregates import (
 )
 from podsql.planner.rules.find_queries import sources_of, subqueries_of
 from podsql.planner.rules.free_columns import Names, free_columns, names_of, own_columns
-from podsql.planner.rules.plan_at_analyst import PlanPart, Step
+from podsql.planner.rules.plan_at_analyst import PlanPart, PlanTable, Step
 from podsql.planner.rules.plan_rows import is_row_value
 from podsql.planner.rules.prove_pod_local import conjuncts
 from podsql.planner.rules.resolve_columns import position_of, unwrapped
@@ -49,7 +49,12 @@ Fits = Callable[[exp.Select], bool]
 
 
 def plan_joined_groups(
-    select: exp.Select, catalog: Catalog, *, plan_part: PlanPart, fits: Fits
+    select: exp.Select,
+    catalog: Catalog,
+    *,
+    plan_part: PlanPart,
+    plan_table: PlanTable,
+    fits: Fits,
 ) -> Plan:
     """The plan of a grouped SELECT over sources that do not all meet in the pods."""
     tree = select.copy()
@@ -61,9 +66,9 @@ def plan_joined_groups(
     _qualify(tree, names)
     groups = _Groups(tree=tree, names=names, catalog=catalog, fits=fits)
     groups.choose()
-    step = Step(catalog=catalog, plan_part=plan_part, counted=True)
+    step = Step(catalog=catalog, plan_part=plan_part, plan_table=plan_table, counted=True)
     rest = groups.rest()
-    table = step.add(plan_part(groups.inner()))
+    table = step.add(plan_table(groups.inner()))
     step.replace_sources(rest)
     table.set("alias", exp.TableAlias(this=exp.to_identifier(GROUPED)))
     first = rest.args["from_"]

@@ -87,7 +87,8 @@ class Statement:
     cancelled: bool = False
     on_cancel: Callable[[], None] | None = None
     """Ends what runs at the analyst."""
-    _exchanges: list[Exchange] = field(default_factory=list)
+    _exchanges: dict[str, list[Exchange]] = field(default_factory=dict)
+    """By stage."""
     _sent: dict[str, int] = field(default_factory=dict)
     _attempt: int = 0
 
@@ -173,11 +174,13 @@ class Statement:
         gathered: dict[str, Mapping[str, pa.Table]] = {}
         withheld: dict[str, dict[str, int]] = {}
         self.outcome.withheld = 0
-        for stage in plan.stages:
-            if stage.scalars:
-                stage = replace(stage, fragment=merger.fill(stage, plan, gathered))
+        self._exchanges = {}
+        for place, stage in enumerate(plan.stages):
+            if stage.name not in self._exchanges:
+                first = replace(stage, fragment=merger.fill(stage, plan, gathered))
+                self._start_wave([first, *plan.stages[place + 1 :]], plan, bound, merger)
             gathered[stage.name] = self._gather(stage, plan, bound, merger)
-            for exchange in self._exchanges:
+            for exchange in self._exchanges[stage.name]:
                 if exchange.evidence and (exchange.evidence.withheld or exchange.evidence.silent):
                     by_pod = withheld.setdefault(stage.name, {})
                     by_pod[exchange.card.name] = exchange.evidence.withheld
@@ -211,7 +214,7 @@ class Statement:
             for place, name in enumerate(noisy):
                 found[name] = sum(
                     exchange.evidence.noise[place] ** 2
-                    for exchange in self._exchanges
+                    for exchange in self._exchanges[stage.name]
                     if exchange.evidence is not None and place < len(exchange.evidence.noise)
                 )
         return found
@@ -230,8 +233,8 @@ class Statement:
     def _begin(self, merger: Merger) -> list[Exchange]:
         """Every pod has accepted, or none is left running."""
         plan, bound = self.bound()
+        self._exchanges = {}
         exchanges = [e for s in plan.stages for e in self._start(s, plan, bound, merger)]
-        self._exchanges = exchanges
         try:
             for exchange in exchanges:
                 exchange.answer()
@@ -249,12 +252,23 @@ class Statement:
             self.cancel_pods()
             raise
 
+    def _start_wave(
+        self, stages: Sequence[Stage], plan: Plan, bound: Bound, merger: Merger
+    ) -> None:
+        """Ask for the first stage, and for those after it that wait for nothing."""
+        for place, stage in enumerate(stages):
+            if place and stage.scalars:
+                return
+            if isinstance(stage.fragment, Psi):  # its pods answer as one: see _gather_together
+                return
+            self._start(stage, plan, bound, merger)
+
     def _gather(
         self, stage: Stage, plan: Plan, bound: Bound, merger: Merger
     ) -> Mapping[str, pa.Table]:
         if isinstance(stage.fragment, Psi):
             return self._gather_together(stage, plan, bound, merger)
-        exchanges = self._start(stage, plan, bound, merger)
+        exchanges = self._exchanges[stage.name]
         tables: dict[str, pa.Table] = {}
         lost: dict[str, Error] = {}
         for exchange in exchanges:
@@ -318,7 +332,7 @@ class Statement:
         exchanges = [
             self._exchange(name, stage, plan, bound, payload, schema) for name in stage.pods
         ]
-        self._exchanges = exchanges
+        self._exchanges[stage.name] = exchanges
         self._sent[stage.name] = time.perf_counter_ns()
         for exchange in exchanges:
             exchange.start(partial(on_answer, exchange))
@@ -400,9 +414,10 @@ class Statement:
 
     def cancel_pods(self) -> None:
         """Tell every pod asked to stop."""
-        for exchange in self._exchanges:
-            if exchange.evidence is None:
-                exchange.cancel()
+        for exchanges in list(self._exchanges.values()):
+            for exchange in exchanges:
+                if exchange.evidence is None:
+                    exchange.cancel()
 
 
 _ABSENT = frozenset({"POD_LOST", "TIMEOUT", "PODS_MISSING", "POD_FAILED", "UNKNOWN_PEER", "PAUSED"})

@@ -13,7 +13,7 @@ witness = "/other/disk/witness"       # shows that the privacy ledger was restor
 path = "visits.parquet"
 privacy_unit = "patient_id"
 opt_out = "opted_out.txt"             # one patient_id a line: their rows are never served
-local_keys = ["visit_id"]
+local_keys = ["visit_id"]             # "order_no as order": keys of one kind, whatever the column is called
 columns = { age = "INTEGER" }         # frozen types; absent: as the file has them
 
 [views."clinic.adults"]
