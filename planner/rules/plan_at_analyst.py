@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from podsql.errors import Error, error
 from podsql.planner.catalog import Catalog, CatalogTable
-from podsql.planner.plan import Block, Plan
+from podsql.planner.plan import Block, Options, Plan
 from podsql.planner.rules.bind_tables import find_table, kind_of
 from podsql.planner.rules.find_aggregates import aggregates_in, has_window
 from podsql.planner.rules.find_queries import arms_of, sources_of, star_of, subqueries_of
@@ -68,7 +68,7 @@ def joined(
         final=f"WITH {ctes} {text}" if ctes else text,
         columns=(),
         tables=tuple(sorted({table for part in parts for table in part.tables})),
-        options=parts[0].options,
+        options=parts[0].options if parts else Options(),
         blocks=tuple(blocks),
         instead=tuple(dict.fromkeys(reason for part in parts for reason in part.instead)),
     )
@@ -206,7 +206,7 @@ class Step:
         signed = [name for name in chosen if kinds.get(name) in FLOATS]
         signs = {name: f"_sign{place}" for place, name in enumerate(signed)}
         for name, sign in signs.items():
-            keys.append(exp.func("signbit", column(alias, name)))
+            keys.append(exp.Anonymous(this="signbit", expressions=[column(alias, name)]))
             query.append("expressions", exp.alias_(keys[-1].copy(), sign))
         query.append("expressions", times)
         if chosen:

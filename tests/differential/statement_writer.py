@@ -106,9 +106,7 @@ class Writer:
     def plain(self, depth, levels, kinds):
         text, sources = self.sources(depth, levels)
         inner = [sources, *levels]
-        items, outs = self.items(
-            kinds, sources, lambda kind: self.value(kind, inner, depth), depth
-        )
+        items, outs = self.items(kinds, sources, lambda kind: self.value(kind, inner, depth), depth)
         where = self.where(inner, depth)
         distinct = "DISTINCT " if all(k != "sum" for _, k in outs) and self.chance(0.15) else ""
         qualify = ""
@@ -420,7 +418,9 @@ class Writer:
             return self.nested(levels, depth)
         if draw < 0.38 and depth >= 0:
             sign = self.pick("AND", "OR", "OR")
-            return f"({self.predicate(levels, depth - 2)} {sign} {self.predicate(levels, depth - 2)})"
+            return (
+                f"({self.predicate(levels, depth - 2)} {sign} {self.predicate(levels, depth - 2)})"
+            )
         if draw < 0.43:
             return f"NOT {self.predicate(levels, depth - 1)}"
         kind = self.rng.choice(KINDS)
@@ -455,8 +455,10 @@ class Writer:
         left = self.column(kind, levels) or self.literal(kind)
         if way == "scalar":
             if self.chance(0.2):
-                return f"{left} < {self.scalar('sum', levels, depth)}" if kind == "int" else (
-                    f"{self.literal('int')} <= {self.scalar('int', levels, depth)}"
+                return (
+                    f"{left} < {self.scalar('sum', levels, depth)}"
+                    if kind == "int"
+                    else (f"{self.literal('int')} <= {self.scalar('int', levels, depth)}")
                 )
             signs = ("<", ">", "<=", "=") if kind != "bool" else ("=", "IS DISTINCT FROM")
             right = self.scalar(kind, levels, depth)
