@@ -82,7 +82,7 @@ def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
     write_as_joins(tree, catalog)
     ordered = any(aggregate_name(node) in ORDERED for node in tree.find_all(exp.Func))
     part = _Part(catalog=catalog, options=options, statement=sql, ordered=ordered).plan(tree)
-    found = _schemas(tree, catalog, part.tables)
+    found = _schemas(parse(text), catalog, part.tables)
     return replace(part, columns=_named_as_written(text, part.columns, found))
 
 
@@ -226,7 +226,31 @@ class _Part:
             if isinstance(node.this, exp.Identifier):
                 qualify_table(node, self.catalog)
         columns = describe(bound.sql(dialect="duckdb", comments=False), tables)
-        return replace(part, columns=columns, statement=self.statement, options=self.options)
+        made = replace(part, columns=columns, statement=self.statement, options=self.options)
+        _require_last_step(made)
+        return made
+
+
+def _require_last_step(made: Plan) -> None:
+    """The last step must be one that DuckDB accepts, and yield columns of the answer's types."""
+    relations = [
+        f"{stage.name} AS (SELECT "
+        + ", ".join(
+            f"CAST(NULL AS {f.type}) AS {exp.to_identifier(f.name, quoted=True).sql('duckdb')}"
+            for f in (Field(POD_COLUMN, "VARCHAR"), *stage.fields)
+        )
+        + ")"
+        for stage in made.stages
+    ]
+    text = made.final
+    if relations:
+        text = f"WITH {', '.join(relations)}, {text.removeprefix('WITH ')}"
+    try:
+        found = describe(text, {})
+    except Error:
+        found = ()
+    if [f.type for f in found] != [f.type for f in made.columns]:
+        raise error("NOT_SUPPORTED", "the statement cannot be finished over what the pods release")
 
 
 def _schemas(

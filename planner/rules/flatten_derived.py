@@ -56,6 +56,9 @@ def _flatten(select: exp.Select, holder: exp.Expression, catalog: Catalog) -> bo
     values = dict(zip(names, items, strict=True))
     if references is None or any(_is_place(one, values, select) for one in references):
         return False
+    fresh = {name for names in own.by_alias.values() for name in names}
+    if not _settle(select, fresh, alias, outer, catalog):
+        return False
     renamed = {name: f"{alias}.{name}" for name in own.by_alias}
     if set(renamed.values()) & outer.by_alias.keys():
         return False
@@ -125,6 +128,36 @@ def _references(
     return found
 
 
+def _settle(
+    select: exp.Select, fresh: set[str], alias: str, outer: Names, catalog: Catalog
+) -> bool:
+    """Name the owners of bare names that the sources of ``alias`` have too; False if one cannot be.
+
+    ``fresh``: the names of these sources, which are visible in ``select`` afterwards.
+    """
+    free = [free_columns(query, catalog) or [] for query in subqueries_of(select)]
+    inside = {id(column) for columns in free for column in columns}
+    within = {
+        node.alias_or_name.lower()
+        for query in subqueries_of(select)
+        for node in query.find_all(exp.Table, exp.Subquery)
+    }
+    aliases = {item.alias.lower() for item in select.expressions if isinstance(item, exp.Alias)}
+    owners = []
+    for column in (*own_columns(select), *(one for columns in free for one in columns)):
+        name, owner = column.name.lower(), outer.owner(column)
+        if column.table or name not in fresh or owner == alias or _names_an_item(column, select):
+            continue
+        clause = column.find_ancestor(exp.Having, exp.Qualify, exp.Query)
+        by_alias = isinstance(clause, exp.Having | exp.Qualify) and name in aliases
+        if owner is None or by_alias or (id(column) in inside and owner in within):
+            return False
+        owners.append((column, owner))
+    for column, owner in owners:
+        column.set("table", exp.to_identifier(owner, quoted=True))
+    return True
+
+
 def _is_place(column: exp.Column, values: dict[str, exp.Expression], select: exp.Select) -> bool:
     """Whether the value would be read otherwise there: a number in GROUP BY is a position, and a
     name may mean the item of that alias."""
@@ -144,11 +177,9 @@ def _is_place(column: exp.Column, values: dict[str, exp.Expression], select: exp
 
 
 def _names_an_item(column: exp.Column, select: exp.Select) -> bool:
-    """A bare name in ORDER BY means the item of that alias first."""
-    if column.table or column.find_ancestor(exp.Order, exp.Query) is None:
-        return False
-    order = column.find_ancestor(exp.Order, exp.Query)
-    if not isinstance(order, exp.Order) or order.parent is not select:
+    """A bare name that is a whole term of ORDER BY means the item of that alias first."""
+    order = column.parent.parent if isinstance(column.parent, exp.Ordered) else None
+    if column.table or not isinstance(order, exp.Order) or order.parent is not select:
         return False
     aliases = {item.alias.lower() for item in select.expressions if isinstance(item, exp.Alias)}
     return column.name.lower() in aliases

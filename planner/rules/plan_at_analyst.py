@@ -13,12 +13,13 @@ from sqlglot import exp
 
 from podsql.errors import Error, error
 from podsql.planner.catalog import Catalog, CatalogTable
-from podsql.planner.plan import Block, Plan
+from podsql.planner.plan import Block, Options, Plan
 from podsql.planner.rules.bind_tables import find_table, kind_of
 from podsql.planner.rules.find_aggregates import aggregates_in, has_window
 from podsql.planner.rules.find_queries import arms_of, sources_of, star_of, subqueries_of
 from podsql.planner.rules.prove_pod_local import conjuncts
 from podsql.planner.scope import POD_COLUMN, column
+from podsql.planner.wire_types import FLOATS
 
 PlanPart = Callable[[exp.Expression], Plan]
 PlanTable = Callable[[exp.Select], Plan]
@@ -69,7 +70,7 @@ def joined(
         final=f"WITH {ctes} {text}" if ctes else text,
         columns=(),
         tables=tuple(sorted({table for part in parts for table in part.tables})),
-        options=parts[0].options,
+        options=parts[0].options if parts else Options(),
         blocks=tuple(blocks),
         instead=tuple(dict.fromkeys(reason for part in parts for reason in part.instead)),
     )
@@ -207,12 +208,20 @@ class Step:
         if refusal is not None:
             raise refusal
         times = exp.alias_(exp.Count(this=exp.Star()), TIMES)
-        query.set("expressions", [*query.expressions, times])
+        alias = query.args["from_"].this.alias
+        keys: list[exp.Expression] = [column(alias, name) for name in chosen]
+        kinds = {c.name: c.type for c in table.columns}
+        # Groups know one zero only: the sign of a double is a key of its own.
+        signed = [name for name in chosen if kinds.get(name) in FLOATS]
+        signs = {name: f"_sign{place}" for place, name in enumerate(signed)}
+        for name, sign in signs.items():
+            keys.append(exp.Anonymous(this="signbit", expressions=[column(alias, name)]))
+            query.append("expressions", exp.alias_(keys[-1].copy(), sign))
+        query.append("expressions", times)
         if chosen:
-            alias = query.args["from_"].this.alias
-            query.set("group", exp.Group(expressions=[column(alias, name) for name in chosen]))
+            query.set("group", exp.Group(expressions=keys))
         part = self.plan_table(query)
-        names = ", ".join(exp.to_identifier(n, quoted=True).sql("duckdb") for n in chosen) or "1"
+        names = ", ".join(_restored(name, signs.get(name)) for name in chosen) or "1"
         return part, (
             f"SELECT {names} FROM (SELECT *, unnest(range({TIMES})) AS _copy FROM ({part.final}))"
         )
@@ -233,6 +242,14 @@ class Step:
                 hint="ask the custodians to let it stand for groups (role 'dimension')",
             )
         return None
+
+
+def _restored(name: str, sign: str | None) -> str:
+    """The column, with the zeros that were negative."""
+    spelled = exp.to_identifier(name, quoted=True).sql("duckdb")
+    if sign is None:
+        return spelled
+    return f"CASE WHEN {sign} AND {spelled} = 0 THEN -{spelled} ELSE {spelled} END AS {spelled}"
 
 
 def _columns(node: exp.Table, table: CatalogTable, select: exp.Select, names: Names) -> list[str]:

@@ -6,6 +6,7 @@ joins these groups with the other parts and adds up. Sums, counts and extremes o
 their groups, as often as a join repeats them (Yan and Larson, VLDB 1995).
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -30,11 +31,17 @@ from podsql.planner.rules.plan_at_analyst import PlanPart, PlanTable, Step
 from podsql.planner.rules.plan_rows import is_row_value
 from podsql.planner.rules.prove_pod_local import conjuncts
 from podsql.planner.rules.resolve_columns import position_of, unwrapped
+from podsql.planner.wire_types import FLOATS
 
 GROUPED: Final = "grouped"
+_OUTPUT: Final = re.compile("[hp][0-9]+")
+"""Names of its columns."""
 _ADDED: Final = frozenset({"count", "count_star", "sum", "avg"})
 _SAME: Final = frozenset({"min", "max", "bool_and", "bool_or", "bit_and", "bit_or"})
 _SETS: Final = (exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple)
+_BLIND: Final = (exp.Predicate, exp.Connector, exp.Not, exp.Paren, exp.Column, exp.Alias, exp.Case)
+_BLIND_TOO: Final = (exp.If, exp.Coalesce, exp.Group, exp.Having, exp.Order, exp.Ordered, *_SETS)
+"""What means the same for both zeros."""
 _CLAUSES: Final = ("expressions", "group", "having", "qualify", "order")
 
 Fits = Callable[[exp.Select], bool]
@@ -78,9 +85,11 @@ def _unfit() -> Error:
 def _qualify(tree: exp.Select, names: Names) -> None:
     """Name the source of every column; a name that stays bare is an alias of the select list."""
     aliases = {item.alias.lower() for item in tree.expressions if isinstance(item, exp.Alias)}
+    if any(_OUTPUT.fullmatch(alias) for alias in aliases):
+        raise _unfit()
     for column in own_columns(tree):
-        order = column.find_ancestor(exp.Order, exp.Select)
-        if isinstance(order, exp.Order) and not column.table and column.name.lower() in aliases:
+        whole = isinstance(column.parent, exp.Ordered)
+        if whole and not column.table and column.name.lower() in aliases:
             continue
         owner = names.owner(column)
         if owner is not None:
@@ -317,6 +326,8 @@ class _Groups:
             return self._merged(call_of(tree))
         if self._is_inside(tree) and is_row_value(tree) and not any(aggregates_in(tree)):
             return self._key(tree)
+        if not isinstance(tree, (*_BLIND, *_BLIND_TOO)) and self._signed(tree):
+            raise _unfit()
         copy = tree.copy()
         for name, value in tree.args.items():
             if isinstance(value, exp.Expression):
@@ -327,7 +338,19 @@ class _Groups:
                 )
         return copy
 
+    def _signed(self, tree: exp.Expression) -> bool:
+        """Whether doubles of the inside are in ``tree``: a key has lost the sign of its zero."""
+        for holder in sources_of(self.tree):
+            if _alias(holder) in self.inside and isinstance(holder.this, exp.Table):
+                table, _ = find_table(holder.this, self.catalog)
+                floats = {c.name.lower() for c in table.columns if c.type in FLOATS}
+                for one in tree.find_all(exp.Column):
+                    if one.table == _alias(holder) and one.name.lower() in floats:
+                        return True
+        return False
+
     def _key(self, tree: exp.Expression) -> exp.Expression:
+        tree = unwrapped(tree)
         if tree not in self.keys:
             self.keys.append(tree)
         return exp.column(f"h{self.keys.index(tree)}", table=GROUPED)

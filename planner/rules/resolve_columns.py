@@ -71,6 +71,8 @@ class Resolver:
         self.joining: str | None = None
         """The source whose ON is being resolved."""
         self.aliases: dict[str, exp.Expression] = {}
+        self.shown: dict[str, list[exp.Expression]] = {}
+        """Columns of the select list without an alias, by their name."""
 
     def items(self, select: exp.Select) -> tuple[Item, ...]:
         """The select list; an item may use the aliases of those before it."""
@@ -80,6 +82,8 @@ class Resolver:
             tree = self.tree(item.this if isinstance(item, exp.Alias) else item)
             if alias:
                 self.aliases.setdefault(alias.lower(), tree)
+            elif isinstance(item, exp.Column):
+                self.shown.setdefault(item.name.lower(), []).append(tree)
             found.append(Item(tree=tree, alias=alias))
         return tuple(found)
 
@@ -90,7 +94,8 @@ class Resolver:
     def bare_alias(self, tree: exp.Expression) -> exp.Expression | None:
         """The item a bare name in ORDER BY means."""
         if isinstance(tree, exp.Column) and not tree.table:
-            found = self.aliases.get(tree.name.lower())
+            shown = self.shown.get(tree.name.lower(), [])
+            found = self.aliases.get(tree.name.lower()) or (shown[0] if len(shown) == 1 else None)
             return None if found is None else found.copy()
         return None
 

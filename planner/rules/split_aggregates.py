@@ -123,6 +123,8 @@ def _chosen(tree: exp.Expression) -> tuple[exp.Expression, exp.Expression] | Non
     ):
         return None
     (branch,) = tree.args["ifs"]
+    if any(one.is_string for one in branch.args["true"].find_all(exp.Literal)):
+        return None  # alone it might not be a number
     return branch.this, branch.args["true"]
 
 

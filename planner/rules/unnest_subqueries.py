@@ -11,6 +11,7 @@ from typing import Final
 from sqlglot import exp
 
 from podsql.planner.catalog import Catalog
+from podsql.planner.functions import MEANS, PAIRS, SAME, SHAPES, SPREADS, SUMS
 from podsql.planner.rules.bind_tables import kind_of
 from podsql.planner.rules.find_aggregates import aggregate_name, aggregates_in, has_window
 from podsql.planner.rules.find_queries import sources_of, subqueries_of
@@ -19,6 +20,8 @@ from podsql.planner.rules.prove_pod_local import conjuncts
 
 _PLAIN: Final = frozenset({"expressions", "from_", "where"})
 _COUNTS: Final = frozenset({"count", "count_star", "regr_count", "approx_count_distinct"})
+_NULLS: Final = frozenset({"count_if", "median", *MEANS, *PAIRS, *SAME, *SHAPES, *SPREADS, *SUMS})
+"""NULL over no rows, as the columns of a left join are that finds none."""
 
 
 def unnest_subqueries(select: exp.Select, catalog: Catalog) -> None:
@@ -63,6 +66,11 @@ class _Step:
             return False
         table = self._one_table(query)
         if table is None:
+            return False
+        own = names_of(query, self.catalog)
+        named = [column for item in query.expressions for column in item.find_all(exp.Column)]
+        named = [column for column in named if not isinstance(column.this, exp.Star)]
+        if own is None or any((own.owner(c) or self.outer.owner(c)) is None for c in named):
             return False
         where = query.args.get("where")
         condition = self._condition(query, table, where.this if where is not None else None)
@@ -120,7 +128,7 @@ class _Step:
         having = query.args.get("having")
         if having is not None and group is None:
             return False
-        derived = exp.select(exp.alias_(value.copy(), "c0", quoted=True))
+        derived = exp.select(exp.alias_(value.copy(), ".c0", quoted=True))
         for name in ("from_", "joins", "where"):
             part = query.args.get(name)
             if isinstance(part, list):
@@ -130,7 +138,7 @@ class _Step:
         derived.set("group", exp.Group(expressions=[value.copy()]))
         alias = self._fresh("member")
         condition: exp.Condition = exp.EQ(
-            this=_apart(self._outer(node.this)), expression=_named(alias, "c0")
+            this=_apart(self._outer(node.this)), expression=_named(alias, ".c0")
         )
         if having is not None:
             over = _over(having.this, alias, derived, value)
@@ -180,7 +188,7 @@ class _Step:
         keys = [own_side for own_side, _ in ties]
         derived.set(
             "expressions",
-            [exp.alias_(key.copy(), f"c{n}", quoted=True) for n, key in enumerate(keys)],
+            [exp.alias_(key.copy(), f".c{n}", quoted=True) for n, key in enumerate(keys)],
         )
         derived.set("group", exp.Group(expressions=[key.copy() for key in keys]))
         alias = self._fresh("scalar")
@@ -188,7 +196,7 @@ class _Step:
         if over is None or not self._close_stars():
             return
         equalities = [
-            exp.EQ(this=_named(alias, f"c{n}"), expression=_apart(self._outer(side)))
+            exp.EQ(this=_named(alias, f".c{n}"), expression=_apart(self._outer(side)))
             for n, (_, side) in enumerate(ties)
         ]
         condition = exp.and_(*equalities, copy=False)
@@ -267,7 +275,8 @@ class _Step:
 
     def _fresh(self, base: str) -> str:
         self.made += 1
-        return f"{base}.{self.made}"
+        name = f"{base}.{self.made}"
+        return self._fresh(base) if name.lower() in self.outer.by_alias else name
 
     def _join(self, table: exp.Expr, kind: str, condition: exp.Expr) -> None:
         self.select.append("joins", exp.Join(this=table.copy(), kind=kind, on=condition))
@@ -343,9 +352,11 @@ def _over(
     for node in list(aggregates_in(copy)):
         whole = node.parent if isinstance(node.parent, exp.Filter) else node
         name = aggregate_name(node) or ""
-        output = f"a{len(derived.expressions)}"
+        output = f".a{len(derived.expressions)}"
         derived.append("expressions", exp.alias_(whole.copy(), output, quoted=True))
         value: exp.Expression = _named(alias, output)
+        if name not in _COUNTS | _NULLS:
+            return None
         if name in _COUNTS:
             value = exp.Coalesce(this=value, expressions=[exp.Literal.number(0)])
         whole.replace(value)
@@ -355,7 +366,7 @@ def _over(
             continue
         if key is None or not _same_column(column, key):
             return None
-        column.replace(_named(alias, "c0"))
+        column.replace(_named(alias, ".c0"))
     found: exp.Expression = holder.this
     return found
 

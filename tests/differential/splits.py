@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 import duckdb
+import pyarrow as pa
 
 from podsql.engine.merge import Merger
 from podsql.planner.catalog import Catalog, build_catalog
@@ -231,8 +232,16 @@ def same(a, b):
 
 
 def rows_of(table):
-    columns = [column.to_pylist() for column in table.columns]
+    columns = [_plain(column).to_pylist() for column in table.columns]
     return list(zip(*columns, strict=True)) if columns else []
+
+
+def _plain(column):
+    """Days and instants as numbers: Python has no infinite ones."""
+    kind = column.type
+    if pa.types.is_date(kind):
+        return column.cast(pa.int32())
+    return column.cast(pa.int64()) if pa.types.is_timestamp(kind) else column
 
 
 def first_difference(ours, theirs, *, ordered):

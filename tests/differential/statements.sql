@@ -171,3 +171,26 @@ SELECT sex, string_agg(code ORDER BY id), first(age ORDER BY id DESC) FROM visit
 SELECT group_concat(code, '|' ORDER BY id) FILTER (WHERE age > 9), sum(w ORDER BY id) FROM visits
 SELECT id, (SELECT s.id FROM (SELECT * FROM labs WHERE labs.id = visits.id) s LIMIT 1) AS l FROM visits
 SELECT sum(age) FROM visits WHERE 5 IN (SELECT * FROM (SELECT id FROM labs) AS l)
+SELECT visits.* FROM visits CROSS JOIN visits AS g
+SELECT *, (SELECT min(value) FROM labs) AS n FROM visits AS t
+SELECT * FROM labs v WHERE value > (SELECT avg(b.value) FROM labs b WHERE b.kind = v.kind)
+SELECT v.*, labs._pod FROM visits v, labs
+SELECT count(*) FROM (SELECT big AS w FROM visits AS a) AS visits JOIN visits AS codes ON price > 1
+SELECT upper(x) AS price, max(n) FROM (SELECT sex AS x, age AS n FROM visits) t GROUP BY price
+SELECT sex AS price, max(x) FROM (SELECT age AS x, sex FROM visits) t GROUP BY price
+ordered: SELECT -x AS x, id FROM (SELECT age AS x, id FROM visits) t ORDER BY x + 1, id
+ordered: SELECT -v.age AS age, v.code, count(*) FROM visits v JOIN visits w ON v.code = w.code GROUP BY v.age, v.code ORDER BY v.age + 1, v.code
+ordered: SELECT e.id, e.value FROM labs AS e JOIN visits AS c ON e.id = c.id ORDER BY id, value
+SELECT sum(CASE WHEN age > 10 THEN '1.5' ELSE 0 END) FROM visits
+SELECT sum(CASE WHEN age > 10 THEN 1 ELSE 0.0 END), sum(CASE WHEN age > 10 THEN price ELSE 0 END), sum(CASE WHEN age > 10 THEN f ELSE 0 END) FROM visits
+SELECT v.sex, v.ok, count(*) FROM visits v SEMI JOIN visits w ON v.price = w.price GROUP BY ROLLUP ((v.sex), v.ok)
+SELECT v.sex AS h1, v.code AS h0, count(*) FROM visits v JOIN visits w ON v.code = w.code GROUP BY h1, h0 HAVING h0 = 'a'
+SELECT count(*) FROM visits v WHERE EXISTS (SELECT nosuch FROM labs l WHERE l.id = v.id)
+SELECT count(*) FROM visits v WHERE (SELECT entropy(kind) FROM labs l WHERE l.id = v.id) = 0
+SELECT count(*) FROM visits v WHERE (SELECT count(*) + 1 FROM labs l WHERE l.id = v.id) = 1
+SELECT sum(CASE WHEN v.f::VARCHAR = '-0.0' AND l.value > 1 THEN 1 ELSE 0 END), count(*) FROM visits v, labs l
+SELECT count(*) FROM visits v JOIN visits w ON v.code = w.code WHERE v.f || w.sex = '-0.0f'
+SELECT count(*) FROM visits WHERE f::VARCHAR IN (SELECT f::VARCHAR FROM visits WHERE age > 10)
+SELECT count(*) FROM visits WHERE age > (SELECT age FROM visits)
+SELECT count(*) FROM visits WHERE age > (SELECT age FROM visits WHERE false)
+SELECT c.label, count(*), count(v.id), count(l.id), sum(v.age) FROM codes c, visits v FULL JOIN labs l ON v.id = l.id GROUP BY c.label
