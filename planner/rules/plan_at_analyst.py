@@ -130,10 +130,11 @@ class Step:
         for holder in sources_of(select):
             node = holder.this
             if isinstance(node, exp.Subquery):
-                table = self.add(self.plan_part(node.this))
-                alias = node.args.get("alias")
-                table.set("alias", alias.copy() if alias is not None else _unnamed())
-                holder.set("this", table)
+                table = self._by_itself(node.this, names)
+                if table is not None:
+                    alias = node.args.get("alias")
+                    table.set("alias", alias.copy() if alias is not None else _unnamed())
+                    holder.set("this", table)
             elif isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
                 holder.set("this", self._table(node, select, names, filters.get(id(node), [])))
             elif not isinstance(node, exp.Values):
@@ -142,18 +143,22 @@ class Step:
             self._replace_query(query, names)
 
     def _replace_query(self, query: exp.Expression, names: Names) -> None:
-        """A subquery that stands by itself is a part; one that looks outside is run in place."""
+        table = self._by_itself(query, names)
+        if table is not None:
+            query.replace(exp.select("*").from_(table))
+
+    def _by_itself(self, query: exp.Expression, names: Names) -> exp.Table | None:
+        """A query that stands by itself is a part; one that looks outside is run in place."""
         known = len(self.parts)
         try:
-            table = self.add(self.plan_part(query.copy()))
+            return self.add(self.plan_part(query.copy()))
         except Error as fault:
             if fault.code not in UNBOUND:
                 raise
             del self.parts[known:], self.texts[known:]
             for arm in arms_of(query):
                 self.replace_sources(arm, names)
-            return
-        query.replace(exp.select("*").from_(table))
+            return None
 
     def add(self, part: Plan, text: str = "") -> exp.Table:
         """The relation of ``part``; ``text`` where its rows are more than its answer."""
