@@ -7,7 +7,7 @@ SUITES := .suites/.made
 FORMAT ?= table
 FUZZ_SECONDS ?= 3600
 
-.PHONY: demo test check soak fuzz bench format clean
+.PHONY: demo test check soak fuzz bench coverage format clean
 
 demo: $(READY)
 	$(BIN)/podsql demo
@@ -32,6 +32,9 @@ fuzz: $(READY)
 
 bench: $(READY) $(SUITES)
 	$(BIN)/python -m benchmarks --format $(FORMAT)
+
+coverage: $(READY)
+	$(BIN)/python tests/suites/logic.py --format $(FORMAT) $(TESTS)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

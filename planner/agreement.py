@@ -81,6 +81,8 @@ TYPE_NAMES: Final = {
     "INT8": "BIGINT",
     "INT2": "SMALLINT",
     "INT1": "TINYINT",
+    "INT128": "HUGEINT",
+    "UINT128": "UHUGEINT",
     "LONG": "BIGINT",
     "SHORT": "SMALLINT",
     "BOOL": "BOOLEAN",
@@ -93,6 +95,7 @@ TYPE_NAMES: Final = {
     "TIMESTAMP_US": "TIMESTAMP",
     "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE",
     "TIMETZ": "TIME WITH TIME ZONE",
+    "BITSTRING": "BIT",
     "BYTEA": "BLOB",
     "BINARY": "BLOB",
     "VARBINARY": "BLOB",
@@ -111,6 +114,16 @@ _ORDER_DEFAULTS: Final = (("type", "ASCENDING"), ("null_order", "NULLS LAST"))
 """The pinned settings' defaults: sqlglot leaves out what it takes for the default."""
 _INTERVAL_TEXT: Final = re.compile(r"\s*(\d+)\s+([a-zA-Z]+?)s?\s*")
 _INTEGER: Final = re.compile(r"\d+")
+_COMMA: Final = {
+    "name": "",
+    "expression": {
+        "class": "CONSTANT",
+        "type": "VALUE_CONSTANT",
+        "alias": "",
+        "literal": {"kind": "STRING", "text": ","},
+    },
+}
+"""What ``string_agg`` puts between values where nothing is said."""
 _UNITS: Final = {
     f"to_{unit}s": unit
     for unit in [
@@ -170,6 +183,8 @@ def _fold_function(node: dict[str, object]) -> object:
         _fold_part(arguments[0])
     if name in ("bool_and", "bool_or") and len(arguments) == 1:
         node["arguments"][0]["expression"] = _without_boolean_cast(arguments[0])  # type: ignore[index]
+    if name == "string_agg" and len(arguments) == 1:
+        node["arguments"] = [*node["arguments"], _COMMA]  # type: ignore[misc]
     if name == "+" and len(arguments) == 1:
         return {**arguments[0], "alias": node["alias"]}
     if name == "if" and len(arguments) == 3:
@@ -192,6 +207,11 @@ def _fold_function(node: dict[str, object]) -> object:
         if count is not None:
             return _interval(node, count, _UNITS[name])
     return node
+
+
+def _fold_window(node: dict[str, object]) -> object:
+    name = str(node["function_name"]).lower()
+    return {**node, "function_name": ALIASES.get(name, name)}
 
 
 def _fold_part(argument: dict[str, object]) -> None:
@@ -283,6 +303,7 @@ def _fold_comparison(node: dict[str, object]) -> object:
 
 _FOLDINGS: Final = {
     "FUNCTION": _fold_function,
+    "WINDOW": _fold_window,
     "CAST": _fold_cast,
     "TYPE": _fold_type,
     "CONSTANT": _fold_constant,

@@ -6,7 +6,7 @@ that names the part, the reason and, where one exists, the declaration that is m
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -82,9 +82,8 @@ def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
     write_as_joins(tree, catalog)
     ordered = any(aggregate_name(node) in ORDERED for node in tree.find_all(exp.Func))
     part = _Part(catalog=catalog, options=options, statement=sql, ordered=ordered).plan(tree)
-    names = [name for name in part.tables if name in catalog.tables]
-    schemas = _seen_by(parse(text), names, catalog)
-    return replace(part, columns=_named_as_written(text, part.columns, schemas))
+    found = _schemas(parse(text), catalog, part.tables)
+    return replace(part, columns=_named_as_written(text, part.columns, found))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -221,7 +220,7 @@ class _Part:
 
     def _whole(self, tree: exp.Expression, part: Plan) -> Plan:
         """With the names and types that one DuckDB gives the answer."""
-        tables = _seen_by(tree, part.tables, self.catalog)
+        tables = _schemas(tree, self.catalog, part.tables)
         bound = tree.copy()
         for node in bound.find_all(exp.Table):
             if isinstance(node.this, exp.Identifier):
@@ -254,19 +253,21 @@ def _require_last_step(made: Plan) -> None:
         raise error("NOT_SUPPORTED", "the statement cannot be finished over what the pods release")
 
 
+def _schemas(
+    tree: exp.Expression, catalog: Catalog, tables: Sequence[str]
+) -> dict[str, tuple[Field, ...]]:
+    """What the tables hold, as ``tree`` may name it: a star does not stand for ``_pod``."""
+    found = {name: table_schema(catalog.tables[name]) for name in tables if name in catalog.tables}
+    if any(node.name.lower() == POD_COLUMN for node in tree.find_all(exp.Column)):
+        return found
+    return {
+        name: tuple(one for one in fields if one.name.lower() != POD_COLUMN)
+        for name, fields in found.items()
+    }
+
+
 def _reason(refusal: Error) -> str:
     return f"{refusal.message}: {refusal.hint}" if refusal.hint else refusal.message
-
-
-def _seen_by(
-    tree: exp.Expression, names: Iterable[str], catalog: Catalog
-) -> dict[str, tuple[Field, ...]]:
-    """The tables as ``tree`` sees them: with ``_pod`` if it says so, as no star means it."""
-    tagged = any(node.name.lower() == POD_COLUMN for node in tree.find_all(exp.Column))
-    found = {name: table_schema(catalog.tables[name]) for name in names}
-    if tagged:
-        return found
-    return {name: tuple(f for f in fs if f.name != POD_COLUMN) for name, fs in found.items()}
 
 
 def _is_aggregated(select: exp.Select) -> bool:

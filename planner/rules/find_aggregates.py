@@ -110,6 +110,12 @@ def call_of(node: exp.Expression) -> Call:
     else:
         arguments = [inner.this, inner.args.get("expression"), *(inner.expressions or ())]
     found = [a for a in arguments if isinstance(a, exp.Expression)]
+    if any(isinstance(a, exp.Order) for a in found):
+        raise error(
+            "NOT_SUPPORTED",
+            "ORDER BY inside an aggregate needs rows: pods cannot order those of all",
+            hint="order the answer instead",
+        )
     distinct = bool(found) and isinstance(found[0], exp.Distinct)
     if distinct:
         found = [*found[0].expressions, *found[1:]]

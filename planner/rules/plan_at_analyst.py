@@ -52,6 +52,8 @@ def joined(
     tree: exp.Expression, parts: list[Plan], texts: list[str] | None = None, *, crossing: bool
 ) -> Plan:
     """``tree`` over relations ``part…`` (see ``part_name``), each the answer of one of ``parts``."""
+    if not parts:
+        raise error("UNKNOWN_COLUMN", "a subquery names only what is outside it")
     texts = texts or [part.final for part in parts]
     ctes = ", ".join(
         f"{part_name(parts[: place + 1])} AS ({text})" for place, text in enumerate(texts)
@@ -130,7 +132,7 @@ class Step:
         for holder in sources_of(select):
             node = holder.this
             if isinstance(node, exp.Subquery):
-                table = self._by_itself(node.this, names)
+                table = self._planned(node.this, names)
                 if table is not None:
                     alias = node.args.get("alias")
                     table.set("alias", alias.copy() if alias is not None else _unnamed())
@@ -143,22 +145,22 @@ class Step:
             self._replace_query(query, names)
 
     def _replace_query(self, query: exp.Expression, names: Names) -> None:
-        table = self._by_itself(query, names)
+        table = self._planned(query, names)
         if table is not None:
             query.replace(exp.select("*").from_(table))
 
-    def _by_itself(self, query: exp.Expression, names: Names) -> exp.Table | None:
-        """A query that stands by itself is a part; one that looks outside is run in place."""
+    def _planned(self, query: exp.Expression, names: Names) -> exp.Table | None:
+        """The part of a query that stands by itself; one that looks outside is run in place."""
         known = len(self.parts)
         try:
             return self.add(self.plan_part(query.copy()))
         except Error as fault:
             if fault.code not in UNBOUND:
                 raise
-            del self.parts[known:], self.texts[known:]
-            for arm in arms_of(query):
-                self.replace_sources(arm, names)
-            return None
+        del self.parts[known:], self.texts[known:]
+        for arm in arms_of(query):
+            self.replace_sources(arm, names)
+        return None
 
     def add(self, part: Plan, text: str = "") -> exp.Table:
         """The relation of ``part``; ``text`` where its rows are more than its answer."""
@@ -183,6 +185,8 @@ class Step:
         query.set("from_", exp.From(this=source))
         if filters:
             query.set("where", exp.Where(this=exp.and_(*filters, copy=False)))
+        if query == select:
+            raise error("NOT_SUPPORTED", f"{table.name!r} can only be read as it is asked for")
         part, text = self._released(query, chosen, table)
         found = self.add(part, text)
         own = node.args.get("alias")
@@ -257,9 +261,9 @@ def _columns(node: exp.Table, table: CatalogTable, select: exp.Select, names: Na
     whole = natural or (own is not None and own.args.get("columns")) or _starred(select, alias)
     if not whole:
         known = [n for n in known if {("", n.lower()), (alias, n.lower())} & names]
+    if table.partitioned and whole and any(name == POD_COLUMN for _, name in names):
+        raise error("NOT_SUPPORTED", "a star beside _pod", hint="name the columns")
     if table.partitioned and {("", POD_COLUMN), (alias, POD_COLUMN)} & names:
-        if whole:
-            raise error("NOT_SUPPORTED", "a star beside _pod", hint="name the columns")
         known.append(POD_COLUMN)
     return known
 

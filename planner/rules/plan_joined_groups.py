@@ -129,10 +129,11 @@ class _Groups:
         calls = [
             node for name in _CLAUSES for one in self._clause(name) for node in aggregates_in(one)
         ]
-        if not calls:
+        calls = [node.parent if isinstance(node.parent, exp.Filter) else node for node in calls]
+        if not calls or any(node.find(exp.Query) is not None for node in calls):
             raise _unfit()
         for node in calls:
-            self.inside |= _owners(node.parent if isinstance(node.parent, exp.Filter) else node)
+            self.inside |= _owners(node)
         if not self.inside:
             self.inside = {_alias(holders[0])}
         if not self._closed() or not self.fits(self._source()):

@@ -221,9 +221,6 @@ def _function(node: Any, allowed: frozenset[str]) -> None:
         raise error("NOT_EXACT", f"{name} cannot be run over the federation: {REFUSED[name]}")
     if node.get("export_state"):
         raise _refused("EXPORT_STATE", "ask for the aggregate itself")
-    orders = node.get("order_bys")
-    if node["class"] == "FUNCTION" and isinstance(orders, dict) and orders.get("orders"):
-        raise _refused("ORDER BY inside an aggregate", "order the answer instead")
 
 
 def _refused(part: str, hint: str) -> Error:

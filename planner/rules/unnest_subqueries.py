@@ -12,8 +12,9 @@ from sqlglot import exp
 
 from podsql.planner.catalog import Catalog
 from podsql.planner.functions import MEANS, PAIRS, SAME, SHAPES, SPREADS, SUMS
+from podsql.planner.rules.bind_tables import kind_of
 from podsql.planner.rules.find_aggregates import aggregate_name, aggregates_in, has_window
-from podsql.planner.rules.find_queries import sources_of, star_of, subqueries_of
+from podsql.planner.rules.find_queries import sources_of, subqueries_of
 from podsql.planner.rules.free_columns import Names, free_columns, names_of
 from podsql.planner.rules.prove_pod_local import conjuncts
 
@@ -90,7 +91,7 @@ class _Step:
             not self._owned(node.this)
             or isinstance(node.this, exp.Tuple)
             or has_window(value)
-            or value.find(exp.Query)
+            or value.find(exp.Query, exp.Star)
         ):
             return False
         if _only(query, _PLAIN) and not any(aggregates_in(value)):
@@ -159,8 +160,6 @@ class _Step:
         value = query.expressions[0].unalias()
         if not free or own is None or where is None or not any(aggregates_in(value)):
             return
-        if any(star_of(item) is not None for item in self.select.expressions):
-            return  # it would take in the groups
         outside = {id(column) for column in free}
         ties: list[tuple[exp.Column, exp.Expression]] = []
         rest: list[exp.Expression] = []
@@ -194,7 +193,7 @@ class _Step:
         derived.set("group", exp.Group(expressions=[key.copy() for key in keys]))
         alias = self._fresh("scalar")
         over = _over(value, alias, derived, None)
-        if over is None:
+        if over is None or not self._close_stars():
             return
         equalities = [
             exp.EQ(this=_named(alias, f".c{n}"), expression=_apart(self._outer(side)))
@@ -203,6 +202,32 @@ class _Step:
         condition = exp.and_(*equalities, copy=False)
         query.parent.replace(exp.paren(over, copy=False))
         self._join_derived(derived, alias, condition, side="LEFT")
+
+    def _close_stars(self) -> bool:
+        """Whether a star stands for what it did, with one source more: it is written per source."""
+        items = self.select.expressions
+        if not any(isinstance(item, exp.Star) for item in items):
+            return True
+        holders = sources_of(self.select)
+        merged = any(holder.args.get("using") or holder.args.get("method") for holder in holders)
+        if merged or any(any(one.args.values()) for one in items if isinstance(one, exp.Star)):
+            return False
+        shown = [
+            exp.column(exp.Star(), table=exp.to_identifier(holder.this.alias_or_name, quoted=True))
+            for holder in holders
+            if not isinstance(holder, exp.Join) or kind_of(holder) not in ("semi", "anti")
+        ]
+        self.select.set(
+            "expressions",
+            [
+                one
+                for item in items
+                for one in (
+                    [star.copy() for star in shown] if isinstance(item, exp.Star) else [item]
+                )
+            ],
+        )
+        return True
 
     def _one_table(self, query: exp.Select) -> exp.Table | None:
         holders = sources_of(query)

@@ -96,7 +96,7 @@ def test_a_file_that_exists_is_a_wrong_usage(capsys):
 def test_explain_prints_text_data_or_a_picture(capsys):
     statement = "SELECT sex, count(*) FROM visits GROUP BY sex"
     assert run(["explain", statement]) == 0
-    assert capsys.readouterr().out.startswith("stage1 at north\n")
+    assert capsys.readouterr().out.startswith("gives away: additive\nstage1 at north\n")
     for more in (["--json"], ["--format", "json", "--analyze"]):
         assert run(["explain", statement, *more]) == 0
         shown = json.loads(capsys.readouterr().out)

@@ -158,6 +158,19 @@ SELECT sex, count(*) FROM visits GROUP BY sex UNION ALL SELECT kind, count(*) FR
 SELECT avg(d) FROM visits
 SELECT sex, 'all' AS what, count(*) FROM visits GROUP BY ALL
 SELECT any_value(sex) FROM visits
+-- found by DuckDB's public test files
+SELECT * FROM labs a LEFT JOIN labs b ON a.value < b.value AND a.kind <> b.kind
+SELECT * FROM visits WHERE age = (SELECT min(age) FROM visits AS a WHERE a.code = visits.code)
+SELECT *, id + 1 FROM visits SEMI JOIN labs ON visits.age > labs.value
+SELECT sum(small) FILTER (WHERE age < (SELECT 50)) FROM visits GROUP BY sex
+SELECT 50 > ANY (SELECT age FROM visits), 3 <= ALL (SELECT id FROM labs)
+SELECT CASE WHEN 1 IN (SELECT (SELECT max(age))) THEN 2 END AS x FROM visits
+SELECT argmin(id, id) OVER (PARTITION BY sex), sum(id::HUGEINT) OVER () FROM visits
+ordered: SELECT id + 1 AS k FROM visits UNION SELECT id + 1 AS l FROM labs ORDER BY id + 1
+SELECT sex, string_agg(code ORDER BY id), first(age ORDER BY id DESC) FROM visits GROUP BY sex
+SELECT group_concat(code, '|' ORDER BY id) FILTER (WHERE age > 9), sum(w ORDER BY id) FROM visits
+SELECT id, (SELECT s.id FROM (SELECT * FROM labs WHERE labs.id = visits.id) s LIMIT 1) AS l FROM visits
+SELECT sum(age) FROM visits WHERE 5 IN (SELECT * FROM (SELECT id FROM labs) AS l)
 SELECT visits.* FROM visits CROSS JOIN visits AS g
 SELECT *, (SELECT min(value) FROM labs) AS n FROM visits AS t
 SELECT * FROM labs v WHERE value > (SELECT avg(b.value) FROM labs b WHERE b.kind = v.kind)

@@ -75,7 +75,15 @@ def texts(svg: str) -> list[str]:
 def test_the_json_shape_is_the_documented_one(catalog):
     made = plan(STATEMENTS[0], catalog)
     shown = json.loads(explain_json(explanation(made, catalog, run_of(made))))
-    assert list(shown) == ["schema", "stages", "final", "answer", "run"]
+    assert list(shown) == [
+        "schema",
+        "stages",
+        "final",
+        "answer",
+        "run",
+        "gives_away",
+        "instead",
+    ]
     assert shown["schema"] == "podsql/explain/1"
     (stage,) = shown["stages"]
     assert list(stage) == [
@@ -91,6 +99,8 @@ def test_the_json_shape_is_the_documented_one(catalog):
         "first",
         "noise",
         "merge",
+        "gives_away",
+        "waits_for",
     ]
     assert stage["leaves"][0] == {
         "name": "k0",

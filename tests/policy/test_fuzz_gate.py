@@ -429,11 +429,12 @@ def test_the_gate_under_random_statements(copies):
         assert fuzz.tally["compared"] >= 0.8 * fuzz.tally["accepted"]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("fault", BROKEN)
 def test_the_fuzz_sees_a_gate_that_lets_a_hidden_column_through(copies, fault):
     fuzz = Fuzz({"p10": gate_of(BROKEN[fault])}, copies, overt=1.0)
     seen = set()
-    for number in range(5_000):
+    for number in range(20_000):
         seen |= fuzz.attempt(number)[0]
         if seen >= {"changed", "absent"}:
             return

@@ -35,7 +35,7 @@ OPEN_ONLY = [
     "SELECT id, region, salary FROM person WHERE age > 23 ORDER BY salary DESC, id LIMIT 7",
     "SELECT id, md5(name) AS m, age << 2 AS b FROM person",
     "SELECT p.id, s.city FROM person p LEFT JOIN site s ON p.hosp_id = s.hosp_id AND s.city <> 'b'",
-    "SELECT sum(CASE WHEN age > 25 THEN 1 ELSE 0 END) FROM person",
+    "SELECT sum(CASE WHEN age > 25 THEN 1 ELSE 2 END) FROM person",
     "SELECT product(age), geomean(age) FROM person",
 ]
 
