@@ -126,9 +126,13 @@ class Resolver:
         merged = self.scope.merged.get(name)
         if merged is not None:
             return merged.copy()
+        sources = self.scope.sources
+        if self.joining is not None:  # ON does not see what is joined later
+            place = [s.alias for s in sources].index(self.joining)
+            sources = sources[: place + 1]
         found = [
             (s.alias, value)
-            for s in self.scope.sources
+            for s in sources
             if (not s.hidden or s.alias == self.joining) and (value := s.value(name)) is not None
         ]
         if len(found) > 1:

@@ -194,3 +194,5 @@ SELECT count(*) FROM visits WHERE f::VARCHAR IN (SELECT f::VARCHAR FROM visits W
 SELECT count(*) FROM visits WHERE age > (SELECT age FROM visits)
 SELECT count(*) FROM visits WHERE age > (SELECT age FROM visits WHERE false)
 SELECT c.label, count(*), count(v.id), count(l.id), sum(v.age) FROM codes c, visits v FULL JOIN labs l ON v.id = l.id GROUP BY c.label
+SELECT count(*) FROM visits AS g WHERE 3 < (SELECT * FROM (SELECT count(*) AS ok FROM visits AS t WHERE g.small < t.small) AS s)
+SELECT count(*) FROM visits AS g LEFT JOIN codes ON g.code = codes.label AND d > DATE '2020-02-10' JOIN visits ON g.id = visits.id
