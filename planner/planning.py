@@ -77,12 +77,13 @@ def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
     text, options = split_options(command.sql)
     tree = parse(text)
     refuse_unlisted(serialised(text))
+    tagged = _names_pod(tree)
     tree = bind_parameters(tree, parameters)
     inline_ctes(tree)
     write_as_joins(tree, catalog)
     ordered = any(aggregate_name(node) in ORDERED for node in tree.find_all(exp.Func))
     part = _Part(catalog=catalog, options=options, statement=sql, ordered=ordered).plan(tree)
-    found = _schemas(parse(text), catalog, part.tables)
+    found = _schemas(catalog, part.tables, tagged=tagged)
     return replace(part, columns=_named_as_written(text, part.columns, found))
 
 
@@ -220,7 +221,7 @@ class _Part:
 
     def _whole(self, tree: exp.Expression, part: Plan) -> Plan:
         """With the names and types that one DuckDB gives the answer."""
-        tables = _schemas(tree, self.catalog, part.tables)
+        tables = _schemas(self.catalog, part.tables, tagged=_names_pod(tree))
         bound = tree.copy()
         for node in bound.find_all(exp.Table):
             if isinstance(node.this, exp.Identifier):
@@ -253,12 +254,16 @@ def _require_last_step(made: Plan) -> None:
         raise error("NOT_SUPPORTED", "the statement cannot be finished over what the pods release")
 
 
+def _names_pod(tree: exp.Expression) -> bool:
+    return any(node.name.lower() == POD_COLUMN for node in tree.find_all(exp.Column))
+
+
 def _schemas(
-    tree: exp.Expression, catalog: Catalog, tables: Sequence[str]
+    catalog: Catalog, tables: Sequence[str], *, tagged: bool
 ) -> dict[str, tuple[Field, ...]]:
-    """What the tables hold, as ``tree`` may name it: a star does not stand for ``_pod``."""
+    """What the tables hold; with ``_pod`` only if it is named, as a star does not stand for it."""
     found = {name: table_schema(catalog.tables[name]) for name in tables if name in catalog.tables}
-    if any(node.name.lower() == POD_COLUMN for node in tree.find_all(exp.Column)):
+    if tagged:
         return found
     return {
         name: tuple(one for one in fields if one.name.lower() != POD_COLUMN)

@@ -16,12 +16,14 @@ from podsql.planner.rules.find_queries import sources_of, star_of, subqueries_of
 from podsql.planner.rules.free_columns import (
     Names,
     free_columns,
+    merges_columns,
     names_of,
     output_names,
     own_columns,
 )
 from podsql.planner.rules.prove_pod_local import conjuncts
 from podsql.planner.scope import POD_COLUMN
+from podsql.planner.scope import column as named
 
 _PARTS: Final = frozenset({"expressions", "from_", "joins", "where"})
 
@@ -41,9 +43,9 @@ def _flatten(select: exp.Select, holder: exp.Expression, catalog: Catalog) -> bo
     outputs = output_names(inner, catalog)
     if outer is None or own is None or outputs is None or len(set(outputs)) < len(outputs):
         return False
-    if not _is_plain(inner) or not _fits(select, holder, inner) or _merges(select):
+    if not _is_plain(inner) or not _fits(select, holder, inner) or merges_columns(select):
         return False
-    if _merges(inner) or free_columns(inner, catalog) != []:
+    if merges_columns(inner) or free_columns(inner, catalog) != []:
         return False
     alias = node.alias_or_name.lower()
     names = outer.by_alias[alias]
@@ -95,13 +97,6 @@ def _fits(select: exp.Select, holder: exp.Expression, inner: exp.Select) -> bool
     single = not inner.args.get("joins") and not subqueries_of(inner)
     plain = all(isinstance(item.unalias(), exp.Column) for item in inner.expressions)
     return single and (kind in ("semi", "anti") or (kind == "left" and plain))
-
-
-def _merges(select: exp.Select) -> bool:
-    return any(
-        join.args.get("using") or join.method.lower() == "natural"
-        for join in select.args.get("joins") or ()
-    )
 
 
 def _references(
@@ -198,7 +193,7 @@ def _expand_stars(select: exp.Select, outer: Names) -> bool:
         table = item.table.lower() if isinstance(item, exp.Column) else ""
         for alias, names in outer.by_alias.items():
             if table == alias or (not table and alias not in outer.hidden):
-                items += [_column(alias, name) for name in names if name != POD_COLUMN]
+                items += [named(alias, name) for name in names if name != POD_COLUMN]
     select.set("expressions", items)
     return True
 
@@ -263,9 +258,3 @@ def _move(select: exp.Select, holder: exp.Expression, inner: exp.Select) -> None
 
 def _all(terms: list[exp.Expression]) -> exp.Condition:
     return exp.and_(*(term.copy() for term in terms), copy=False)
-
-
-def _column(alias: str, name: str) -> exp.Column:
-    return exp.column(
-        exp.to_identifier(name, quoted=True), table=exp.to_identifier(alias, quoted=True)
-    )

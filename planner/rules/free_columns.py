@@ -68,7 +68,7 @@ def output_names(query: exp.Expression, catalog: Catalog) -> tuple[str, ...] | N
         star = star_of(item)
         if star is not None:
             within = names_of(query, catalog)
-            if within is None or any(star.args.values()) or _merges(query):
+            if within is None or any(star.args.values()) or merges_columns(query):
                 return None
             table = item.table.lower() if isinstance(item, exp.Column) else ""
             for alias, names in within.by_alias.items():
@@ -132,7 +132,7 @@ def _merged_names(select: exp.Select) -> set[str]:
     }
 
 
-def _merges(select: exp.Select) -> bool:
+def merges_columns(select: exp.Select) -> bool:
     """Whether a star stands for one column where two sources have it."""
     return any(
         join.args.get("using") or join.method.lower() == "natural"

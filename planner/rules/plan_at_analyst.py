@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from podsql.errors import Error, error
 from podsql.planner.catalog import Catalog, CatalogTable
-from podsql.planner.plan import Block, Options, Plan
+from podsql.planner.plan import Block, Plan
 from podsql.planner.rules.bind_tables import find_table, kind_of
 from podsql.planner.rules.find_aggregates import aggregates_in, has_window
 from podsql.planner.rules.find_queries import arms_of, sources_of, star_of, subqueries_of
@@ -67,10 +67,10 @@ def joined(
     return Plan(
         statement="",
         stages=tuple(stage for part in parts for stage in part.stages),
-        final=f"WITH {ctes} {text}" if ctes else text,
+        final=f"WITH {ctes} {text}",
         columns=(),
         tables=tuple(sorted({table for part in parts for table in part.tables})),
-        options=parts[0].options if parts else Options(),
+        options=parts[0].options,
         blocks=tuple(blocks),
         instead=tuple(dict.fromkeys(reason for part in parts for reason in part.instead)),
     )

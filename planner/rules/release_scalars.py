@@ -76,11 +76,6 @@ class Scalars:
                 yield Scalar(place=literals.index(scalar_literal(number)), sql=text)
 
 
-def is_waiting(tree: exp.Expression) -> bool:
-    """Whether a value that is not known yet stands in ``tree``."""
-    return any(SCALAR in node.meta for node in tree.find_all(exp.Null))
-
-
 def _is_value(node: exp.Subquery) -> bool:
     """One output, where a value stands: not after IN, EXISTS or ANY, and not in FROM."""
     query = node.this

@@ -17,6 +17,7 @@ from podsql.planner.rules.find_aggregates import aggregate_name, aggregates_in, 
 from podsql.planner.rules.find_queries import sources_of, subqueries_of
 from podsql.planner.rules.free_columns import Names, free_columns, names_of
 from podsql.planner.rules.prove_pod_local import conjuncts
+from podsql.planner.scope import column as named
 
 _PLAIN: Final = frozenset({"expressions", "from_", "where"})
 _COUNTS: Final = frozenset({"count", "count_star", "regr_count", "approx_count_distinct"})
@@ -68,9 +69,9 @@ class _Step:
         if table is None:
             return False
         own = names_of(query, self.catalog)
-        named = [column for item in query.expressions for column in item.find_all(exp.Column)]
-        named = [column for column in named if not isinstance(column.this, exp.Star)]
-        if own is None or any((own.owner(c) or self.outer.owner(c)) is None for c in named):
+        read = [column for item in query.expressions for column in item.find_all(exp.Column)]
+        read = [column for column in read if not isinstance(column.this, exp.Star)]
+        if own is None or any((own.owner(c) or self.outer.owner(c)) is None for c in read):
             return False
         where = query.args.get("where")
         condition = self._condition(query, table, where.this if where is not None else None)
@@ -138,7 +139,7 @@ class _Step:
         derived.set("group", exp.Group(expressions=[value.copy()]))
         alias = self._fresh("member")
         condition: exp.Condition = exp.EQ(
-            this=_apart(self._outer(node.this)), expression=_named(alias, ".c0")
+            this=_apart(self._outer(node.this)), expression=named(alias, ".c0")
         )
         if having is not None:
             over = _over(having.this, alias, derived, value)
@@ -196,7 +197,7 @@ class _Step:
         if over is None or not self._close_stars():
             return
         equalities = [
-            exp.EQ(this=_named(alias, f".c{n}"), expression=_apart(self._outer(side)))
+            exp.EQ(this=named(alias, f".c{n}"), expression=_apart(self._outer(side)))
             for n, (_, side) in enumerate(ties)
         ]
         condition = exp.and_(*equalities, copy=False)
@@ -354,7 +355,7 @@ def _over(
         name = aggregate_name(node) or ""
         output = f".a{len(derived.expressions)}"
         derived.append("expressions", exp.alias_(whole.copy(), output, quoted=True))
-        value: exp.Expression = _named(alias, output)
+        value: exp.Expression = named(alias, output)
         if name not in _COUNTS | _NULLS:
             return None
         if name in _COUNTS:
@@ -366,15 +367,9 @@ def _over(
             continue
         if key is None or not _same_column(column, key):
             return None
-        column.replace(_named(alias, ".c0"))
+        column.replace(named(alias, ".c0"))
     found: exp.Expression = holder.this
     return found
-
-
-def _named(alias: str, name: str) -> exp.Column:
-    return exp.column(
-        exp.to_identifier(name, quoted=True), table=exp.to_identifier(alias, quoted=True)
-    )
 
 
 def _apart(tree: exp.Expression) -> exp.Expression:
