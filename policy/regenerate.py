@@ -12,6 +12,7 @@ from sqlglot.errors import SqlglotError
 
 from podsql.errors import Error
 from podsql.planner.fragment import BIN_FIELDS, Aggregate, Binned, Column, Field, Noised, Rows
+from podsql.planner.trees import with_children
 from podsql.planner.wire_types import is_enum, known_type, wire_type
 from podsql.policy.denial import Denial
 from podsql.policy.functions import aggregate
@@ -164,15 +165,7 @@ def _outermost(tree: exp.Expr, put: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
     replaced = put(tree)
     if replaced is not tree:
         return replaced
-    copy = tree.copy()
-    for name, child in tree.args.items():
-        if isinstance(child, exp.Expr):
-            copy.set(name, _outermost(child, put))
-        elif isinstance(child, list):
-            copy.set(
-                name, [_outermost(one, put) if isinstance(one, exp.Expr) else one for one in child]
-            )
-    return copy
+    return with_children(tree, lambda child: _outermost(child, put))
 
 
 def rows_sql(fragment: Rows, scope: Scope, outputs: Sequence[Output]) -> str:

@@ -39,8 +39,10 @@ def bind_tables(select: exp.Select, catalog: Catalog, derive: Derive) -> Scope:
     return scope
 
 
-def kind_of(join: exp.Join) -> str:
-    """``inner``, ``cross``, ``left``, ``right``, ``full``, ``semi`` or ``anti``."""
+def kind_of(join: exp.Expression) -> str:
+    """``inner``, ``cross``, ``left``, ``right``, ``full``, ``semi`` or ``anti``; ``from`` of FROM."""
+    if not isinstance(join, exp.Join):
+        return "from"
     side, kind = join.side.lower(), join.kind.lower()
     if side in ("left", "right", "full"):
         return side

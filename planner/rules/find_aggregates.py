@@ -12,6 +12,7 @@ from sqlglot import exp
 from podsql.errors import error
 from podsql.planner.agreement import ALIASES
 from podsql.planner.functions import AGGREGATES
+from podsql.planner.trees import is_query
 
 _CLASSES: Final[dict[type[exp.Expression], str]] = {
     exp.Avg: "avg",
@@ -82,7 +83,7 @@ def aggregates_in(tree: exp.Expression) -> Iterator[exp.Expression]:
     pending = [tree]
     while pending:
         node = pending.pop()
-        if isinstance(node, exp.Query) and not isinstance(node, exp.Subquery):
+        if is_query(node):
             continue
         if aggregate_name(node) is not None and not is_window_function(node):
             yield node

@@ -12,7 +12,7 @@ from sqlglot import exp
 from podsql.planner.catalog import Catalog
 from podsql.planner.rules.bind_tables import kind_of
 from podsql.planner.rules.find_aggregates import aggregates_in, has_window
-from podsql.planner.rules.find_queries import sources_of, star_of, subqueries_of
+from podsql.planner.rules.find_queries import aliases_of, sources_of, star_of, subqueries_of
 from podsql.planner.rules.free_columns import (
     Names,
     free_columns,
@@ -137,7 +137,7 @@ def _settle(
         for query in subqueries_of(select)
         for node in query.find_all(exp.Table, exp.Subquery)
     }
-    aliases = {item.alias.lower() for item in select.expressions if isinstance(item, exp.Alias)}
+    aliases = aliases_of(select)
     owners = []
     for column in (*own_columns(select), *(one for columns in free for one in columns)):
         name, owner = column.name.lower(), outer.owner(column)
@@ -176,7 +176,7 @@ def _names_an_item(column: exp.Column, select: exp.Select) -> bool:
     order = column.parent.parent if isinstance(column.parent, exp.Ordered) else None
     if column.table or not isinstance(order, exp.Order) or order.parent is not select:
         return False
-    aliases = {item.alias.lower() for item in select.expressions if isinstance(item, exp.Alias)}
+    aliases = aliases_of(select)
     return column.name.lower() in aliases
 
 

@@ -11,8 +11,15 @@ from sqlglot import exp
 
 from podsql.planner.catalog import Catalog
 from podsql.planner.rules.bind_tables import find_table
-from podsql.planner.rules.find_queries import arms_of, sources_of, star_of, subqueries_of
+from podsql.planner.rules.find_queries import (
+    aliases_of,
+    arms_of,
+    sources_of,
+    star_of,
+    subqueries_of,
+)
 from podsql.planner.scope import POD_COLUMN
+from podsql.planner.trees import is_query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +95,7 @@ def free_columns(query: exp.Expression, catalog: Catalog) -> list[exp.Column] | 
         names = names_of(arm, catalog)
         if names is None:
             return None
-        aliases = {item.alias.lower() for item in arm.expressions if isinstance(item, exp.Alias)}
+        aliases = aliases_of(arm)
         merged = _merged_names(arm)
         candidates = list(own_columns(arm))
         for inner in (*subqueries_of(arm), *_derived(arm)):
@@ -109,7 +116,7 @@ def own_columns(select: exp.Select) -> Iterator[exp.Column]:
     pending: list[exp.Expression] = list(select.iter_expressions())
     while pending:
         node = pending.pop()
-        if isinstance(node, exp.Query) and not isinstance(node, exp.Subquery):
+        if is_query(node):
             continue
         if isinstance(node, exp.Column):
             if not isinstance(node.this, exp.Star):

@@ -12,6 +12,7 @@ from podsql.planner.fragment import Column
 from podsql.planner.rules.find_aggregates import aggregate_name, is_window_function
 from podsql.planner.rules.resolve_columns import unwrapped
 from podsql.planner.scope import column
+from podsql.planner.trees import with_children
 
 MERGED = "merged"
 """The relation of the merged groups: keys ``k0``, ``k1``, … and what each planner names."""
@@ -35,17 +36,7 @@ def over_groups(
         return aggregate(tree)
     if isinstance(tree, exp.Column):
         raise error("BINDING", f"column {tree.name!r} is neither grouped nor aggregated")
-    copy = tree.copy()
-    for name, value in tree.args.items():
-        if isinstance(value, exp.Expression):
-            copy.set(name, over_groups(value, keys, aggregate, grouping))
-        elif isinstance(value, list):
-            parts = [
-                over_groups(v, keys, aggregate, grouping) if isinstance(v, exp.Expression) else v
-                for v in value
-            ]
-            copy.set(name, parts)
-    return copy
+    return with_children(tree, lambda child: over_groups(child, keys, aggregate, grouping))
 
 
 def key_columns(

@@ -288,7 +288,7 @@ def _filters(select: exp.Select, catalog: Catalog) -> Iterator[tuple[int, list[e
     for holder in sources_of(select):
         node = holder.this
         alias = (node.alias_or_name or "").lower()
-        kind = kind_of(holder) if isinstance(holder, exp.Join) else "from"
+        kind = kind_of(holder)
         if isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
             tables[alias] = (node, find_table(node, catalog)[0])
         if kind in ("right", "full"):

@@ -17,20 +17,15 @@ from podsql.errors import Error, error
 from podsql.planner.catalog import Catalog
 from podsql.planner.plan import Plan
 from podsql.planner.rules.bind_tables import find_table, kind_of
-from podsql.planner.rules.find_aggregates import (
-    Call,
-    aggregate_name,
-    aggregates_in,
-    call_of,
-    has_window,
-    is_window_function,
-)
-from podsql.planner.rules.find_queries import sources_of, subqueries_of
+from podsql.planner.rules.find_aggregates import Call, aggregates_in, call_of, has_window
+from podsql.planner.rules.find_queries import aliases_of, sources_of, subqueries_of
 from podsql.planner.rules.free_columns import Names, free_columns, names_of, own_columns
+from podsql.planner.rules.over_groups import is_aggregate
 from podsql.planner.rules.plan_at_analyst import PlanPart, PlanTable, Step
 from podsql.planner.rules.plan_rows import is_row_value
 from podsql.planner.rules.prove_pod_local import conjuncts
 from podsql.planner.rules.resolve_columns import position_of, unwrapped
+from podsql.planner.trees import is_query, with_children
 from podsql.planner.wire_types import FLOATS
 
 GROUPED: Final = "grouped"
@@ -42,6 +37,8 @@ _SETS: Final = (exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple)
 _BLIND: Final = (exp.Predicate, exp.Connector, exp.Not, exp.Paren, exp.Column, exp.Alias, exp.Case)
 _BLIND_TOO: Final = (exp.If, exp.Coalesce, exp.Group, exp.Having, exp.Order, exp.Ordered, *_SETS)
 """What means the same for both zeros."""
+_TIED: Final = ("left", "semi", "anti")
+"""Kinds of joins whose condition stays with them."""
 _CLAUSES: Final = ("expressions", "group", "having", "qualify", "order")
 
 Fits = Callable[[exp.Select], bool]
@@ -84,7 +81,7 @@ def _unfit() -> Error:
 
 def _qualify(tree: exp.Select, names: Names) -> None:
     """Name the source of every column; a name that stays bare is an alias of the select list."""
-    aliases = {item.alias.lower() for item in tree.expressions if isinstance(item, exp.Alias)}
+    aliases = aliases_of(tree)
     if any(_OUTPUT.fullmatch(alias) for alias in aliases):
         raise _unfit()
     for column in own_columns(tree):
@@ -118,7 +115,7 @@ class _Groups:
         """Start from the sources of the aggregates, and take in what can be joined to them."""
         holders = sources_of(self.tree)
         for holder in holders:
-            kind = _kind(holder)
+            kind = kind_of(holder)
             if kind in ("right", "full"):
                 raise _unfit()
             if kind == "inner":
@@ -165,14 +162,14 @@ class _Groups:
         tied = [
             holder
             for holder in sources_of(self.tree)
-            if _alias(holder) in self.inside and _kind(holder) in ("left", "semi", "anti")
+            if _alias(holder) in self.inside and kind_of(holder) in _TIED
         ]
         return all(_owners(holder.args["on"]) <= self.inside for holder in tied)
 
     def _linked(self, holder: exp.Expression) -> bool:
         """Whether an equality ties the source to the inside."""
         alias = _alias(holder)
-        if _kind(holder) in ("left", "semi", "anti"):
+        if kind_of(holder) in _TIED:
             return _owners(holder.args["on"]) <= self.inside | {alias}
         tied = [_owners(term) for term in self.terms if isinstance(term, exp.EQ)]
         return any(
@@ -188,10 +185,10 @@ class _Groups:
             if _alias(holder) not in self.inside:
                 continue
             if found.args.get("from_") is None:
-                if _kind(holder) in ("left", "semi", "anti"):
+                if kind_of(holder) in _TIED:
                     raise _unfit()
                 found.set("from_", exp.From(this=holder.this.copy()))
-            elif _kind(holder) in ("left", "semi", "anti"):
+            elif kind_of(holder) in _TIED:
                 joins.append(holder.copy())
             else:
                 joins.append(exp.Join(this=holder.this.copy(), kind="CROSS"))
@@ -223,9 +220,9 @@ class _Groups:
         for holder in sources_of(self.tree):
             if _alias(holder) in self.inside:
                 continue
-            if made.args.get("from_") is None and _kind(holder) in ("from", "inner", "cross"):
+            if made.args.get("from_") is None and kind_of(holder) in ("from", "inner", "cross"):
                 made.set("from_", exp.From(this=holder.this.copy()))
-            elif _kind(holder) in ("left", "semi", "anti"):
+            elif kind_of(holder) in _TIED:
                 copy = holder.copy()
                 copy.set("on", self._lift(holder.args["on"]))
                 joins.append(copy)
@@ -284,22 +281,10 @@ class _Groups:
 
     def _over_groups(self, tree: exp.Expression) -> exp.Expression:
         """A tree of the select list: groups whole, so that what is grouped is what is named."""
-        if isinstance(tree, exp.Query) and not isinstance(tree, exp.Subquery):
-            return tree.copy()
-        subject = tree.this if isinstance(tree, exp.Filter) else tree
-        aggregate = aggregate_name(subject) is not None and not is_window_function(subject)
-        if aggregate or tree in self.groups or isinstance(tree, exp.Column):
+        whole = is_query(tree) or is_aggregate(tree) or isinstance(tree, exp.Column)
+        if whole or tree in self.groups:
             return self._lift(tree)
-        copy = tree.copy()
-        for name, value in tree.args.items():
-            if isinstance(value, exp.Expression):
-                copy.set(name, self._over_groups(value))
-            elif isinstance(value, list):
-                parts = [
-                    self._over_groups(v) if isinstance(v, exp.Expression) else v for v in value
-                ]
-                copy.set(name, parts)
-        return copy
+        return with_children(tree, self._over_groups)
 
     def _require_groupable(self) -> None:
         """The keys are values that leave: every pod must let them."""
@@ -319,24 +304,15 @@ class _Groups:
 
     def _lift(self, tree: exp.Expression) -> exp.Expression:
         """``tree`` over the groups: aggregates added up, values of the inside as keys."""
-        if isinstance(tree, exp.Query) and not isinstance(tree, exp.Subquery):
+        if is_query(tree):
             return tree.copy()
-        subject = tree.this if isinstance(tree, exp.Filter) else tree
-        if aggregate_name(subject) is not None and not is_window_function(subject):
+        if is_aggregate(tree):
             return self._merged(call_of(tree))
         if self._is_inside(tree) and is_row_value(tree) and not any(aggregates_in(tree)):
             return self._key(tree)
         if not isinstance(tree, (*_BLIND, *_BLIND_TOO)) and self._signed(tree):
             raise _unfit()
-        copy = tree.copy()
-        for name, value in tree.args.items():
-            if isinstance(value, exp.Expression):
-                copy.set(name, self._lift(value))
-            elif isinstance(value, list):
-                copy.set(
-                    name, [self._lift(v) if isinstance(v, exp.Expression) else v for v in value]
-                )
-        return copy
+        return with_children(tree, self._lift)
 
     def _signed(self, tree: exp.Expression) -> bool:
         """Whether doubles of the inside are in ``tree``: a key has lost the sign of its zero."""
@@ -409,10 +385,6 @@ def _call(tree: exp.Expression, call: Call) -> exp.Expression:
 
 def _alias(holder: exp.Expression) -> str:
     return str(holder.this.alias_or_name).lower()
-
-
-def _kind(holder: exp.Expression) -> str:
-    return kind_of(holder) if isinstance(holder, exp.Join) else "from"
 
 
 def _owners(tree: exp.Expression) -> set[str]:

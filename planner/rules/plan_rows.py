@@ -18,6 +18,7 @@ from podsql.planner.rules.settle_drift import group_pods, settle_drift
 from podsql.planner.rules.write_final import write_final
 from podsql.planner.scope import Query, column
 from podsql.planner.syntax import describe
+from podsql.planner.trees import with_children
 
 GATHERED = "gathered"
 
@@ -36,16 +37,7 @@ class _Pushed:
             text = _text(tree)
             self.trees.setdefault(text, tree)
             return column(GATHERED, f"c{list(self.trees).index(text)}")
-        copy = tree.copy()
-        for name, value in tree.args.items():
-            if isinstance(value, exp.Expression):
-                copy.set(name, self.over_gathered(value))
-            elif isinstance(value, list):
-                parts = [
-                    self.over_gathered(v) if isinstance(v, exp.Expression) else v for v in value
-                ]
-                copy.set(name, parts)
-        return copy
+        return with_children(tree, self.over_gathered)
 
 
 def plan_rows(

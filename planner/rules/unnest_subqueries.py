@@ -14,7 +14,7 @@ from podsql.planner.catalog import Catalog
 from podsql.planner.functions import MEANS, PAIRS, SAME, SHAPES, SPREADS, SUMS
 from podsql.planner.rules.bind_tables import kind_of
 from podsql.planner.rules.find_aggregates import aggregate_name, aggregates_in, has_window
-from podsql.planner.rules.find_queries import sources_of, subqueries_of
+from podsql.planner.rules.find_queries import queries_in, sources_of, subqueries_of
 from podsql.planner.rules.free_columns import Names, free_columns, names_of
 from podsql.planner.rules.prove_pod_local import conjuncts
 from podsql.planner.scope import column as named
@@ -56,7 +56,7 @@ class _Step:
             return self._exists(inner.this.unnest(), anti=negated)
         if isinstance(inner, exp.In) and inner.args.get("query") and not negated:
             return self._member(inner)
-        for query in subqueries_of_expression(term):
+        for query in queries_in(term):
             self._scalar(query)
         return False
 
@@ -129,13 +129,8 @@ class _Step:
         having = query.args.get("having")
         if having is not None and group is None:
             return False
-        derived = exp.select(exp.alias_(value.copy(), ".c0", quoted=True))
-        for name in ("from_", "joins", "where"):
-            part = query.args.get(name)
-            if isinstance(part, list):
-                derived.set(name, [one.copy() for one in part])
-            elif part is not None:
-                derived.set(name, part.copy())
+        derived = _with_clauses(query, "from_", "joins", "where")
+        derived.set("expressions", [exp.alias_(value.copy(), ".c0", quoted=True)])
         derived.set("group", exp.Group(expressions=[value.copy()]))
         alias = self._fresh("member")
         condition: exp.Condition = exp.EQ(
@@ -176,13 +171,7 @@ class _Step:
         used = {id(column) for column in where.this.find_all(exp.Column)}
         if any(id(one) not in used or self.outer.owner(one) is None for one in free):
             return
-        derived = exp.Select()
-        for name in ("from_", "joins"):
-            part = query.args.get(name)
-            if isinstance(part, list):
-                derived.set(name, [one.copy() for one in part])
-            elif part is not None:
-                derived.set(name, part.copy())
+        derived = _with_clauses(query, "from_", "joins")
         if rest:
             terms = [term.copy() for term in rest]
             derived.set("where", exp.Where(this=exp.and_(*terms, copy=False)))
@@ -216,7 +205,7 @@ class _Step:
         shown = [
             exp.column(exp.Star(), table=exp.to_identifier(holder.this.alias_or_name, quoted=True))
             for holder in holders
-            if not isinstance(holder, exp.Join) or kind_of(holder) not in ("semi", "anti")
+            if kind_of(holder) not in ("semi", "anti")
         ]
         self.select.set(
             "expressions",
@@ -299,21 +288,14 @@ class _Step:
         )
 
 
-def subqueries_of_expression(tree: exp.Expression) -> list[exp.Expression]:
-    """The queries in one expression, outermost only."""
-    found: list[exp.Expression] = []
-    pending = [tree]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, exp.Query) and not isinstance(node, exp.Subquery):
-            found.append(node)
-        else:
-            pending.extend(node.iter_expressions())
-    return found
-
-
 def _only(query: exp.Select, names: frozenset[str]) -> bool:
     return all(name in names for name, value in query.args.items() if value)
+
+
+def _with_clauses(query: exp.Select, *names: str) -> exp.Select:
+    """A SELECT of nothing yet, with these clauses of ``query``."""
+    copy = query.copy()
+    return exp.Select(**{name: copy.args[name] for name in names if copy.args.get(name)})
 
 
 def _same_column(one: exp.Expression, other: exp.Column) -> bool:
