@@ -45,6 +45,42 @@ class Lane:
         for statement in (*NO_SURPRISES, *PINNED_SETTINGS, *settings, *_SHUT):
             self.connection.execute(statement)
         self._parsed: OrderedDict[str, duckdb.Statement] = OrderedDict()
+        self._ticket: object = None
+
+    @contextmanager
+    def until(self, deadline: float | None, ticket: object = None) -> Iterator[None]:
+        """End what runs within: TIMEOUT at ``deadline`` (monotonic), CANCELLED by ``stop``.
+
+        Lanes are lent to one statement after another, so only the one that runs can be ended.
+        """
+        own = object() if ticket is None else ticket
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            self.stop(own)
+
+        timer = None
+        self._ticket = own
+        if deadline is not None:
+            timer = threading.Timer(max(0.0, deadline - time.monotonic()), give_up)
+            timer.daemon = True
+            timer.start()
+        try:
+            yield
+        except duckdb.InterruptException:
+            if late.is_set():
+                raise error("TIMEOUT", "the statement ran out of time") from None
+            raise error("CANCELLED", "the statement was cancelled") from None
+        finally:
+            self._ticket = None
+            if timer is not None:
+                timer.cancel()
+
+    def stop(self, ticket: object) -> None:
+        """End what runs for ``ticket``, if it does; from any thread."""
+        if self._ticket is ticket:
+            self.connection.interrupt()
 
     def fetch(self, sql: str) -> pa.Table:
         """The answer of one SELECT."""
@@ -74,7 +110,6 @@ class Merger:
         # Waking threads costs more than they bring to the few rows most merges have.
         self._narrow = Lane("SET threads = 1")
         self._wide: Lane | None = None
-        self._running: Lane | None = None
         self._schemas: dict[tuple[str, ...], pa.Schema] = {}
 
     def close(self) -> None:
@@ -91,46 +126,33 @@ class Merger:
             self._wide = Lane()
         return self._wide
 
-    def run(self, plan: Plan, gathered: Gathered, *, deadline: float | None = None) -> pa.Table:
+    def run(
+        self,
+        plan: Plan,
+        gathered: Gathered,
+        *,
+        deadline: float | None = None,
+        ticket: object = None,
+    ) -> pa.Table:
         """The answer, with the names of ``plan.columns``; DATA or OVERFLOW if it cannot be had.
 
-        ``deadline`` (monotonic): TIMEOUT after it. CANCELLED after ``stop``.
+        ``deadline`` (monotonic): TIMEOUT after it. CANCELLED by ``stop`` with the same ``ticket``.
         """
         names: list[str] = []
         lane = self._lane(gathered)
         try:
             relations = [self._register(lane, stage, gathered, names) for stage in plan.stages]
-            with self._until(lane, deadline):
+            with lane.until(deadline, ticket):
                 return self._named(plan, lane.fetch(_with_relations(plan, relations)))
         finally:
             for name in names:
                 lane.connection.unregister(name)
 
-    @contextmanager
-    def _until(self, lane: Lane, deadline: float | None) -> Iterator[None]:
-        """Interrupt what runs within at the deadline, or when told to stop."""
-        self._running = lane
-        timer = None
-        if deadline is not None:
-            timer = threading.Timer(max(0.0, deadline - time.monotonic()), self.stop)
-            timer.daemon = True
-            timer.start()
-        try:
-            yield
-        except duckdb.InterruptException:
-            if deadline is not None and time.monotonic() >= deadline:
-                raise error("TIMEOUT", "the last step at the analyst ran out of time") from None
-            raise error("CANCELLED", "the statement was cancelled") from None
-        finally:
-            self._running = None
-            if timer is not None:
-                timer.cancel()
-
-    def stop(self) -> None:
-        """Interrupt the run in progress, if there is one; from any thread."""
-        lane = self._running
-        if lane is not None:
-            lane.connection.interrupt()
+    def stop(self, ticket: object) -> None:
+        """End the run of ``ticket``, if it is in progress; from any thread."""
+        for lane in (self._narrow, self._wide):
+            if lane is not None:
+                lane.stop(ticket)
 
     def fill(self, stage: Stage, plan: Plan, gathered: Gathered) -> Fragment:
         """The stage's fragment with the values that earlier stages have released."""

@@ -5,6 +5,7 @@ They hold released data only, and no pod ever sees them. Rule to keep: what is s
 """
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -46,7 +47,6 @@ class Temporary:
         self._lock = threading.Lock()
         self._tables: dict[str, Table] = {}
         self._opened: Lane | None = None
-        self._running: object | None = None
 
     @property
     def tables(self) -> Mapping[str, Table]:
@@ -109,32 +109,16 @@ class Temporary:
             relation = self._bind(sql, parameters)
             fields = _fields(relation)
             outputs = ", ".join(_wire(place, field) for place, field in enumerate(fields))
-            late = threading.Event()
-
-            def give_up() -> None:
-                late.set()
-                self.stop(ticket)
-
-            timer = threading.Timer(seconds, give_up)
-            timer.daemon = True
-            self._running = ticket
-            timer.start()
             try:
-                return fields, relation.project(outputs).to_arrow_table()
-            except duckdb.InterruptException:
-                if late.is_set():
-                    raise error("TIMEOUT", "the statement ran out of time") from None
-                raise error("CANCELLED", "the statement was cancelled") from None
+                with self._lane().until(time.monotonic() + seconds, ticket):
+                    return fields, relation.project(outputs).to_arrow_table()
             except duckdb.Error as fault:
                 raise fault_of(fault) from None
-            finally:
-                timer.cancel()
-                self._running = None
 
     def stop(self, ticket: object) -> None:
         """End the statement of ``ticket`` if it is running; from any thread."""
-        if self._running is ticket and self._opened is not None:
-            self._opened.connection.interrupt()
+        if self._opened is not None:
+            self._opened.stop(ticket)
 
     def describe(self, sql: str, parameters: Sequence[object]) -> tuple[Field, ...]:
         """Names and DuckDB types of the answer; nothing runs."""
@@ -163,10 +147,13 @@ class Temporary:
         hint = nearest(name, known) or "none was created in this connection"
         return error("UNKNOWN_TABLE", f"no temporary table {name!r}", hint=hint)
 
-    def _connection(self) -> duckdb.DuckDBPyConnection:
+    def _lane(self) -> Lane:
         if self._opened is None:
             self._opened = Lane()
-        return self._opened.connection
+        return self._opened
+
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        return self._lane().connection
 
     def _bind(self, sql: str, parameters: Sequence[object]) -> duckdb.DuckDBPyRelation:
         try:

@@ -170,7 +170,7 @@ class Statement:
         return self._answer(*self.bound(), merger)
 
     def _answer(self, plan: Plan, bound: Bound, merger: Merger) -> pa.Table:
-        self.on_cancel = merger.stop
+        self.on_cancel = lambda: merger.stop(self)
         gathered: dict[str, Mapping[str, pa.Table]] = {}
         withheld: dict[str, dict[str, int]] = {}
         self.outcome.withheld = 0
@@ -199,7 +199,7 @@ class Statement:
         else:
             # Partials are merged at once; a join at the analyst may take its time.
             deadline = self.deadline if plan.instead else None
-            answer = merger.run(plan, gathered, deadline=deadline)
+            answer = merger.run(plan, gathered, deadline=deadline, ticket=self)
         self.outcome.merge_micros = (time.perf_counter_ns() - start) // 1000
         return answer
 
