@@ -20,7 +20,7 @@ from msgspec.structs import replace as structs_replace
 from podsql.engine.lock import NO_SURPRISES
 from podsql.errors import Error, error
 from podsql.planner.fragment import Field, Fragment, Literal
-from podsql.planner.plan import Plan, Stage, variance
+from podsql.planner.plan import Plan, Stage, variance, with_relations
 from podsql.planner.settings import PINNED_SETTINGS
 from podsql.planner.wire_types import wire_type
 
@@ -143,7 +143,7 @@ class Merger:
         try:
             relations = [self._register(lane, stage, gathered, names) for stage in plan.stages]
             with lane.until(deadline, ticket):
-                return self._named(plan, lane.fetch(_with_relations(plan, relations)))
+                return self._named(plan, lane.fetch(_last_step(plan, relations)))
         finally:
             for name in names:
                 lane.connection.unregister(name)
@@ -169,8 +169,7 @@ class Merger:
         try:
             known = [stage for stage in plan.stages if stage.name in gathered]
             relations = [self._register(self._narrow, one, gathered, names) for one in known]
-            text = f"WITH {', '.join(relations)} {sql}" if relations else sql
-            answer = self._narrow.fetch(text)
+            answer = self._narrow.fetch(with_relations(relations, sql))
         finally:
             for name in names:
                 self._narrow.connection.unregister(name)
@@ -245,11 +244,9 @@ def expected_schema(merger: Merger, fields: Sequence[Field]) -> pa.Schema:
     return merger.schema(fields)
 
 
-def _with_relations(plan: Plan, relations: Sequence[str]) -> str:
+def _last_step(plan: Plan, relations: Sequence[str]) -> str:
     """The final SQL with the stages' relations in front, and its outputs in wire form."""
-    final = plan.final
-    if relations:
-        final = f"WITH {', '.join(relations)}, {final.removeprefix('WITH ')}"
+    final = with_relations(relations, plan.final)
     kinds = [(f.type, wire_type(f.type)) for f in plan.columns]
     if all(kind in (wire, "HUGEINT") for kind, wire in kinds):
         return final  # DuckDB itself exports HUGEINT as decimal128(38,0)

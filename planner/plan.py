@@ -1,5 +1,6 @@
 """A plan: frozen data from statement to rows. No I/O, no clock, no ids: ``explain`` is stable text."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, get_args
 
@@ -102,6 +103,14 @@ class Options:
 def variance(partial: str) -> str:
     """The place of a number that is known when the pods have answered (no SQL holds a NUL)."""
     return f"\x00{partial}\x00"
+
+
+def with_relations(relations: Sequence[str], sql: str) -> str:
+    """``sql`` behind relations (``name AS (SELECT …)``), which its own WITH may name."""
+    if not relations:
+        return sql
+    own = f", {sql.removeprefix('WITH ')}" if sql.startswith("WITH ") else f" {sql}"
+    return f"WITH {', '.join(relations)}{own}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,20 +6,20 @@ that names the part, the reason and, where one exists, the declaration that is m
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlglot import exp
 
 from podsql.errors import Error, error
-from podsql.planner.catalog import Catalog
+from podsql.planner.catalog import Catalog, CatalogTable
 from podsql.planner.closing import split_options
 from podsql.planner.explaining import explain_text
 from podsql.planner.fragment import Field
 from podsql.planner.functions import ORDERED
 from podsql.planner.parameters import bind_parameters
-from podsql.planner.plan import Options, Plan
+from podsql.planner.plan import Options, Plan, with_relations
 from podsql.planner.rules.bind_derived import bind_derived, schemas, table_schema
 from podsql.planner.rules.bind_tables import bind_tables, find_table, qualify_table
 from podsql.planner.rules.choose_pods import choose_pods
@@ -38,7 +38,7 @@ from podsql.planner.rules.release_scalars import Scalars
 from podsql.planner.rules.resolve_columns import expand_stars
 from podsql.planner.rules.resolve_query import resolve_query
 from podsql.planner.rules.write_as_joins import write_as_joins
-from podsql.planner.scope import POD_COLUMN, Scope
+from podsql.planner.scope import POD_COLUMN
 from podsql.planner.statements import Explain, ExplainPolicy, Query, classify
 from podsql.planner.syntax import describe, parse, serialised
 
@@ -178,7 +178,7 @@ class _Part:
         if not scope.sources:
             return _local(tree, self.statement, self.options, answer)
         first = self.stages + 1
-        noised = self._noised(scope)
+        noised = self._noised(scope.tables())
         crossing = None if noised else plan_psi(query, catalog, self.options, self.statement, first)
         if crossing is not None:
             self.stages += len(crossing.stages)
@@ -204,17 +204,16 @@ class _Part:
         return replace(made, stages=tuple(replace(one, public=True) for one in made.stages))
 
     def _has_noise(self, tree: exp.Select) -> bool:
-        """Whether the statement asks for noise, or a table of it is given in no other way."""
-        tables = [
+        """The same of every table that ``tree`` reads, wherever."""
+        return self._noised(
             find_table(node, self.catalog)[0]
             for node in tree.find_all(exp.Table)
             if isinstance(node.this, exp.Identifier)
-        ]
-        return self.options.privacy == "dp" or any("dp" in one.releases for one in tables)
+        )
 
-    def _noised(self, scope: Scope) -> bool:
+    def _noised(self, tables: Iterable[CatalogTable]) -> bool:
         """Whether the statement asks for noise, or a pod gives nothing else."""
-        protected = [table for table in scope.tables() if table.partitioned]
+        protected = [table for table in tables if table.partitioned]
         if not protected:
             return False
         return self.options.privacy == "dp" or any("dp" in table.releases for table in protected)
@@ -243,11 +242,8 @@ def _require_last_step(made: Plan) -> None:
         + ")"
         for stage in made.stages
     ]
-    text = made.final
-    if relations:
-        text = f"WITH {', '.join(relations)}, {text.removeprefix('WITH ')}"
     try:
-        found = describe(text, {})
+        found = describe(with_relations(relations, made.final), {})
     except Error:
         found = ()
     if [f.type for f in found] != [f.type for f in made.columns]:

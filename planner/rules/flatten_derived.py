@@ -22,7 +22,6 @@ from podsql.planner.rules.free_columns import (
     own_columns,
 )
 from podsql.planner.rules.prove_pod_local import conjuncts
-from podsql.planner.scope import POD_COLUMN
 from podsql.planner.scope import column as named
 
 _PARTS: Final = frozenset({"expressions", "from_", "joins", "where"})
@@ -190,10 +189,7 @@ def _expand_stars(select: exp.Select, outer: Names) -> bool:
             continue
         if any(star.args.values()):
             return False
-        table = item.table.lower() if isinstance(item, exp.Column) else ""
-        for alias, names in outer.by_alias.items():
-            if table == alias or (not table and alias not in outer.hidden):
-                items += [named(alias, name) for name in names if name != POD_COLUMN]
+        items += [named(alias, name) for alias, name in outer.of_star(item)]
     select.set("expressions", items)
     return True
 

@@ -39,6 +39,17 @@ class Names:
         owners = self.holders(name)
         return owners[0] if len(owners) == 1 else None
 
+    def of_star(self, item: exp.Expression) -> list[tuple[str, str]]:
+        """Alias and name of the columns that ``*`` or ``t.*`` stands for."""
+        table = item.table.lower() if isinstance(item, exp.Column) else ""
+        return [
+            (alias, name)
+            for alias, names in self.by_alias.items()
+            if table == alias or (not table and alias not in self.hidden)
+            for name in names
+            if name != POD_COLUMN
+        ]
+
     def holders(self, name: str) -> list[str]:
         """The visible sources that have a column of that name."""
         return [
@@ -77,10 +88,7 @@ def output_names(query: exp.Expression, catalog: Catalog) -> tuple[str, ...] | N
             within = names_of(query, catalog)
             if within is None or any(star.args.values()) or merges_columns(query):
                 return None
-            table = item.table.lower() if isinstance(item, exp.Column) else ""
-            for alias, names in within.by_alias.items():
-                if table == alias or (not table and alias not in within.hidden):
-                    found += [name for name in names if name != POD_COLUMN]
+            found += [name for _, name in within.of_star(item)]
         elif isinstance(item, exp.Alias | exp.Column):
             found.append(item.alias_or_name.lower())
         else:
