@@ -17,9 +17,9 @@ from typing import Final
 
 import pyarrow as pa
 
+from podsql.analyst.asking import ask
 from podsql.analyst.exchange import Exchange
 from podsql.analyst.federation import Bound, Federation
-from podsql.analyst.statement import signed
 from podsql.engine.psi.handing import Sender, read_claim, read_part
 from podsql.engine.psi.points import hide, multiply_points, new_secret, split
 from podsql.engine.psi.ring import (
@@ -42,10 +42,8 @@ from podsql.messages import (
     PsiFetch,
     PsiHand,
     QueryPayload,
-    RequestHead,
     decode,
     encode,
-    payload_hash,
     psi_session,
 )
 from podsql.planner.fragment import (
@@ -139,38 +137,24 @@ class Intersection:
         return [order[place] for place in numbers]
 
     def _request(self) -> tuple[Exchange, bytes]:
-        asked, keys = self.asked, self.federation.membership.keys
-        card = self.bound.cards[asked.pod]
+        asked = self.asked
         fields = MATCHED_FIELDS if asked.tell else PSI_FIELDS
-        payload = encode(
-            QueryPayload(fragment=encode_fragment(asked.fragment()), statement=asked.text)
-        )
-        now = time.time_ns() // 1_000_000
-        head = RequestHead(
+        exchange = ask(
+            self.federation,
+            self.bound,
+            asked.pod,
+            encode(QueryPayload(fragment=encode_fragment(asked.fragment()), statement=asked.text)),
             request_id=os.urandom(16),
             statement_id=os.urandom(16),
-            pod=card.identity,
-            analyst=keys.identity_public,
-            handshake=b"",
-            payload_hash=payload_hash(payload),
             tables=(asked.table.name,),
             purpose=self.purpose,
             project=self.project,
             pods=(asked.pod,),
-            offer=self.bound.offers[asked.pod].version,
-            created=now,
-            deadline=now + int(max(0.0, self.deadline - time.monotonic()) * 1000),
-        )
-        exchange = Exchange(
-            endpoint=self.federation.endpoint,
-            card=card,
-            head=head,
-            body=partial(signed, head, payload, keys.identity),
             schema=pa.schema([(one.name, pa.int64()) for one in fields]),
             max_rows=len(asked.keys) + 1,
             deadline=self.deadline,
         )
-        return exchange, psi_session(head)
+        return exchange, psi_session(exchange.head)
 
     # -- the protocol ------------------------------------------------------------------------------
 

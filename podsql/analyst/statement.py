@@ -15,18 +15,17 @@ from queue import Empty, SimpleQueue
 import pyarrow as pa
 from msgspec.structs import replace as structs_replace
 
+from podsql.analyst.asking import ask
 from podsql.analyst.exchange import Exchange
 from podsql.analyst.federation import Bound, Federation
 from podsql.analyst.states import require_one_count, require_sound
 from podsql.analyst.withholding import settle_withheld
 from podsql.engine.merge import Merger, expected_schema
 from podsql.errors import Error, error
-from podsql.messages import QueryPayload, QueryRequest, RequestHead, encode, payload_hash
+from podsql.messages import QueryPayload, encode
 from podsql.planner.fragment import Aggregate, Binned, Noised, Psi, encode_fragment
-from podsql.planner.offer import Offer
 from podsql.planner.plan import Plan, Stage
 from podsql.planner.planning import plan as make_plan
-from podsql.relay.signing import sign
 
 MAX_GROUPS = 50_000_000
 MAX_ROWS = 1 << 40
@@ -349,36 +348,23 @@ class Statement:
         payload: bytes,
         schema: pa.Schema,
     ) -> Exchange:
-        card = bound.cards[name]
-        offer: Offer = bound.offers[name]
-        now = time.time_ns() // 1_000_000
-        left = max(0.0, self.deadline - time.monotonic())
-        keys = self.federation.membership.keys
-        head = RequestHead(
-            request_id=request_id(self.statement_id, stage.name, card.identity, self._attempt),
+        aggregate = isinstance(stage.fragment, Aggregate | Noised | Binned | Psi)
+        identity = bound.cards[name].identity
+        return ask(
+            self.federation,
+            bound,
+            name,
+            payload,
+            request_id=request_id(self.statement_id, stage.name, identity, self._attempt),
             statement_id=self.statement_id,
-            pod=card.identity,
-            analyst=keys.identity_public,
-            handshake=b"",
-            payload_hash=payload_hash(payload),
             tables=plan.tables,
             purpose=self.purpose,
             project=self.project,
             pods=stage.pods,
-            offer=offer.version,
-            created=now,
-            deadline=now + int(left * 1000),
-        )
-        aggregate = isinstance(stage.fragment, Aggregate | Noised | Binned | Psi)
-        return Exchange(
-            endpoint=self.federation.endpoint,
-            stage=stage.name,
-            card=card,
-            head=head,
-            body=partial(signed, head, payload, keys.identity),
             schema=schema,
             max_rows=MAX_GROUPS if aggregate else MAX_ROWS,
             deadline=self.deadline,
+            stage=stage.name,
         )
 
     def _note(self, exchange: Exchange) -> None:
@@ -435,12 +421,6 @@ def request_id(statement_id: bytes, stage: str, pod: bytes, attempt: int = 0) ->
         key=statement_id,
         person=b"ps-request",
     ).digest()
-
-
-def signed(head: RequestHead, payload: bytes, seed: bytes, handshake: bytes) -> bytes:
-    """The request as it travels in the session of ``handshake``."""
-    body = encode(structs_replace(head, handshake=handshake))
-    return encode(QueryRequest(head=sign("request", body, seed), payload=payload))
 
 
 def missing_pods(missing: Mapping[str, Error]) -> Error:
