@@ -24,24 +24,9 @@ from podsql.planner.syntax import describe
 _PARTS: Final = frozenset({"expressions", "from_", "joins", "where", "group"})
 
 
-def is_local(node: exp.Expression, catalog: Catalog) -> bool:
-    """True if the derived table ``node`` can be made pod by pod."""
-    if not isinstance(node, exp.Subquery) or not isinstance(node.this, exp.Select):
-        return False
-    select = node.this.copy()
-    start = select.args.get("from_")
-    holders = ([start] if start is not None else []) + (select.args.get("joins") or [])
-    plain = all(value is None or name in _PARTS for name, value in _given(select))
-    tables = bool(holders) and all(isinstance(holder.this, exp.Table) for holder in holders)
-    if not plain or not tables or select.args.get("group") is None:
-        return False
-    query = _resolved(select, catalog)
-    return _key_names(query) is not None
-
-
 def bind_derived(node: exp.Subquery, catalog: Catalog) -> Source:
     """Resolve the local derived table ``node`` in place."""
-    if not isinstance(node.this, exp.Select):
+    if not isinstance(node.this, exp.Select) or not _is_plain(node.this):
         raise _not_local(node.alias_or_name)
     query = _resolved(node.this, catalog)
     alias = node.args.get("alias") or exp.TableAlias()
@@ -92,6 +77,11 @@ def bind_derived(node: exp.Subquery, catalog: Catalog) -> Source:
     return Source(alias=name, table=table, inner=query.scope)
 
 
+def _is_plain(select: exp.Select) -> bool:
+    """Whether it only joins, filters and groups: anything more looks at other pods' groups too."""
+    return all(name in _PARTS for name, value in select.args.items() if value)
+
+
 def _not_local(name: str) -> Error:
     return error(
         "NOT_LOCAL",
@@ -109,10 +99,6 @@ def table_schema(table: CatalogTable) -> tuple[Field, ...]:
     """A table's columns as the binder sees them."""
     fields = [Field(c.name, c.type) for c in table.columns if c.name != POD_COLUMN]
     return (*fields, Field(POD_COLUMN, "VARCHAR")) if table.partitioned else tuple(fields)
-
-
-def _given(select: exp.Select) -> list[tuple[str, object]]:
-    return [(name, value) for name, value in select.args.items() if value]
 
 
 def _resolved(select: exp.Select, catalog: Catalog) -> Query:

@@ -196,3 +196,10 @@ SELECT count(*) FROM visits WHERE age > (SELECT age FROM visits WHERE false)
 SELECT c.label, count(*), count(v.id), count(l.id), sum(v.age) FROM codes c, visits v FULL JOIN labs l ON v.id = l.id GROUP BY c.label
 SELECT count(*) FROM visits AS g WHERE 3 < (SELECT * FROM (SELECT count(*) AS ok FROM visits AS t WHERE g.small < t.small) AS s)
 SELECT count(*) FROM visits AS g LEFT JOIN codes ON g.code = codes.label AND d > DATE '2020-02-10' JOIN visits ON g.id = visits.id
+-- derived tables that are more than groups of a local key
+SELECT count(*) FROM (SELECT id, count(*) AS n FROM labs GROUP BY id HAVING count(*) > 1) t
+SELECT count(*), sum(n) FROM (SELECT id, count(*) AS n FROM labs GROUP BY id ORDER BY n DESC, id LIMIT 3) t
+SELECT count(*) FROM (SELECT id, count(*) AS n FROM labs GROUP BY id ORDER BY id OFFSET 2) t
+SELECT sum(n) FROM (SELECT DISTINCT n FROM (SELECT id, count(*) AS n FROM labs GROUP BY id) s) t
+SELECT count(*) FROM (SELECT id, count(*) AS n FROM labs GROUP BY id QUALIFY rank() OVER (ORDER BY count(*)) = 1) t
+SELECT t.id, t.n, v.age FROM visits v JOIN (SELECT id, count(*) AS n FROM labs GROUP BY id HAVING count(*) > 1) t ON t.id = v.id
