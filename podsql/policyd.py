@@ -40,7 +40,7 @@ class Tenant:
         path = store_path(membership.path)
         self._store = Store(path)
         self._bell = Bell(path)
-        self._told = epoch(self._store.base)
+        self._told = epoch(self._store.database)
         self._membership = membership
         self.service = PolicyService(
             store=self._store,
@@ -73,7 +73,7 @@ class Tenant:
     def _heard(self) -> None:
         """The store was written: tell every pod, if an act was among it (I/O thread)."""
         self._bell.hush()
-        number = epoch(self._store.base)
+        number = epoch(self._store.database)
         if number == self._told:
             return
         self._told = number

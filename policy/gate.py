@@ -13,7 +13,6 @@ from typing import Final
 from msgspec.structs import replace
 from sqlglot import exp
 
-from podsql.messages import Grant
 from podsql.planner.fragment import (
     Aggregate,
     Binned,
@@ -70,6 +69,7 @@ from podsql.policy.roles import (
 from podsql.policy.scope import Scope, Source, bind
 from podsql.policy.spread import spread_rules
 from podsql.policy.total import without_errors
+from podsql.service_messages import Grant
 
 VERDICTS: Final = 4096
 """Verdicts kept; the least recently used goes first."""

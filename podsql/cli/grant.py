@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from podsql.cli.options import AsJson, FederationPath, now_ms
-from podsql.cli.service_files import analyst_key, open_base
+from podsql.cli.service_files import analyst_key, open_database
 from podsql.cli.terminal import put, put_json, put_pairs
 from podsql.cli.times import iso
 from podsql.errors import error
@@ -51,7 +51,7 @@ def grant(
         raise error("ARGUMENT", "whom?", hint="podsql grant NAME --table main.visits")
     name, key = analyst_key(federation, analyst)
     now = now_ms()
-    base = open_base(federation)
+    database = open_database(federation)
     try:
         given = make_grant(
             analyst=key,
@@ -63,9 +63,9 @@ def grant(
             release=release,  # type: ignore[arg-type]  # make_grant refuses other words
             until=None if days is None else now + int(days * 86_400_000),
         )
-        done = Orders(base, now_ms).grant(CONSOLE, given, name=name, review=review)
+        done = Orders(database, now_ms).grant(CONSOLE, given, name=name, review=review)
     finally:
-        base.close()
+        database.close()
     put_pairs({"grant": done.grant_id, "analyst": name}, as_json=as_json)
 
 
@@ -73,11 +73,11 @@ def show(federation: Path | None, *, as_json: bool) -> None:
     """Print every grant, newest first."""
     from podsql.policy.service.granting import all_grants
 
-    base = open_base(federation)
+    database = open_database(federation)
     try:
-        rows = [_row(each) for each in all_grants(base)]
+        rows = [_row(each) for each in all_grants(database)]
     finally:
-        base.close()
+        database.close()
     if as_json:
         put_json(rows)
         return

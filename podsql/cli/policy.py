@@ -9,7 +9,7 @@ import typer
 from podsql.cli.exits import FAILED
 from podsql.cli.options import AsJson, AskPassphrase, FederationPath, now_ms, unseal
 from podsql.cli.reports import put_findings
-from podsql.cli.service_files import open_base
+from podsql.cli.service_files import open_database
 from podsql.cli.sql import Project, Purpose, read_statement
 from podsql.cli.terminal import log_to_stderr, put, put_json, put_pairs, say
 from podsql.cli.times import iso
@@ -159,13 +159,13 @@ def status(federation: FederationPath = None, as_json: AsJson = False) -> None:
     from podsql.policy.service.granting import all_grants
     from podsql.policy.service.store import search_decisions
 
-    base = open_base(federation)
+    database = open_database(federation)
     try:
         now = now_ms()
-        grants = [each for each in all_grants(base) if each.in_force(now)]
-        decisions = search_decisions(base, limit=1)
+        grants = [each for each in all_grants(database) if each.in_force(now)]
+        decisions = search_decisions(database, limit=1)
     finally:
-        base.close()
+        database.close()
     last = decisions[0][1] if decisions else None
     put_pairs(
         {

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from podsql.cli.options import AsJson, FederationPath, now_ms
-from podsql.cli.service_files import open_base
+from podsql.cli.service_files import open_database
 from podsql.cli.terminal import put_pairs, say
 
 
@@ -21,17 +21,17 @@ def revoke(
     from podsql.policy.service.officers import CONSOLE
     from podsql.policy.service.orders import Orders
 
-    base = open_base(federation)
+    database = open_database(federation)
     try:
         all_of = [
             each.grant.grant_id
-            for each in all_grants(base)
+            for each in all_grants(database)
             if each.name == grant and each.revoked is None
         ]
-        orders = Orders(base, now_ms)
+        orders = Orders(database, now_ms)
         for ident in all_of or [grant]:
             orders.revoke(CONSOLE, ident)
     finally:
-        base.close()
+        database.close()
     put_pairs({"revoked": ", ".join(all_of or [grant])}, as_json=as_json)
     say("members stay in the federation: podsql federation revoke NAME takes one out")

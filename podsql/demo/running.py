@@ -22,7 +22,7 @@ from podsql.demo.stage import Stage
 from podsql.driver import Connection, connect
 from podsql.engine.pooled import Pooled, same_rows
 from podsql.errors import Error
-from podsql.policy.service.base import Base
+from podsql.policy.service.database import Database
 from podsql.policy.service.officers import CONSOLE
 from podsql.policy.service.orders import Orders
 from podsql.policyd import store_path
@@ -150,10 +150,10 @@ def run_demo(*, json: bool = False, keep: bool = False) -> int:
 
 def _play(act: Act, stage: Stage, connection: Connection, pooled: Pooled) -> Played:
     if act.revoke_first is not None:
-        base = Base(store_path(stage.access))
-        orders = Orders(base, lambda: time.time_ns() // 1_000_000)
+        database = Database(store_path(stage.access))
+        orders = Orders(database, lambda: time.time_ns() // 1_000_000)
         orders.revoke(CONSOLE, stage.grants[act.revoke_first])
-        base.close()
+        database.close()
     played = Played(act=act)
     began = time.perf_counter()
     try:

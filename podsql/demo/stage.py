@@ -19,7 +19,7 @@ from podsql.convener.joining import WayOut, join
 from podsql.convener.relay_files import plan_relay
 from podsql.errors import error
 from podsql.membership import load_membership, toml_text
-from podsql.policy.service.base import Base
+from podsql.policy.service.database import Database
 from podsql.policy.service.granting import make_grant
 from podsql.policy.service.officers import CONSOLE
 from podsql.policy.service.orders import Orders
@@ -95,8 +95,8 @@ class Stage:
         )
 
     def _grant(self, now: int) -> None:
-        base = Base(store_path(self.access))
-        orders = Orders(base, lambda: now)
+        database = Database(store_path(self.access))
+        orders = Orders(database, lambda: now)
         tables = sorted({table for pod in self.pods.values() for table in pod})
         for analyst in self.analysts:
             keys = load_membership(self.membership(analyst)).keys
@@ -105,7 +105,7 @@ class Stage:
                     analyst=keys.identity_public, now=now, tables=[table], release="rows"
                 )
                 self.grants[table] = orders.grant(CONSOLE, grant, name=analyst).grant_id
-        base.close()
+        database.close()
 
     def _write_pod(self, name: str, tables: Tables) -> None:
         services = [load_membership(self.access).keys.fingerprint] if self.service else []

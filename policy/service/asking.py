@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from podsql.errors import error
-from podsql.messages import Grant
-from podsql.policy.service.base import Base, Row
+from podsql.policy.service.database import Database, Row
+from podsql.service_messages import Grant
 
 State = Literal["open", "approved", "refused", "withdrawn"]
 OPEN_PER_PERSON: Final = 20
@@ -91,11 +91,15 @@ def close(
 
 
 def requests(
-    base: Base, *, state: State | None = None, analyst: bytes | None = None, limit: int = 200
+    database: Database,
+    *,
+    state: State | None = None,
+    analyst: bytes | None = None,
+    limit: int = 200,
 ) -> list[Asked]:
     """Requests, newest first."""
     return _read(
-        base,
+        database,
         "WHERE (? IS NULL OR r.state = ?) AND (? IS NULL OR r.analyst = ?)"
         " ORDER BY number DESC LIMIT ?",
         state,
@@ -106,16 +110,16 @@ def requests(
     )
 
 
-def one_request(base: Base, number: int) -> Asked:
+def one_request(database: Database, number: int) -> Asked:
     """The request of a number; ARGUMENT if there is none."""
-    found = _read(base, "WHERE number = ?", number)
+    found = _read(database, "WHERE number = ?", number)
     if not found:
         raise error("ARGUMENT", f"no request {number}")
     return found[0]
 
 
-def _read(base: Base, where: str, *values: object) -> list[Asked]:
-    rows = base.read(
+def _read(database: Database, where: str, *values: object) -> list[Asked]:
+    rows = database.read(
         f"SELECT r.*, p.name FROM requests r JOIN people p ON p.identity = r.analyst {where}",
         *values,
     )

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from podsql.errors import Error
-from podsql.messages import Decision, RequestHead, Signed, decode_as, encode, query_hash
+from podsql.message import Signed
+from podsql.messages import RequestHead, decode_as, encode, query_hash
 from podsql.policy.decisions import require_fresh
 from podsql.policy.document import Release
 from podsql.policy.grants import covers, in_force, loosest
 from podsql.policy.rights import strictest
 from podsql.policy.service.store import Rules, Standing
 from podsql.relay.signing import sign, verify
+from podsql.service_messages import Decision
 
 LIFE_MS: Final = 30_000
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from podsql.errors import Error, error
-from podsql.messages import Grant
 from podsql.policy.document import Release
-from podsql.policy.service.base import Base, Row
+from podsql.policy.service.database import Database, Row
+from podsql.service_messages import Grant
 
 FOREVER: Final = 253_402_300_799_000
 """Ms since the epoch at the end of year 9999."""
@@ -107,19 +107,19 @@ def end(db: sqlite3.Connection, grant_id: str, *, now: int, actor: str) -> None:
         raise error("ARGUMENT", f"no grant {grant_id!r} is in force", hint="podsql grant --list")
 
 
-def all_grants(base: Base) -> tuple[Granted, ...]:
+def all_grants(database: Database) -> tuple[Granted, ...]:
     """Every grant ever written, newest first."""
-    return _read(base, "ORDER BY created DESC, grant_id")
+    return _read(database, "ORDER BY created DESC, grant_id")
 
 
-def grants_to(base: Base, analyst: bytes) -> tuple[Granted, ...]:
+def grants_to(database: Database, analyst: bytes) -> tuple[Granted, ...]:
     """Grants of ``analyst`` that are not revoked (their times are the caller's to check)."""
-    return _read(base, "WHERE analyst = ? AND revoked IS NULL ORDER BY grant_id", analyst)
+    return _read(database, "WHERE analyst = ? AND revoked IS NULL ORDER BY grant_id", analyst)
 
 
-def one_grant(base: Base, grant_id: str) -> Granted:
+def one_grant(database: Database, grant_id: str) -> Granted:
     """The grant of an id; ARGUMENT if there is none."""
-    found = _read(base, "WHERE grant_id = ?", grant_id)
+    found = _read(database, "WHERE grant_id = ?", grant_id)
     if not found:
         raise unknown_grant(grant_id)
     return found[0]
@@ -130,8 +130,8 @@ def unknown_grant(grant_id: str) -> Error:
     return error("ARGUMENT", f"no grant {grant_id!r}", hint="podsql grant --list")
 
 
-def _read(base: Base, where: str, *values: object) -> tuple[Granted, ...]:
-    rows = base.read(
+def _read(database: Database, where: str, *values: object) -> tuple[Granted, ...]:
+    rows = database.read(
         f"SELECT g.*, p.name FROM grants g JOIN people p ON p.identity = g.analyst {where}",
         *values,
     )

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from podsql.errors import error
-from podsql.policy.service.base import Base, Row
+from podsql.policy.service.database import Database, Row
 
 GENESIS: Final = bytes(32)
 
@@ -45,17 +45,17 @@ def note(
     return number
 
 
-def epoch(base: Base) -> int:
+def epoch(database: Database) -> int:
     """Number of the last act; 0 before the first."""
-    ((number,),) = base.read("SELECT coalesce(max(number), 0) FROM history")
+    ((number,),) = database.read("SELECT coalesce(max(number), 0) FROM history")
     return int(number)
 
 
 def changes(
-    base: Base, *, search: str = "", limit: int = 100, before: int = 1 << 62
+    database: Database, *, search: str = "", limit: int = 100, before: int = 1 << 62
 ) -> list[Change]:
     """The last acts, newest first; ``search`` finds text in any field."""
-    rows = base.read(
+    rows = database.read(
         "SELECT * FROM history WHERE number < ? AND (? = '' OR instr(lower(actor || ' ' || act || ' '"
         " || object || ' ' || detail), lower(?))) ORDER BY number DESC LIMIT ?",
         before,
@@ -66,9 +66,9 @@ def changes(
     return [_change(row) for row in rows]
 
 
-def verify(base: Base) -> int:
+def verify(database: Database) -> int:
     """Check the whole chain; the number of acts, or INTERNAL with the first that is wrong."""
-    return _verified(_change(row) for row in base.read("SELECT * FROM history ORDER BY number"))
+    return _verified(_change(row) for row in database.read("SELECT * FROM history ORDER BY number"))
 
 
 def _verified(rows: Iterable[Change]) -> int:

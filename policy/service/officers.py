@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from podsql.errors import Error, error
-from podsql.policy.service.base import Base, Row
+from podsql.policy.service.database import Database, Row
 
 Role = Literal["viewer", "approver", "admin"]
 ROLES: Final[tuple[Role, ...]] = ("viewer", "approver", "admin")
@@ -80,20 +80,20 @@ def change(
     _require_admin(db)
 
 
-def officers(base: Base) -> list[Officer]:
+def officers(database: Database) -> list[Officer]:
     """Everybody, by name; ended ones too."""
-    return [_officer(row) for row in base.read("SELECT * FROM officers ORDER BY name")]
+    return [_officer(row) for row in database.read("SELECT * FROM officers ORDER BY name")]
 
 
-def by_name(base: Base, name: str) -> Officer | None:
+def by_name(database: Database, name: str) -> Officer | None:
     """The active officer of a name."""
-    rows = base.read("SELECT * FROM officers WHERE name = ? AND ended IS NULL", name)
+    rows = database.read("SELECT * FROM officers WHERE name = ? AND ended IS NULL", name)
     return _officer(rows[0]) if rows else None
 
 
-def by_identity(base: Base, identity: bytes) -> Officer | None:
+def by_identity(database: Database, identity: bytes) -> Officer | None:
     """The active officer whose federation key this is."""
-    rows = base.read("SELECT * FROM officers WHERE identity = ? AND ended IS NULL", identity)
+    rows = database.read("SELECT * FROM officers WHERE identity = ? AND ended IS NULL", identity)
     return _officer(rows[0]) if rows else None
 
 

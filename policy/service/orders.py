@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from podsql.errors import error
-from podsql.messages import Grant
 from podsql.policy.service import asking, granting, people, reviews, settings
 from podsql.policy.service import officers as staff
-from podsql.policy.service.base import Base
+from podsql.policy.service.database import Database
 from podsql.policy.service.granting import Granted
 from podsql.policy.service.history import note
 from podsql.policy.service.officers import CONSOLE, Officer, Role
 from podsql.policy.service.people import Project
+from podsql.service_messages import Grant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +29,8 @@ class Given:
 class Orders:
     """Acts on one federation's file. ``clock``: ms since the epoch."""
 
-    def __init__(self, base: Base, clock: Callable[[], int]) -> None:
-        self._base = base
+    def __init__(self, database: Database, clock: Callable[[], int]) -> None:
+        self._database = database
         self._clock = clock
 
     # -- rights --------------------------------------------------------------------------------
@@ -42,8 +42,8 @@ class Orders:
         actor.require("approver")
         _not_own(actor, grant.analyst)
         now = self._clock()
-        two = settings.switched(self._base, "two_person") and actor is not CONSOLE
-        with self._base.write() as db:
+        two = settings.switched(self._database, "two_person") and actor is not CONSOLE
+        with self._database.write() as db:
             people.know(db, grant.analyst, name)
             if two:
                 number = asking.ask(
@@ -60,8 +60,8 @@ class Orders:
         """End a grant; what it was."""
         actor.require("approver")
         now = self._clock()
-        found = granting.one_grant(self._base, grant_id)
-        with self._base.write() as db:
+        found = granting.one_grant(self._database, grant_id)
+        with self._database.write() as db:
             granting.end(db, grant_id, now=now, actor=actor.name)
             note(db, time=now, actor=actor.name, act="revoke", object=grant_id, detail=words(found.grant, found.name))  # fmt: skip
         return found
@@ -71,7 +71,7 @@ class Orders:
     ) -> int:
         """Ask for access; the request's number."""
         now = self._clock()
-        with self._base.write() as db:
+        with self._database.write() as db:
             people.know(db, wish.analyst, name)
             number = asking.ask(db, wish, review=review, reason=reason, asked_by=asked_by, now=now)
             note(db, time=now, actor=asked_by, act="ask", object=f"request {number}", detail=words(wish, name))  # fmt: skip
@@ -81,9 +81,9 @@ class Orders:
         """Approve a request; with ``two_person`` the second approval gives the grant."""
         actor.require("approver")
         now = self._clock()
-        two = settings.switched(self._base, "two_person")
-        with self._base.write() as db:
-            asked = asking.one_request(self._base, number)
+        two = settings.switched(self._database, "two_person")
+        with self._database.write() as db:
+            asked = asking.one_request(self._database, number)
             _not_own(actor, asked.wish.analyst)
             if asked.first_by == actor.name:
                 raise error("CONFLICT", "another person must approve this request too")
@@ -118,14 +118,14 @@ class Orders:
 
     def withdraw(self, analyst: bytes, number: int) -> None:
         """The person who asked takes it back."""
-        asked = asking.one_request(self._base, number)
+        asked = asking.one_request(self._database, number)
         if asked.wish.analyst != analyst:
             raise error("ARGUMENT", f"no request {number}")
         self._close(number, "withdrawn", asked.name, "")
 
     def _close(self, number: int, state: asking.State, actor: str, text: str) -> None:
         now = self._clock()
-        with self._base.write() as db:
+        with self._database.write() as db:
             asking.close(db, number, state, actor=actor, now=now, note=text)
             note(db, time=now, actor=actor, act=state, object=f"request {number}", detail=text)
 
@@ -135,9 +135,9 @@ class Orders:
         """End a person with everything given to them; how many grants ended."""
         actor.require("approver")
         now = self._clock()
-        with self._base.write() as db:
+        with self._database.write() as db:
             ended = people.end(db, identity, actor=actor.name, now=now)
-            found = people.person(self._base, identity)
+            found = people.person(self._database, identity)
             assert found is not None
             note(db, time=now, actor=actor.name, act="off-board", object=found.name, detail=f"{ended} grants ended")  # fmt: skip
         return ended
@@ -155,7 +155,7 @@ class Orders:
         """Write what is known of a person."""
         actor.require("admin")
         now = self._clock()
-        with self._base.write() as db:
+        with self._database.write() as db:
             people.know(db, identity, name)
             people.describe(
                 db,
@@ -170,7 +170,7 @@ class Orders:
         """Register a project or change its entry."""
         actor.require("admin")
         now = self._clock()
-        with self._base.write() as db:
+        with self._database.write() as db:
             people.set_project(db, project, now)
             note(db, time=now, actor=actor.name, act="project", object=project.name, detail=project.title)  # fmt: skip
 
@@ -178,7 +178,7 @@ class Orders:
         """End a project now."""
         actor.require("approver")
         now = self._clock()
-        with self._base.write() as db:
+        with self._database.write() as db:
             people.close_project(db, name, now)
             note(db, time=now, actor=actor.name, act="close project", object=name)
 
@@ -190,7 +190,7 @@ class Orders:
         if not reason.strip():
             raise error("ARGUMENT", "a freeze needs a reason", hint="it goes into the record")
         now = self._clock()
-        with self._base.write() as db:
+        with self._database.write() as db:
             settings.freeze(db, pod, reason)
             note(db, time=now, actor=actor.name, act="freeze", object=pod, detail=reason)
 
@@ -198,7 +198,7 @@ class Orders:
         """Let it answer again."""
         actor.require("admin")
         now = self._clock()
-        with self._base.write() as db:
+        with self._database.write() as db:
             if not settings.thaw(db, pod):
                 raise error("ARGUMENT", f"{pod!r} is not frozen")
             note(db, time=now, actor=actor.name, act="thaw", object=pod)
@@ -207,7 +207,7 @@ class Orders:
         """Turn one of ``settings.SWITCHES``."""
         actor.require("admin")
         now = self._clock()
-        with self._base.write() as db:
+        with self._database.write() as db:
             settings.switch(db, name, on)
             note(db, time=now, actor=actor.name, act="setting", object=name, detail="on" if on else "off")  # fmt: skip
 
@@ -217,9 +217,9 @@ class Orders:
         """Release a held result; False if another person must do so too."""
         actor.require("approver")
         now = self._clock()
-        two = settings.switched(self._base, "two_person")
-        with self._base.write() as db:
-            found = reviews.one_review(self._base, ident)
+        two = settings.switched(self._database, "two_person")
+        with self._database.write() as db:
+            found = reviews.one_review(self._database, ident)
             if found is None:
                 raise error("ARGUMENT", f"no held result {ident!r}")
             _not_own(actor, found.analyst)
@@ -237,7 +237,7 @@ class Orders:
         """Refuse to release a held result."""
         actor.require("approver")
         now = self._clock()
-        with self._base.write() as db:
+        with self._database.write() as db:
             reviews.close(db, ident, "refused", actor=actor.name, now=now, note=note_text)
             note(db, time=now, actor=actor.name, act="withhold", object=ident, detail=note_text)
 
@@ -247,7 +247,7 @@ class Orders:
         """Make somebody an officer; ``accounts.new_link`` lets them in the first time."""
         actor.require("admin")
         now = self._clock()
-        with self._base.write() as db:
+        with self._database.write() as db:
             staff.add(db, officer, now)
             note(db, time=now, actor=actor.name, act="officer", object=officer.name, detail=officer.role)  # fmt: skip
 
@@ -257,7 +257,7 @@ class Orders:
         """Another role, federation key or sign-on for an officer."""
         actor.require("admin")
         now = self._clock()
-        with self._base.write() as db:
+        with self._database.write() as db:
             staff.change(db, name, role=role, identity=identity, oidc=oidc)
             note(db, time=now, actor=actor.name, act="officer", object=name, detail=role)
 
@@ -265,7 +265,7 @@ class Orders:
         """End an officer and all their sessions."""
         actor.require("admin")
         now = self._clock()
-        with self._base.write() as db:
+        with self._database.write() as db:
             staff.end(db, name, now)
             note(db, time=now, actor=actor.name, act="end officer", object=name)
 

@@ -8,7 +8,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from podsql.errors import error
-from podsql.policy.service.base import Base, Row
+from podsql.policy.service.database import Database, Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,14 +93,14 @@ def end(db: sqlite3.Connection, identity: bytes, *, actor: str, now: int) -> int
     return ended.rowcount
 
 
-def people(base: Base) -> list[Registered]:
+def people(database: Database) -> list[Registered]:
     """Everybody, by name."""
-    return [_person(row) for row in base.read("SELECT * FROM people ORDER BY name, identity")]
+    return [_person(row) for row in database.read("SELECT * FROM people ORDER BY name, identity")]
 
 
-def person(base: Base, identity: bytes) -> Registered | None:
+def person(database: Database, identity: bytes) -> Registered | None:
     """The entry of a key."""
-    rows = base.read("SELECT * FROM people WHERE identity = ?", identity)
+    rows = database.read("SELECT * FROM people WHERE identity = ?", identity)
     return _person(rows[0]) if rows else None
 
 
@@ -133,7 +133,7 @@ def close_project(db: sqlite3.Connection, name: str, now: int) -> None:
         raise error("ARGUMENT", f"no project {name!r} is open")
 
 
-def projects(base: Base) -> list[Project]:
+def projects(database: Database) -> list[Project]:
     """Every project, by name."""
     return [
         Project(
@@ -146,7 +146,7 @@ def projects(base: Base) -> list[Project]:
             created=row["created"],
             closed=row["closed"],
         )
-        for row in base.read("SELECT * FROM projects ORDER BY name")
+        for row in database.read("SELECT * FROM projects ORDER BY name")
     ]
 
 

@@ -7,8 +7,9 @@ of itself is shown as that, and decides nothing.
 from dataclasses import dataclass
 from typing import Final
 
-from podsql.messages import PodReport, decode_as, encode
-from podsql.policy.service.base import Base
+from podsql.messages import decode_as, encode
+from podsql.policy.service.database import Database
+from podsql.service_messages import PodReport
 
 ONLINE_MS: Final = 90_000
 """A pod reports every 30 s, so three silent times."""
@@ -28,16 +29,16 @@ class Reported:
         return now - self.seen < ONLINE_MS
 
 
-def keep(base: Base, name: str, identity: bytes, report: PodReport, now: int) -> None:
+def keep(database: Database, name: str, identity: bytes, report: PodReport, now: int) -> None:
     """Keep a report in place of the earlier one."""
-    base.log(
+    database.log(
         "INSERT INTO pods VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
         " identity = excluded.identity, seen = excluded.seen, report = excluded.report",
         (name, identity, now, encode(report)),
     )
 
 
-def pods(base: Base) -> list[Reported]:
+def pods(database: Database) -> list[Reported]:
     """Every pod that ever reported, by name."""
     return [
         Reported(
@@ -46,5 +47,5 @@ def pods(base: Base) -> list[Reported]:
             seen=row["seen"],
             report=decode_as(PodReport, row["report"]),
         )
-        for row in base.read("SELECT * FROM pods ORDER BY name")
+        for row in database.read("SELECT * FROM pods ORDER BY name")
     ]

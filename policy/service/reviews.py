@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from podsql.errors import error
-from podsql.policy.service.base import Base, Row
+from podsql.policy.service.database import Database, Row
 
 State = Literal["waiting", "released", "refused"]
 
@@ -84,21 +84,25 @@ def close(
         raise error("CONFLICT", f"result {ident!r} does not wait any more")
 
 
-def reviews(base: Base, *, state: State | None = None, limit: int = 200) -> list[Review]:
+def reviews(database: Database, *, state: State | None = None, limit: int = 200) -> list[Review]:
     """Held results, newest first."""
     return _read(
-        base, "WHERE ? IS NULL OR r.state = ? ORDER BY r.created DESC LIMIT ?", state, state, limit
+        database,
+        "WHERE ? IS NULL OR r.state = ? ORDER BY r.created DESC LIMIT ?",
+        state,
+        state,
+        limit,
     )
 
 
-def one_review(base: Base, ident: str) -> Review | None:
+def one_review(database: Database, ident: str) -> Review | None:
     """The held result of an id."""
-    found = _read(base, "WHERE r.id = ?", ident)
+    found = _read(database, "WHERE r.id = ?", ident)
     return found[0] if found else None
 
 
-def _read(base: Base, where: str, *values: object) -> list[Review]:
-    rows = base.read(
+def _read(database: Database, where: str, *values: object) -> list[Review]:
+    rows = database.read(
         "SELECT r.*, coalesce(p.name, '') AS name FROM reviews r"
         f" LEFT JOIN people p ON p.identity = r.analyst {where}",
         *values,

@@ -8,25 +8,8 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from podsql.errors import Error, error
-from podsql.messages import (
-    DecisionReply,
-    DecisionRequest,
-    Failed,
-    Grant,
-    GrantsReply,
-    GrantsRequest,
-    Message,
-    OrderRequest,
-    PodReport,
-    PodStanding,
-    Review,
-    ReviewReply,
-    ReviewRequest,
-    RightsRequest,
-    Signed,
-    decode,
-    encode,
-)
+from podsql.message import Message, Signed
+from podsql.messages import Failed, decode, encode
 from podsql.policy.grants import in_force
 from podsql.policy.service import pods, reviews
 from podsql.policy.service.decide import Asker, bar, decide, read_request, sign_decision
@@ -37,6 +20,20 @@ from podsql.relay.cards import Card
 from podsql.relay.keys import PeerKeys
 from podsql.relay.manifest import Manifest
 from podsql.relay.signing import sign
+from podsql.service_messages import (
+    DecisionReply,
+    DecisionRequest,
+    Grant,
+    GrantsReply,
+    GrantsRequest,
+    OrderRequest,
+    PodReport,
+    PodStanding,
+    Review,
+    ReviewReply,
+    ReviewRequest,
+    RightsRequest,
+)
 
 LOG = logging.getLogger("podsql.policy")
 WINDOW_MS: Final = 10 * 60 * 1000
@@ -78,7 +75,7 @@ class PolicyService:
         self._clock = clock
         self._signed: dict[tuple[Grant, int], Signed] = {}
         self._orders = WireOrders(
-            store.base, service=keys.identity_public, resolve=self._resolve, clock=clock
+            store.database, service=keys.identity_public, resolve=self._resolve, clock=clock
         )
 
     def serve(self, request: Asked) -> None:
@@ -100,8 +97,8 @@ class PolicyService:
 
     def standing(self, pod: Card) -> PodStanding:
         """What ``pod`` must know now."""
-        base, now = self._store.base, self._clock()
-        return standing_of(base, pod.name, pod.identity, seed=self._seed, now=now)
+        database, now = self._store.database, self._clock()
+        return standing_of(database, pod.name, pod.identity, seed=self._seed, now=now)
 
     def _answer_pod(self, pod: Card, message: Message) -> Message:
         match message:
@@ -205,13 +202,15 @@ class PolicyService:
     # -- pods ----------------------------------------------------------------------------------
 
     def _report(self, pod: Card, report: PodReport) -> PodStanding:
-        base, now = self._store.base, self._clock()
-        pods.keep(base, pod.name, pod.identity, report, now)
-        return standing_of(base, pod.name, pod.identity, seed=self._seed, now=now, report=report)
+        database, now = self._store.database, self._clock()
+        pods.keep(database, pod.name, pod.identity, report, now)
+        return standing_of(
+            database, pod.name, pod.identity, seed=self._seed, now=now, report=report
+        )
 
     def _review(self, pod: Card, asked: ReviewRequest) -> ReviewReply:
-        base, now = self._store.base, self._clock()
-        known = reviews.one_review(base, asked.id)
+        database, now = self._store.database, self._clock()
+        known = reviews.one_review(database, asked.id)
         if known is None:
             known = reviews.Review(
                 id=asked.id,
@@ -229,7 +228,7 @@ class PolicyService:
                 result_hash=asked.result_hash,
                 created=now,
             )
-            with base.write() as db:
+            with database.write() as db:
                 reviews.hold(db, known)
         if known.pod != pod.name or known.result_hash != asked.result_hash:
             raise error("CONFLICT", "this id stands for another result")

@@ -8,7 +8,7 @@ import sqlite3
 from typing import Final
 
 from podsql.errors import error
-from podsql.policy.service.base import Base
+from podsql.policy.service.database import Database
 
 SWITCHES: Final = {
     "two_person": "a grant and the release of a held result need two people",
@@ -17,9 +17,9 @@ SWITCHES: Final = {
 FROZEN: Final = "frozen:"
 
 
-def switched(base: Base, name: str) -> bool:
+def switched(database: Database, name: str) -> bool:
     """Whether a switch is on."""
-    return bool(base.read("SELECT 1 FROM settings WHERE name = ? AND value = 'on'", name))
+    return bool(database.read("SELECT 1 FROM settings WHERE name = ? AND value = 'on'", name))
 
 
 def switch(db: sqlite3.Connection, name: str, on: bool) -> None:
@@ -40,9 +40,9 @@ def thaw(db: sqlite3.Connection, pod: str) -> bool:
     return done.rowcount > 0
 
 
-def frozen(base: Base) -> dict[str, str]:
+def frozen(database: Database) -> dict[str, str]:
     """Reason by name of a frozen pod; ``*`` is all of them."""
-    rows = base.read("SELECT name, value FROM settings WHERE name GLOB 'frozen:*'")
+    rows = database.read("SELECT name, value FROM settings WHERE name GLOB 'frozen:*'")
     return {row["name"].removeprefix(FROZEN): row["value"] for row in rows}
 
 

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from podsql.policy.service.base import Base, Row
+from podsql.policy.service.database import Database, Row
 from podsql.policy.service.granting import Granted, grants_to
 from podsql.policy.service.history import epoch
 from podsql.policy.service.people import Project, person, projects
@@ -51,7 +51,7 @@ class Store:
     """The file, as the deciding process sees it. Safe to use from several threads."""
 
     def __init__(self, path: Path) -> None:
-        self.base = Base(path)
+        self.database = Database(path)
         self._lock = threading.Lock()
         self._seen: int | None = None
         self._standing: dict[bytes, Standing] = {}
@@ -63,10 +63,10 @@ class Store:
             self._forget()
             known = self._standing.get(analyst)
             if known is None:
-                entry = person(self.base, analyst)
+                entry = person(self.database, analyst)
                 ends = [] if entry is None else [entry.ended, entry.trained_until]
                 known = self._standing[analyst] = Standing(
-                    grants=grants_to(self.base, analyst),
+                    grants=grants_to(self.database, analyst),
                     ends=min((one for one in ends if one is not None), default=None),
                 )
             return known
@@ -77,16 +77,16 @@ class Store:
             self._forget()
             if self._rules is None:
                 self._rules = Rules(
-                    epoch=epoch(self.base),
-                    frozen=frozenset(frozen(self.base)),
-                    projects={one.name: one for one in projects(self.base)},
-                    projects_required=switched(self.base, "projects_required"),
+                    epoch=epoch(self.database),
+                    frozen=frozenset(frozen(self.database)),
+                    projects={one.name: one for one in projects(self.database)},
+                    projects_required=switched(self.database, "projects_required"),
                 )
             return self._rules
 
     def note(self, decided: Decided) -> None:
         """Log a decision."""
-        self.base.log(
+        self.database.log(
             "INSERT INTO decisions (time, pod, analyst, tables, purpose, project, allow, reason,"
             " query_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -104,15 +104,15 @@ class Store:
 
     def decisions(self, limit: int = 100) -> tuple[Decided, ...]:
         """The last decisions, newest first."""
-        rows = self.base.read("SELECT * FROM decisions ORDER BY number DESC LIMIT ?", limit)
+        rows = self.database.read("SELECT * FROM decisions ORDER BY number DESC LIMIT ?", limit)
         return tuple(map(_decided, rows))
 
     def close(self) -> None:
         """Close the file."""
-        self.base.close()
+        self.database.close()
 
     def _forget(self) -> None:
-        change = self.base.change()
+        change = self.database.change()
         if change != self._seen:
             # Before it is read again: a change in between is then seen the next time.
             self._seen, self._rules = change, None
@@ -120,7 +120,7 @@ class Store:
 
 
 def search_decisions(
-    base: Base,
+    database: Database,
     *,
     text: str = "",
     allowed: bool | None = None,
@@ -129,7 +129,7 @@ def search_decisions(
     limit: int = 100,
 ) -> list[tuple[str, Decided]]:
     """Decisions with the analyst's name, newest first; ``text`` finds names of anything."""
-    rows = base.read(
+    rows = database.read(
         "SELECT d.*, coalesce(p.name, '') AS name FROM decisions d"
         " LEFT JOIN people p ON p.identity = d.analyst WHERE d.time >= ? AND d.time < ?"
         " AND (? IS NULL OR allow = ?) AND (? = '' OR instr(lower(coalesce(p.name, '') || ' ' || pod"

@@ -8,16 +8,10 @@ from collections.abc import Callable
 from typing import Final
 
 from podsql.errors import Error, error
-from podsql.messages import (
-    Order,
-    OrderReply,
-    RightsLine,
-    RightsReply,
-    Signed,
-    decode_as,
-)
+from podsql.message import Signed
+from podsql.messages import decode_as
 from podsql.policy.service.asking import Asked, requests
-from podsql.policy.service.base import Base
+from podsql.policy.service.database import Database
 from podsql.policy.service.granting import (
     FOREVER,
     Granted,
@@ -28,6 +22,7 @@ from podsql.policy.service.officers import Officer, by_identity
 from podsql.policy.service.orders import Orders
 from podsql.relay.cards import Card
 from podsql.relay.signing import verify
+from podsql.service_messages import Order, OrderReply, RightsLine, RightsReply
 
 SKEW_MS: Final = 60_000
 ID_BYTES: Final = 16
@@ -40,10 +35,10 @@ class WireOrders:
     """``service``: own identity key. ``clock``: ms since the epoch."""
 
     def __init__(
-        self, base: Base, *, service: bytes, resolve: Resolve, clock: Callable[[], int]
+        self, database: Database, *, service: bytes, resolve: Resolve, clock: Callable[[], int]
     ) -> None:
-        self._base = base
-        self._orders = Orders(base, clock)
+        self._database = database
+        self._orders = Orders(database, clock)
         self._service = service
         self._resolve = resolve
         self._clock = clock
@@ -76,17 +71,17 @@ class WireOrders:
             self._officer(peer).require("viewer")
         now = self._clock()
         own = None if everybody else peer.identity
-        asked = [_request_line(one) for one in requests(self._base, analyst=own)]
+        asked = [_request_line(one) for one in requests(self._database, analyst=own)]
         given = [
             _grant_line(one, now)
-            for one in all_grants(self._base)
+            for one in all_grants(self._database)
             if own is None or one.grant.analyst == own
         ]
         return RightsReply(lines=(*given, *asked))
 
     def _take(self, ident: bytes, now: int) -> None:
         """Use an order's id up; REPLAY if it was used before."""
-        with self._base.write() as db:
+        with self._database.write() as db:
             # Older ones are refused by their time.
             db.execute("DELETE FROM orders WHERE time < ?", (now - 3 * SKEW_MS,))
             done = db.execute(
@@ -140,7 +135,7 @@ class WireOrders:
         wanted = {name if "." in name or "*" in name else f"main.{name}" for name in order.tables}
         found = [
             one.grant.grant_id
-            for one in all_grants(self._base)
+            for one in all_grants(self._database)
             if one.revoked is None
             and one.grant.analyst == card.identity
             and set(one.grant.tables) == wanted
@@ -153,7 +148,7 @@ class WireOrders:
         return OrderReply(grants=tuple(found))
 
     def _officer(self, peer: Card) -> Officer:
-        officer = by_identity(self._base, peer.identity)
+        officer = by_identity(self._database, peer.identity)
         if officer is None:
             raise error("DENIED", "only an officer of the policy service may do this")
         return officer

@@ -10,19 +10,8 @@ import msgspec
 import pytest
 
 from podsql.errors import Error
-from podsql.messages import (
-    Decision,
-    DecisionReply,
-    DecisionRequest,
-    Failed,
-    GrantsReply,
-    GrantsRequest,
-    RequestHead,
-    Signed,
-    decode,
-    encode,
-    query_hash,
-)
+from podsql.message import Signed
+from podsql.messages import Failed, RequestHead, decode, encode, query_hash
 from podsql.policy.decisions import (
     Agreed,
     Consultation,
@@ -43,6 +32,13 @@ from podsql.policy.service.store import Store
 from podsql.relay.cards import Card, make_card, read_card
 from podsql.relay.keys import PeerKeys
 from podsql.relay.signing import sign
+from podsql.service_messages import (
+    Decision,
+    DecisionReply,
+    DecisionRequest,
+    GrantsReply,
+    GrantsRequest,
+)
 
 NOW = 1_770_000_000_000
 MINUTE = 60_000
@@ -81,11 +77,13 @@ def signed(head: RequestHead, keys: PeerKeys = ANA) -> Signed:
 
 def grant(store, *, analyst, name, now, review=False, **more):
     given = make_grant(analyst=analyst, now=now, **more)
-    return Orders(store.base, lambda: now).grant(CONSOLE, given, name=name, review=review).grant_id
+    return (
+        Orders(store.database, lambda: now).grant(CONSOLE, given, name=name, review=review).grant_id
+    )
 
 
 def revoke(store, grant_id, *, now):
-    Orders(store.base, lambda: now).revoke(CONSOLE, grant_id)
+    Orders(store.database, lambda: now).revoke(CONSOLE, grant_id)
 
 
 class Roster:
@@ -157,11 +155,11 @@ def test_a_granted_request_is_allowed_until_it_is_revoked(desk):
 def test_another_process_takes_effect_on_the_next_request(desk):
     assert desk.decide(make_head()).allow is False
     code = (
-        "import sys; from pathlib import Path; from podsql.policy.service.base import Base\n"
+        "import sys; from pathlib import Path; from podsql.policy.service.database import Database\n"
         "from podsql.policy.service.granting import make_grant\n"
         "from podsql.policy.service.officers import CONSOLE\n"
         "from podsql.policy.service.orders import Orders\n"
-        "now = int(sys.argv[3]); orders = Orders(Base(Path(sys.argv[1])), lambda: now)\n"
+        "now = int(sys.argv[3]); orders = Orders(Database(Path(sys.argv[1])), lambda: now)\n"
         "given = make_grant(analyst=bytes.fromhex(sys.argv[2]), now=now, tables=['visits'])\n"
         "print(orders.grant(CONSOLE, given, name='ana').grant_id)"
     )
@@ -170,12 +168,12 @@ def test_another_process_takes_effect_on_the_next_request(desk):
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )
     assert desk.decide(make_head()).allow is True
-    assert [one.grant.grant_id for one in all_grants(desk.store.base)] == [done.stdout.strip()]
+    assert [one.grant.grant_id for one in all_grants(desk.store.database)] == [done.stdout.strip()]
     second = Store(desk.path)
     revoke(second, done.stdout.strip(), now=NOW)
     second.close()
     assert desk.decide(make_head()).allow is False
-    assert all_grants(desk.store.base)[0].revoked == NOW
+    assert all_grants(desk.store.database)[0].revoked == NOW
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ Row = sqlite3.Row
 BUSY_MS: Final = 5_000
 
 
-class Base:
+class Database:
     """The file. Safe to use from several threads and beside other processes."""
 
     def __init__(self, path: Path) -> None:
