@@ -60,7 +60,7 @@ def end(db: sqlite3.Connection, name: str, now: int) -> None:
     )
     if not done.rowcount:
         raise unknown(name)
-    for table in ("sessions", "passkeys", "links"):
+    for table in ("sessions", "passkeys", "links", "devices"):
         db.execute(f"DELETE FROM {table} WHERE officer = ?", (name,))
     _require_admin(db)
 

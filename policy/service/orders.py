@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from podsql.errors import error
-from podsql.policy.service import asking, granting, people, reviews, settings
+from podsql.policy.service import accounts, asking, granting, people, reviews, settings
 from podsql.policy.service import officers as staff
 from podsql.policy.service.database import Database
 from podsql.policy.service.granting import Granted
@@ -260,6 +260,15 @@ class Orders:
         with self._database.write() as db:
             staff.change(db, name, role=role, identity=identity, oidc=oidc)
             note(db, time=now, actor=actor.name, act="officer", object=name, detail=role)
+
+    def invite(self, actor: Officer, name: str) -> str:
+        """The token of a one-time link, with which an officer sets a password."""
+        actor.require("admin")
+        now = self._clock()
+        with self._database.write() as db:
+            token = accounts.new_link(db, name, now)
+            note(db, time=now, actor=actor.name, act="link", object=name)
+        return token
 
     def end_officer(self, actor: Officer, name: str) -> None:
         """End an officer and all their sessions."""

@@ -66,4 +66,9 @@ MIGRATIONS: Final[tuple[str, ...]] = (
       number INTEGER PRIMARY KEY, time INTEGER NOT NULL, actor TEXT NOT NULL, act TEXT NOT NULL,
       object TEXT NOT NULL, detail TEXT NOT NULL, hash BLOB NOT NULL);
     """,
+    """
+    CREATE TABLE devices (
+      token_hash BLOB PRIMARY KEY, officer TEXT NOT NULL, failed INTEGER NOT NULL DEFAULT 0,
+      created INTEGER NOT NULL) WITHOUT ROWID;
+    """,
 )

@@ -1,0 +1,43 @@
+"""How often one address may try to sign in: failures in the last ten minutes, kept in memory."""
+
+import threading
+from collections import OrderedDict
+from ipaddress import ip_address
+from typing import Final
+
+WINDOW_MS: Final = 10 * 60_000
+PER_ADDRESS: Final = 30
+KEPT: Final = 10_000
+
+
+class Attempts:
+    """Failures by address (of IPv6, by its /64, which is one customer's)."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failed: OrderedDict[str, list[int]] = OrderedDict()
+
+    def allowed(self, address: str, now: int) -> bool:
+        """Whether ``address`` may try again now."""
+        with self._lock:
+            return len(self._recent(_block(address), now)) < PER_ADDRESS
+
+    def failed(self, address: str, now: int) -> None:
+        """Count a failure."""
+        with self._lock:
+            block = _block(address)
+            self._failed[block] = [*self._recent(block, now), now]
+            self._failed.move_to_end(block)
+            if len(self._failed) > KEPT:
+                self._failed.popitem(last=False)
+
+    def _recent(self, block: str, now: int) -> list[int]:
+        return [time for time in self._failed.get(block, ()) if now - time < WINDOW_MS]
+
+
+def _block(address: str) -> str:
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return "unknown"
+    return found.exploded[:19] if found.version == 6 else str(found)
