@@ -86,21 +86,7 @@ class Store:
 
     def note(self, decided: Decided) -> None:
         """Log a decision."""
-        self.database.log(
-            "INSERT INTO decisions (time, pod, analyst, tables, purpose, project, allow, reason,"
-            " query_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                decided.time,
-                decided.pod,
-                decided.analyst,
-                "\n".join(decided.tables),
-                decided.purpose,
-                decided.project,
-                decided.allow,
-                decided.reason,
-                decided.query_hash,
-            ),
-        )
+        log_decision(self.database, decided)
 
     def decisions(self, limit: int = 100) -> tuple[Decided, ...]:
         """The last decisions, newest first."""
@@ -117,6 +103,25 @@ class Store:
             # Before it is read again: a change in between is then seen the next time.
             self._seen, self._rules = change, None
             self._standing.clear()
+
+
+def log_decision(database: Database, decided: Decided) -> None:
+    """Log a decision."""
+    database.log(
+        "INSERT INTO decisions (time, pod, analyst, tables, purpose, project, allow, reason,"
+        " query_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            decided.time,
+            decided.pod,
+            decided.analyst,
+            "\n".join(decided.tables),
+            decided.purpose,
+            decided.project,
+            decided.allow,
+            decided.reason,
+            decided.query_hash,
+        ),
+    )
 
 
 def search_decisions(

@@ -18,14 +18,20 @@ from podsql.policy.service.orders import Orders
 from podsql.policy.service.page.app import make_app
 from podsql.policy.service.page.hosting import Site, Tenant, by_name
 from podsql.policy.service.page.page_file import PageFile
+from podsql.policy.service.people import Project
+from podsql.policy.service.reviews import Review, hold
+from podsql.policy.service.store import Decided, log_decision
 from podsql.relay.cards import make_card, read_card
-from podsql.relay.keys import PeerKeys
+from podsql.relay.keys import PeerKeys, fingerprint
 from podsql.service_messages import BudgetLine, PodReport, TableCard
 
 NOW = 1_790_000_000_000
 MINUTE, DAY = 60_000, 86_400_000
 PASSWORD = "correct horse battery"
 ANA, BEN, NORTH, SOUTH = (PeerKeys.generate() for _ in range(4))
+
+
+ANA_KEY, BEN_KEY = fingerprint(ANA.identity_public), fingerprint(BEN.identity_public)
 
 
 def card(keys, name, role):
@@ -190,3 +196,106 @@ class Browser:
 
     def close(self):
         self.http.close()
+
+
+def fill(federation, *, name="ana", reason="a study of sepsis", table="visits"):
+    """Something on every page; ``name`` and ``reason`` may be as hostile as they like."""
+    now, database = federation.clock(), federation.database
+    federation.report()
+    federation.report("south", SOUTH, paused=True, budgets=())
+    federation.orders.set_project(
+        CONSOLE,
+        Project(
+            name="sepsis",
+            title=reason,
+            purpose="cohort",
+            lawful_basis="GDPR 9(2)(j)",
+            ethics="EC-1",
+            ends=now + 20 * DAY,
+        ),
+    )
+    federation.ask(
+        name=name, reason=reason, tables=(table,), project="sepsis", until=now + 90 * DAY
+    )
+    federation.ask(BEN, "ben", release="rows")
+    grant_id = federation.grant(name=name, tables=(table, "main.labs"), until=now + 10 * DAY)
+    federation.orders.revoke(CONSOLE, federation.grant(BEN, "ben"))
+    federation.orders.describe(
+        CONSOLE,
+        BEN.identity_public,
+        name="ben",
+        organisation=reason,
+        contact="",
+        trained_until=now - DAY,
+    )
+    held = Review(
+        id="result-1",
+        pod="north",
+        analyst=ANA.identity_public,
+        purpose="cohort",
+        project="sepsis",
+        tables=(table,),
+        release="sdc_local",
+        rows=12,
+        withheld=2,
+        size=4096,
+        columns=3,
+        query_hash=b"q" * 32,
+        result_hash=b"r" * 32,
+        created=now,
+    )
+    with database.write() as db:
+        hold(db, held)
+    for allow in (True, False):
+        decided = Decided(
+            time=now,
+            pod="north",
+            analyst=ANA.identity_public,
+            tables=(table,),
+            purpose="cohort",
+            project="sepsis",
+            allow=allow,
+            reason="granted" if allow else reason,
+            query_hash=b"h" * 32,
+        )
+        log_decision(database, decided)
+    return grant_id
+
+
+def pages(federation):
+    """Every page that an administrator can open."""
+    (grant, *_) = federation.database.read("SELECT grant_id FROM grants ORDER BY created, revoked")
+    officer = federation.database.read("SELECT name FROM officers WHERE ended IS NULL LIMIT 1")[0][
+        "name"
+    ]
+    return [
+        "",
+        "requests",
+        "requests?state=",
+        "requests/1",
+        "requests/2",
+        "grants",
+        "grants?state=",
+        f"grants/{grant['grant_id']}",
+        "grants/new",
+        "people",
+        f"people/{ANA_KEY}",
+        f"people/{BEN_KEY}",
+        "projects",
+        "projects/new",
+        "projects/of/sepsis",
+        "pods",
+        "pods/north",
+        "pods/south",
+        "budgets",
+        "results",
+        "results/result-1",
+        "decisions",
+        "decisions?answer=denied",
+        "history",
+        "policies",
+        "settings",
+        f"officers/{officer}",
+        "freeze",
+        "account",
+    ]
