@@ -21,6 +21,7 @@ POSIX_ONLY = {
     "spwd",
 }
 HEAVY = {"duckdb", "pyarrow", "zmq", "torch", "pandas", "polars", "numpy", "sqlglot", "nacl"}
+HEAVY |= {"starlette", "uvicorn", "jinja2", "webauthn", "joserfc"}
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""``podsql policy init|check|explain|test|serve|status``: policy files, and the policy service."""
+"""``podsql policy init|check|explain|test|serve|page|officer|status``: policies and their service."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from podsql.cli import policy_page
 from podsql.cli.exits import FAILED
 from podsql.cli.options import AsJson, AskPassphrase, FederationPath, now_ms, unseal
 from podsql.cli.reports import put_findings
@@ -16,6 +17,8 @@ from podsql.cli.times import iso
 from podsql.errors import error
 
 app = typer.Typer(no_args_is_help=True, help="Policy files and the policy service.")
+app.command("page")(policy_page.page)
+app.command("officer")(policy_page.officer)
 
 
 @app.command()
@@ -24,6 +27,7 @@ def init(
     preset: Annotated[
         str | None, typer.Option(help="open, standard, strict or dp: write a pod's policy.toml.")
     ] = None,
+    admin: Annotated[str, typer.Option(help="Name of the page's first administrator.")] = "admin",
     as_json: AsJson = False,
 ) -> None:
     """Set a policy service up (after `podsql join`), or write a pod's policy from a preset."""
@@ -31,8 +35,10 @@ def init(
 
     if preset is None:
         path = write_store(directory)
-        put_pairs({"store": str(path)}, as_json=as_json)
+        link = policy_page.first_link(directory, admin)
+        put_pairs({"store": str(path), "admin": admin, "link": link}, as_json=as_json)
         say("next: podsql grant NAME --table visits, and podsql policy serve")
+        say("the link lets the administrator into the page, once: podsql policy page")
         return
     from podsql.policy.document import PRESETS, preset_bytes
 

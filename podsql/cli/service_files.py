@@ -10,6 +10,7 @@ from podsql.errors import error
 
 if TYPE_CHECKING:
     from podsql.policy.service.database import Database
+    from podsql.relay.cards import Card
 
 
 def write_store(federation: Path | None) -> Path:
@@ -44,17 +45,30 @@ def open_database(federation: Path | None) -> "Database":
     return Database(path)
 
 
-def analyst_key(federation: Path | None, who: str) -> tuple[str, bytes]:
-    """Name and identity key of a member by name, or of any fingerprint."""
+def federation_name(federation: Path | None) -> str:
+    """Name of the federation that the service serves."""
     from podsql.membership import find_membership, read_membership_file
-    from podsql.relay.keys import fingerprint_key
+
+    return read_membership_file(find_membership(federation)).federation.name
+
+
+def member_cards(federation: Path | None) -> "tuple[Card, ...]":
+    """Whom the manifest lists, as the service last saw it; no key is read."""
+    from podsql.membership import find_membership, read_membership_file
     from podsql.relay.manifest import ManifestStore
 
     path = find_membership(federation)
     file = read_membership_file(path)
     home = path.resolve().parent
     manifest = ManifestStore(home / file.me.manifest, file.federation.fingerprint).current
-    for card in manifest.members() if manifest else ():
+    return tuple(manifest.members()) if manifest else ()
+
+
+def analyst_key(federation: Path | None, who: str) -> tuple[str, bytes]:
+    """Name and identity key of a member by name, or of any fingerprint."""
+    from podsql.relay.keys import fingerprint_key
+
+    for card in member_cards(federation):
         if who in (card.name, card.fingerprint):
             return card.name, card.identity
     if who.startswith("ps1"):

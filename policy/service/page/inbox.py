@@ -29,7 +29,7 @@ def show_all(visit: Visit) -> Response:
 def show(visit: Visit, problem: str = "") -> Response:
     """One request beside what the person has."""
     database, now = visit.database, visit.now
-    asked = asking.one_request(database, int(visit.ask.args["number"]))
+    asked = asking.one_request(database, _number(visit))
     person = people.person(database, asked.wish.analyst)
     grants = granting.grants_to(database, asked.wish.analyst)
     required = settings.switched(database, "projects_required")
@@ -48,7 +48,7 @@ def show(visit: Visit, problem: str = "") -> Response:
 
 def approve(visit: Visit) -> Response:
     """Give what was asked, or be the first of two."""
-    number = int(visit.ask.args["number"])
+    number = _number(visit)
     text = visit.form.note("note", "The note")
     if visit.form.problems:
         return show(visit, "approve")
@@ -60,10 +60,14 @@ def approve(visit: Visit) -> Response:
 
 def refuse(visit: Visit) -> Response:
     """Refuse, and say why."""
-    number = int(visit.ask.args["number"])
+    number = _number(visit)
     text = visit.form.note("note", "The note", needed=True)
     if visit.form.problems:
         visit.form.problems["note"] = "Say why it is refused: the person who asked reads this"
         return show(visit, "refuse")
     visit.orders.refuse(visit.officer, number, note_text=text)
     return visit.go("requests", f"Request {number} was refused.")
+
+
+def _number(visit: Visit) -> int:
+    return min(int(visit.ask.args["number"]), (1 << 63) - 1)

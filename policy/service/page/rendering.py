@@ -8,6 +8,7 @@ import unicodedata
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -15,7 +16,6 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from podsql import __version__
 from podsql.policy.plain_words import RELEASES, ROLES
 from podsql.policy.service.granting import FOREVER
 from podsql.relay.keys import fingerprint
@@ -115,7 +115,7 @@ def environment() -> Environment:
     made.globals |= {
         "asset": asset,
         "ago": ago,
-        "version": __version__,
+        "version": version("podsql"),
         "RELEASES": RELEASES,
         "ROLES": ROLES,
         "FOREVER": FOREVER,
