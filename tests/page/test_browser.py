@@ -186,6 +186,7 @@ def inside(page, shared):
         expect(page.get_by_role("heading", name="Overview")).to_be_visible()
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("width", [1280, 390])
 def test_every_page_is_accessible_and_fits(shared, context, width):
     world, token = shared
@@ -236,6 +237,7 @@ def test_every_page_is_accessible_and_fits(shared, context, width):
     assert not found
 
 
+@pytest.mark.timeout(900)
 def test_everything_is_reached_by_keyboard(shared, context):
     world, _ = shared
     page = context(viewport={"width": 1280, "height": 800}).new_page()

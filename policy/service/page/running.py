@@ -115,6 +115,7 @@ def _bind(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
+        bound.listen(CONNECTIONS)  # who comes before the loop runs waits, and is not refused
     except OSError as failure:
         bound.close()
         raise error(
