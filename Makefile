@@ -7,7 +7,7 @@ SUITES := .suites/.made
 FORMAT ?= table
 FUZZ_SECONDS ?= 3600
 
-.PHONY: demo test check soak fuzz bench coverage format clean
+.PHONY: demo test check soak fuzz bench coverage chromium format clean
 
 demo: $(READY)
 	$(BIN)/podsql demo
@@ -35,6 +35,10 @@ bench: $(READY) $(SUITES)
 
 coverage: $(READY)
 	$(BIN)/python tests/suites/logic.py --format $(FORMAT) $(TESTS)
+
+# What the tests of the policy service's page look through; as root.
+chromium:
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

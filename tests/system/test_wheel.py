@@ -20,6 +20,8 @@ def test_the_wheel_holds_every_package_and_no_links(wheels):
         "engine/pool.py",
         "planner/rules/bind_tables.py",
         "policy/presets/standard.toml",
+        "policy/service/page/templates/base.html",
+        "policy/service/page/static/page.css",
         "py.typed",
     ):
         assert f"podsql/{part}" in names

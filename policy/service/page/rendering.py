@@ -116,7 +116,7 @@ def environment() -> Environment:
         "asset": asset,
         "ago": ago,
         "version": version("podsql"),
-        "RELEASES": RELEASES,
+        "RELEASES": RELEASES | {"sdc_local": "figures over groups, judged by each pod alone"},
         "ROLES": ROLES,
         "FOREVER": FOREVER,
         "DAY": DAY_MS,
