@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from podsql.cli.times import iso
+from podsql.times import iso
 from podsql.errors import Error
 from podsql.findings import Finding
 from podsql.membership import Membership, find_membership, load_membership

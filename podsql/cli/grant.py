@@ -11,7 +11,7 @@ import typer
 from podsql.cli.options import AsJson, FederationPath, now_ms
 from podsql.cli.service_files import analyst_key, open_store
 from podsql.cli.terminal import put, put_json, put_pairs
-from podsql.cli.times import iso
+from podsql.times import iso
 from podsql.errors import error
 
 if TYPE_CHECKING:

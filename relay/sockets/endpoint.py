@@ -51,6 +51,7 @@ class Endpoint:
         store: ManifestStore,
         egress: Egress = Egress(),
         serve: Callable[[Request], None] | None = None,
+        on_manifest: Callable[[Manifest], None] | None = None,
         curve: bytes | None = None,
         name: str = "peer",
         timing: Timing = Timing(),
@@ -58,6 +59,7 @@ class Endpoint:
         self.name = name
         self.store = store
         self._serve = serve
+        self._on_manifest = on_manifest
         mailbox = keys if curve is None else replace(keys, curve=curve)
         epoch = int.from_bytes(os.urandom(4), "big")
         self._peer = Peer(keys=keys, curve_public=mailbox.curve_public, timing=timing)
@@ -315,6 +317,8 @@ class Endpoint:
 
     def _enrol(self, manifest: Manifest) -> None:
         self._feed_here(ev.Enrolled(manifest))
+        if self._on_manifest is not None:
+            self._on_manifest(manifest)
         self._watch_expiry(manifest)
 
     def _watch_expiry(self, manifest: Manifest) -> None:
