@@ -203,7 +203,9 @@ def check(path: Path, *, head: str | None = None, signer: bytes | None = None) -
         seen = seen or previous == head
         announced = announced or (checkpoint is not None and _announces(line.entry, checkpoint))
     if checkpoint is not None and not announced:
-        raise error("INTERNAL", "the audit log begins with a checkpoint that no line of it announces")
+        raise error(
+            "INTERNAL", "the audit log begins with a checkpoint that no line of it announces"
+        )
     if not seen:
         raise error("INTERNAL", f"the audit log was cut after line {count}")
     return Chain(lines=count - first, removed=first, head=previous, checkpoint=checkpoint)

@@ -72,5 +72,7 @@ def check_against(path: Path, head: Head, signer: bytes) -> Chain:
     else:
         same = any(line.hash == head.hash for line in lines(path) if line.number + 1 == head.count)
     if not same:
-        raise error("INTERNAL", f"the audit log is another one than when line {head.count} was last")
+        raise error(
+            "INTERNAL", f"the audit log is another one than when line {head.count} was last"
+        )
     return chain

@@ -11,8 +11,8 @@ import typer
 from podsql.cli.options import AsJson, FederationPath, now_ms
 from podsql.cli.service_files import analyst_key, open_store
 from podsql.cli.terminal import put, put_json, put_pairs
-from podsql.times import iso
 from podsql.errors import error
+from podsql.times import iso
 
 if TYPE_CHECKING:
     from podsql.policy.service.store import Granted

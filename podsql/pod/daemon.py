@@ -23,9 +23,10 @@ from podsql.lifecycle import wait_for_stop
 from podsql.membership import Membership, load_membership
 from podsql.pod.config import PodConfig, load_pod_config
 from podsql.pod.control import SOCKET, Control, failure
-from podsql.pod.datasets import Place, hold
+from podsql.pod.datasets import Place, drop_old_snapshots, hold
 from podsql.pod.desk import Desk
 from podsql.pod.holding import Holding
+from podsql.pod.past_policies import keep_policy
 from podsql.pod.releasing import Releasing, load_secret
 from podsql.policy.audit import FILE, Audit, Entry, lines
 from podsql.policy.ledger.store import Ledger
@@ -85,6 +86,7 @@ class Pod:
         self._book = RequestBook(place / "requests.sqlite")
         self._opened.callback(self._book.close)
         holding = hold(self.config, place, name)
+        drop_old_snapshots(place, holding.database)
         self._releasing = Releasing(
             Ledger(place / "ledger.sqlite", witness=place.witness(self.config)),
             load_secret(place / "secret"),
@@ -126,6 +128,7 @@ class Pod:
             limits=limits,
         )
         self._opened.callback(self.desk.counting.close)
+        keep_policy(place, holding.gate.policy)
         self._note("start", holding)
         self._revoked = self._revocations_noted()
         self.endpoint.start()
@@ -149,13 +152,34 @@ class Pod:
 
             def swap() -> None:
                 assert self.desk is not None
+                old = self.desk.holding.database
                 self.desk.replace(holding)
+                self.endpoint.later(self._longest, lambda: self._drop(old))
                 done.set()
 
+            keep_policy(self.place, holding.gate.policy)
             self._note("data", holding)
             self.endpoint.post(swap)
             done.wait()
             return holding.data_version
+
+    @property
+    def _longest(self) -> float:
+        """Seconds after which no statement can still run on a snapshot that was replaced."""
+        return self.config.limits.seconds + 5
+
+    def _drop(self, old: Path) -> None:
+        """Remove a replaced snapshot: who has opted out since is still in it (I/O thread)."""
+        assert self.desk is not None
+        if not self._refreshing.acquire(blocking=False):
+            self.endpoint.later(self._longest, lambda: self._drop(old))
+            return
+        try:
+            # The data may have become again what they were: one content, one file.
+            if old != self.desk.holding.database:
+                old.unlink(missing_ok=True)
+        finally:
+            self._refreshing.release()
 
     def _catch_up(self) -> None:
         """A list of opted-out units changed: build anew, once a change (I/O thread)."""
@@ -229,24 +253,29 @@ class Pod:
         current = self.membership.store.current
         if current is None or not current.revoked:
             return frozenset()
-        noted = {one.entry.fingerprint for one in lines(self._audit.path) if one.entry.event == "revoked"}
+        noted = {
+            one.entry.fingerprint for one in lines(self._audit.path) if one.entry.event == "revoked"
+        }
         return frozenset(key for key in current.revoked if fingerprint(key) in noted)
 
     def _note_revoked(self, manifest: Manifest) -> None:
         """From now on these keys open no session here (I/O thread)."""
         fresh = frozenset(manifest.revoked) - self._revoked
-        self._revoked |= fresh
         names = {card.identity: card.name for card in manifest.all_cards}
         for key in sorted(fresh):
-            self._audit.append(
-                Entry(
-                    time=_now(),
-                    event="revoked",
-                    analyst=names.get(key, ""),
-                    fingerprint=fingerprint(key),
-                    reason=f"manifest {manifest.version} of {iso(manifest.issued)}",
-                )
+            line = Entry(
+                time=_now(),
+                event="revoked",
+                analyst=names.get(key, ""),
+                fingerprint=fingerprint(key),
+                reason=f"manifest {manifest.version} of {iso(manifest.issued)}",
             )
+            try:
+                self._audit.append(line)
+            except Error as fault:  # the key is shut out all the same
+                log.error("a revocation is not in the audit log: %s", fault.message)
+                return
+            self._revoked |= {key}
 
     def _note(self, event: str, holding: Holding) -> None:
         self._audit.append(

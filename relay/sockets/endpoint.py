@@ -317,9 +317,9 @@ class Endpoint:
 
     def _enrol(self, manifest: Manifest) -> None:
         self._feed_here(ev.Enrolled(manifest))
+        self._watch_expiry(manifest)
         if self._on_manifest is not None:
             self._on_manifest(manifest)
-        self._watch_expiry(manifest)
 
     def _watch_expiry(self, manifest: Manifest) -> None:
         """An expired manifest names nobody, also when it expires while the endpoint runs."""
