@@ -7,25 +7,26 @@ cannot read. Rule to keep: a new message is a new tag; a changed one is a new ve
 """
 
 from hashlib import blake2b
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from podsql.errors import error
-
-
-class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Base of every control message."""
-
-
-class Signed(Message, frozen=True, array_like=True, tag="signed/1"):
-    """``signature`` is Ed25519 over ``podsql/<kind>/1 ‖ 0x00 ‖ body`` by ``signer`` (32 bytes)."""
-
-    kind: str
-    body: bytes
-    signer: bytes
-    signature: bytes
-
+from podsql.message import Message, Signed
+from podsql.service_messages import (
+    DecisionReply,
+    DecisionRequest,
+    GrantsReply,
+    GrantsRequest,
+    OrderReply,
+    OrderRequest,
+    PodReport,
+    PodStanding,
+    ReviewReply,
+    ReviewRequest,
+    RightsReply,
+    RightsRequest,
+)
 
 # -- analyst and pod ---------------------------------------------------------------------------
 
@@ -260,68 +261,6 @@ class PsiHand(Message, frozen=True, array_like=True, tag="psi/1"):
     points: bytes
 
 
-# -- policy service ----------------------------------------------------------------------------
-
-
-class GrantsRequest(Message, frozen=True, array_like=True, tag="grants?/1"):
-    """Pod asks the service which of its tables ``analyst`` may use for ``purpose``."""
-
-    analyst: bytes
-    purpose: str
-    project: str
-    nonce: bytes
-
-
-class Grant(Message, frozen=True, array_like=True, tag="grant/1"):
-    """Holder-of-key right (kind ``grant``): ``analyst`` may use ``tables`` of ``pod``.
-
-    ``tables`` are names or ``*``; ``until`` and ``since`` are ms since the epoch.
-    """
-
-    grant_id: str
-    analyst: bytes
-    pod: str
-    tables: tuple[str, ...]
-    purpose: str
-    project: str
-    release: Literal["sdc_local", "sdc_merged", "dp", "rows"]
-    since: int
-    until: int
-
-
-class GrantsReply(Message, frozen=True, array_like=True, tag="grants/1"):
-    """Signed grants in force now."""
-
-    grants: tuple[Signed, ...]
-    nonce: bytes
-
-
-class DecisionRequest(Message, frozen=True, array_like=True, tag="decide?/1"):
-    """Pod asks for a decision on one signed request; ``head`` is the analyst's, untouched."""
-
-    head: Signed
-    nonce: bytes
-
-
-class Decision(Message, frozen=True, array_like=True, tag="decision/1"):
-    """Signed by the service (kind ``decision``), bound to query hash and the pod's nonce."""
-
-    query_hash: bytes
-    nonce: bytes
-    pod: bytes
-    allow: bool
-    reason: str
-    """For the custodian's audit; never shown to the analyst."""
-    release: Literal["sdc_local", "sdc_merged", "dp", "rows"]
-    expires: int
-
-
-class DecisionReply(Message, frozen=True, array_like=True, tag="decide/1"):
-    """The signed Decision."""
-
-    decision: Signed
-
-
 # -- convener ----------------------------------------------------------------------------------
 
 
@@ -359,6 +298,14 @@ AnyMessage = (
     | GrantsReply
     | DecisionRequest
     | DecisionReply
+    | PodReport
+    | PodStanding
+    | OrderRequest
+    | OrderReply
+    | RightsRequest
+    | RightsReply
+    | ReviewRequest
+    | ReviewReply
     | JoinRequest
     | JoinReply
 )

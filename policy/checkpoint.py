@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from podsql.errors import Error, error
-from podsql.messages import Signed
+from podsql.message import Signed
 from podsql.relay.keys import fingerprint, fingerprint_key, signing_public
 from podsql.relay.signing import sign, verify
 

@@ -9,23 +9,13 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from podsql.errors import Error, error
-from podsql.messages import (
-    Decision,
-    DecisionReply,
-    DecisionRequest,
-    Grant,
-    GrantsReply,
-    RequestHead,
-    Signed,
-    decode,
-    decode_as,
-    encode,
-    query_hash,
-)
+from podsql.message import Signed
+from podsql.messages import RequestHead, decode, decode_as, encode, query_hash
 from podsql.policy.denial import Denial
 from podsql.policy.document import Release
 from podsql.policy.rights import strictest
 from podsql.relay.signing import verify
+from podsql.service_messages import Decision, DecisionReply, DecisionRequest, Grant, GrantsReply
 
 SKEW_MS: Final = 60_000
 TRY_SECONDS: Final = 2.0

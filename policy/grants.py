@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from podsql.messages import Grant
 from podsql.policy.document import Release
 from podsql.policy.rights import strictest
+from podsql.service_messages import Grant
 
 
 def in_force(

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from podsql.errors import Error, error
-from podsql.messages import Signed
+from podsql.message import Signed
 from podsql.policy.audit import Chain, check, lines
 from podsql.relay.signing import sign, verify
 

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from podsql.errors import error
-from podsql.messages import Signed
+from podsql.message import Signed
 from podsql.relay.frames import address_of
 from podsql.relay.keys import KEY_BYTES, PeerKeys, fingerprint
 from podsql.relay.signing import sign, verify

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from podsql.errors import Error, error
-from podsql.messages import Signed
+from podsql.message import Signed
 from podsql.relay.cards import Card, check_name, read_card
 from podsql.relay.keys import KEY_BYTES, fingerprint, fingerprint_key, replace_file, signing_public
 from podsql.relay.signing import sign, verify

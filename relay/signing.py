@@ -11,7 +11,7 @@ from nacl.exceptions import CryptoError
 from nacl.signing import SigningKey, VerifyKey
 
 from podsql.errors import error
-from podsql.messages import Signed
+from podsql.message import Signed
 
 CONTEXT: Final = "podsql/{kind}/1"
 

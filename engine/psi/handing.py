@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from podsql.errors import error
-from podsql.messages import PsiClaim, PsiHand, PsiPart, Signed, decode_as, encode, points_hash
+from podsql.message import Signed
+from podsql.messages import PsiClaim, PsiHand, PsiPart, decode_as, encode, points_hash
 from podsql.relay.signing import sign, verify
 
 

@@ -16,7 +16,8 @@ from typing import Final
 
 from podsql.engine.psi.points import POINT_BYTES, Counted, count_points, is_ascending, ordered
 from podsql.errors import Error, error
-from podsql.messages import PsiClaim, Signed
+from podsql.message import Signed
+from podsql.messages import PsiClaim
 
 ANALYST: Final = "(analyst)"
 """What an analyst who brings keys of his own is called: no pod may have such a name."""

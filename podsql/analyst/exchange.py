@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 import pyarrow as pa
 
 from podsql.errors import Error, error
+from podsql.message import Signed
 from podsql.messages import (
     Accepted,
     Cancel,
@@ -25,7 +26,6 @@ from podsql.messages import (
     Release,
     RequestHead,
     Result,
-    Signed,
     decode,
     decode_as,
     encode,

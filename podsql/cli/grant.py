@@ -9,17 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from podsql.cli.options import AsJson, FederationPath, now_ms
-from podsql.cli.service_files import analyst_key, open_store
+from podsql.cli.service_files import analyst_key, open_database
 from podsql.cli.terminal import put, put_json, put_pairs
 from podsql.errors import error
 from podsql.times import iso
 
 if TYPE_CHECKING:
-    from podsql.policy.service.store import Granted
-
-FOREVER_MS = 253_402_300_799_000
-"""How the store writes a grant without an end."""
-RELEASES = ("sdc_local", "sdc_merged", "dp", "rows")
+    from podsql.policy.service.granting import Granted
 
 
 def grant(
@@ -36,52 +32,52 @@ def grant(
     days: Annotated[
         float | None, typer.Option(min=0.0001, help="How long. Default: for good.")
     ] = None,
+    review: Annotated[
+        bool, typer.Option("--review", help="Results wait until a second person releases them.")
+    ] = False,
     listed: Annotated[bool, typer.Option("--list", help="Print every grant instead.")] = False,
     federation: FederationPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Give a right; prints the grant's id."""
-    from podsql.policy.service.store import grant as write
+    from podsql.policy.service.granting import make_grant
+    from podsql.policy.service.officers import CONSOLE
+    from podsql.policy.service.orders import Orders
 
     if listed:
         show(federation, as_json=as_json)
         return
     if analyst is None:
         raise error("ARGUMENT", "whom?", hint="podsql grant NAME --table main.visits")
-    if release not in RELEASES:
-        raise error(
-            "ARGUMENT", f"unknown release {release!r}", hint=f"one of {', '.join(RELEASES)}"
-        )
     name, key = analyst_key(federation, analyst)
     now = now_ms()
-    store = open_store(federation)
+    database = open_database(federation)
     try:
-        ident = write(
-            store,
+        given = make_grant(
             analyst=key,
-            name=name,
             now=now,
             pod=pod,
             tables=tuple(table or ["*"]),
             purpose=purpose,
             project=project,
-            release=release,  # type: ignore[arg-type]  # one of RELEASES, which are its literals
+            release=release,  # type: ignore[arg-type]  # make_grant refuses other words
             until=None if days is None else now + int(days * 86_400_000),
         )
+        done = Orders(database, now_ms).grant(CONSOLE, given, name=name, review=review)
     finally:
-        store.close()
-    put_pairs({"grant": ident, "analyst": name}, as_json=as_json)
+        database.close()
+    put_pairs({"grant": done.grant_id, "analyst": name}, as_json=as_json)
 
 
 def show(federation: Path | None, *, as_json: bool) -> None:
     """Print every grant, newest first."""
-    from podsql.policy.service.store import list_grants
+    from podsql.policy.service.granting import all_grants
 
-    store = open_store(federation)
+    database = open_database(federation)
     try:
-        rows = [_row(each) for each in list_grants(store)]
+        rows = [_row(each) for each in all_grants(database)]
     finally:
-        store.close()
+        database.close()
     if as_json:
         put_json(rows)
         return
@@ -94,6 +90,8 @@ def show(federation: Path | None, *, as_json: bool) -> None:
 
 
 def _row(each: "Granted") -> dict[str, Any]:
+    from podsql.policy.service.granting import FOREVER
+
     until = each.grant.until
     return {
         "grant": each.grant.grant_id,
@@ -103,6 +101,7 @@ def _row(each: "Granted") -> dict[str, Any]:
         "purpose": each.grant.purpose,
         "project": each.grant.project,
         "release": each.grant.release,
-        "until": "revocation" if until >= FOREVER_MS else iso(until),
+        "review": each.review,
+        "until": "revocation" if until >= FOREVER else iso(until),
         "revoked": iso(each.revoked) if each.revoked else None,
     }

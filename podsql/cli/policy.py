@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from podsql.cli.exits import FAILED
-from podsql.cli.options import AsJson, AskPassphrase, FederationPath, unseal
+from podsql.cli.options import AsJson, AskPassphrase, FederationPath, now_ms, unseal
 from podsql.cli.reports import put_findings
-from podsql.cli.service_files import open_store
+from podsql.cli.service_files import open_database
 from podsql.cli.sql import Project, Purpose, read_statement
 from podsql.cli.terminal import log_to_stderr, put, put_json, put_pairs, say
 from podsql.errors import error
@@ -138,27 +138,35 @@ def judge(
 
 
 @app.command()
-def serve(federation: FederationPath = None, seal: AskPassphrase = False) -> None:
+def serve(
+    federation: Annotated[
+        list[Path] | None,
+        typer.Option("--federation", help="federation.toml; repeat it to serve several."),
+    ] = None,
+    seal: AskPassphrase = False,
+) -> None:
     """Run the policy service until SIGTERM."""
     from podsql.policyd import run_service
 
     unseal(wanted=seal)
     log_to_stderr()
-    raise typer.Exit(run_service(federation))
+    raise typer.Exit(run_service(federation or [None]))
 
 
 @app.command()
 def status(federation: FederationPath = None, as_json: AsJson = False) -> None:
     """How many grants are in force, and the last decisions."""
-    from podsql.policy.service.store import list_grants
+    from podsql.policy.service.granting import all_grants
+    from podsql.policy.service.store import search_decisions
 
-    store = open_store(federation)
+    database = open_database(federation)
     try:
-        grants = [each for each in list_grants(store) if each.revoked is None]
-        decisions = store.decisions(limit=1)
+        now = now_ms()
+        grants = [each for each in all_grants(database) if each.in_force(now)]
+        decisions = search_decisions(database, limit=1)
     finally:
-        store.close()
-    last = decisions[0] if decisions else None
+        database.close()
+    last = decisions[0][1] if decisions else None
     put_pairs(
         {
             "grants": len(grants),

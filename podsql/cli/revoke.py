@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from podsql.cli.options import AsJson, FederationPath, now_ms
-from podsql.cli.service_files import open_store
+from podsql.cli.service_files import open_database
 from podsql.cli.terminal import put_pairs, say
 
 
@@ -17,20 +17,21 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Revoke one grant, or all of an analyst's."""
-    from podsql.policy.service.store import list_grants
-    from podsql.policy.service.store import revoke as end
+    from podsql.policy.service.granting import all_grants
+    from podsql.policy.service.officers import CONSOLE
+    from podsql.policy.service.orders import Orders
 
-    now = now_ms()
-    store = open_store(federation)
+    database = open_database(federation)
     try:
         all_of = [
             each.grant.grant_id
-            for each in list_grants(store)
+            for each in all_grants(database)
             if each.name == grant and each.revoked is None
         ]
+        orders = Orders(database, now_ms)
         for ident in all_of or [grant]:
-            end(store, ident, now=now)
+            orders.revoke(CONSOLE, ident)
     finally:
-        store.close()
+        database.close()
     put_pairs({"revoked": ", ".join(all_of or [grant])}, as_json=as_json)
     say("members stay in the federation: podsql federation revoke NAME takes one out")

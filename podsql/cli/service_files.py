@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from podsql.errors import error
 
 if TYPE_CHECKING:
-    from podsql.policy.service.store import Store
+    from podsql.policy.service.database import Database
 
 
 def write_store(federation: Path | None) -> Path:
     """Make an empty store beside the membership of a service."""
     from podsql.membership import find_membership, read_membership_file
-    from podsql.policy.service.store import Store
+    from podsql.policy.service.database import Database
     from podsql.policyd import store_path
 
     file = read_membership_file(find_membership(federation))
@@ -28,20 +28,20 @@ def write_store(federation: Path | None) -> Path:
     path = store_path(federation)
     if path.exists():
         raise error("CONFIG", f"{str(path)!r} exists", hint="podsql policy serve")
-    Store(path).close()
+    Database(path).close()
     path.chmod(0o600)
     return path
 
 
-def open_store(federation: Path | None) -> "Store":
+def open_database(federation: Path | None) -> "Database":
     """The service's store; CONFIG if there is none."""
-    from podsql.policy.service.store import Store
+    from podsql.policy.service.database import Database
     from podsql.policyd import store_path
 
     path = store_path(federation)
     if not path.exists():
         raise error("CONFIG", f"no store at {str(path)!r}", hint="podsql policy init")
-    return Store(path)
+    return Database(path)
 
 
 def analyst_key(federation: Path | None, who: str) -> tuple[str, bytes]:

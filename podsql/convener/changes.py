@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from podsql.errors import error
-from podsql.messages import Signed
+from podsql.message import Signed
 from podsql.relay.cards import ROLES, Card, read_card
 from podsql.relay.manifest import InviteEntry, Manifest
 

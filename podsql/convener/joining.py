@@ -20,7 +20,8 @@ from podsql.membership import (
     key_text,
     membership_text,
 )
-from podsql.messages import Failed, JoinReply, JoinRequest, Signed, decode, encode
+from podsql.message import Signed
+from podsql.messages import Failed, JoinReply, JoinRequest, decode, encode
 from podsql.relay.cards import Card, card_text, make_card
 from podsql.relay.invite import Invite, invite_curve, invite_from_text, secret_hash
 from podsql.relay.keys import PeerKeys, load_keys, replace_file, save_keys

@@ -22,7 +22,9 @@ from podsql.demo.stage import Stage
 from podsql.driver import Connection, connect
 from podsql.engine.pooled import Pooled, same_rows
 from podsql.errors import Error
-from podsql.policy.service.store import Store, revoke
+from podsql.policy.service.database import Database
+from podsql.policy.service.officers import CONSOLE
+from podsql.policy.service.orders import Orders
 from podsql.policyd import store_path
 
 SHOWN_ROWS: Final = 6
@@ -148,9 +150,10 @@ def run_demo(*, json: bool = False, keep: bool = False) -> int:
 
 def _play(act: Act, stage: Stage, connection: Connection, pooled: Pooled) -> Played:
     if act.revoke_first is not None:
-        store = Store(store_path(stage.access))
-        revoke(store, stage.grants[act.revoke_first], now=time.time_ns() // 1_000_000)
-        store.close()
+        database = Database(store_path(stage.access))
+        orders = Orders(database, lambda: time.time_ns() // 1_000_000)
+        orders.revoke(CONSOLE, stage.grants[act.revoke_first])
+        database.close()
     played = Played(act=act)
     began = time.perf_counter()
     try:

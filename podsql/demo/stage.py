@@ -19,7 +19,10 @@ from podsql.convener.joining import WayOut, join
 from podsql.convener.relay_files import plan_relay
 from podsql.errors import error
 from podsql.membership import load_membership, toml_text
-from podsql.policy.service.store import Store, grant
+from podsql.policy.service.database import Database
+from podsql.policy.service.granting import make_grant
+from podsql.policy.service.officers import CONSOLE
+from podsql.policy.service.orders import Orders
 from podsql.policyd import store_path
 
 READY_SECONDS: Final = 60.0
@@ -92,20 +95,17 @@ class Stage:
         )
 
     def _grant(self, now: int) -> None:
-        store = Store(store_path(self.access))
+        database = Database(store_path(self.access))
+        orders = Orders(database, lambda: now)
         tables = sorted({table for pod in self.pods.values() for table in pod})
         for analyst in self.analysts:
             keys = load_membership(self.membership(analyst)).keys
             for table in tables:
-                self.grants[table] = grant(
-                    store,
-                    analyst=keys.identity_public,
-                    name=analyst,
-                    now=now,
-                    tables=[table],
-                    release="rows",
+                grant = make_grant(
+                    analyst=keys.identity_public, now=now, tables=[table], release="rows"
                 )
-        store.close()
+                self.grants[table] = orders.grant(CONSOLE, grant, name=analyst).grant_id
+        database.close()
 
     def _write_pod(self, name: str, tables: Tables) -> None:
         services = [load_membership(self.access).keys.fingerprint] if self.service else []

@@ -9,7 +9,7 @@ from typing import Literal
 from podsql.governance.declared import Declared
 from podsql.policy.audit import Entry
 from podsql.policy.document import Policy
-from podsql.policy.service.store import Granted
+from podsql.policy.service.granting import Granted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

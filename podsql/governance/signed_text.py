@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Final
 
 from podsql.errors import Error, error
-from podsql.messages import Signed
+from podsql.message import Signed
 from podsql.relay.keys import fingerprint, fingerprint_key, signing_public
 from podsql.relay.signing import sign, verify
 

@@ -42,7 +42,8 @@ from podsql.policy.audit import FILE, Entry, check, lines
 from podsql.policy.document import Policy, policy_hash
 from podsql.policy.ledger.cost import epsilon_of
 from podsql.policy.ledger.store import Charge, Ledger
-from podsql.policy.service.store import Granted, Store, list_grants
+from podsql.policy.service.database import Database
+from podsql.policy.service.granting import Granted, all_grants
 from podsql.relay.manifest import Manifest, ManifestStore
 
 _MS: Final = 1_000_000
@@ -291,9 +292,9 @@ def _ledger(
 def _grants(path: Path) -> tuple[Granted, ...]:
     if not path.exists():
         raise FileNotFoundError(2, "no such file", str(path))
-    store = Store(path)
+    store = Database(path)
     try:
-        return list_grants(store)
+        return all_grants(store)
     finally:
         store.close()
 

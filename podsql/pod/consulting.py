@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 from podsql.errors import Error, error
-from podsql.messages import RequestHead, Signed
+from podsql.message import Signed
+from podsql.messages import RequestHead
 from podsql.policy.decisions import Consultation, Outcome
 from podsql.relay.cards import Card
 from podsql.relay.sockets.endpoint import Endpoint

@@ -20,13 +20,13 @@ import msgspec
 from podsql.engine.job import Chunk, Event, Finished, Job, JobHandle, OnEvent, Pool, Started
 from podsql.engine.job import Failed as JobFailed
 from podsql.errors import Error, error
+from podsql.message import Message
 from podsql.messages import (
     Cancel,
     Done,
     Evidence,
     EvidenceAsk,
     EvidenceReply,
-    Message,
     OfferReply,
     OfferRequest,
     PolicyAsk,

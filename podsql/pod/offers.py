@@ -12,16 +12,8 @@ from hashlib import blake2b
 import msgspec
 
 from podsql.errors import Error
-from podsql.messages import (
-    Grant,
-    GrantsReply,
-    GrantsRequest,
-    OfferReply,
-    OfferRequest,
-    Signed,
-    decode,
-    encode,
-)
+from podsql.message import Signed
+from podsql.messages import OfferReply, OfferRequest, decode, encode
 from podsql.planner.offer import Offer
 from podsql.pod.holding import Holding
 from podsql.policy.decisions import grants_of, unavailable
@@ -30,6 +22,7 @@ from podsql.policy.person import Person
 from podsql.relay.cards import Card
 from podsql.relay.signing import sign
 from podsql.relay.sockets.endpoint import Endpoint
+from podsql.service_messages import Grant, GrantsReply, GrantsRequest
 
 OFFER_MS = 5 * 60 * 1000
 KEPT = 4096

@@ -42,7 +42,8 @@ from podsql.engine.psi.ring import (
     released,
 )
 from podsql.errors import Error, error
-from podsql.messages import Done, Failed, PsiClaim, PsiPart, Signed, decode, encode
+from podsql.message import Signed
+from podsql.messages import Done, Failed, PsiClaim, PsiPart, decode, encode
 from podsql.pod.refusing import failed, refuse
 from podsql.pod.releasing import Released, as_ipc
 from podsql.pod.requests import Ticket

@@ -8,7 +8,8 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
 from podsql.engine.job import JobHandle
-from podsql.messages import RequestHead, Signed
+from podsql.message import Signed
+from podsql.messages import RequestHead
 from podsql.pod.holding import Holding
 from podsql.pod.results import Output
 from podsql.policy.gate import Verdict

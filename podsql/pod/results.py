@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from podsql.messages import Accepted, Result, Signed, StreamTicket
+from podsql.message import Signed
+from podsql.messages import Accepted, Result, StreamTicket
 from podsql.relay.frames import CHUNK_BYTES
 from podsql.relay.sealing import ChunkSealer, new_stream
 from podsql.relay.streams import StreamSource

@@ -1,20 +1,22 @@
-"""The decision itself, as a pure function of a signed head and the grants in force.
+"""The decision itself, as a pure function of a signed head and what stands in the store.
 
 Rule to keep: the service verifies what the analyst signed and can forge none of it; its answer is
 bound to the query's hash and the pod's nonce, so it serves no other request.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from podsql.errors import Error
-from podsql.messages import Decision, Grant, RequestHead, Signed, decode_as, encode, query_hash
+from podsql.message import Signed
+from podsql.messages import RequestHead, decode_as, encode, query_hash
 from podsql.policy.decisions import require_fresh
 from podsql.policy.document import Release
-from podsql.policy.grants import granted_release
+from podsql.policy.grants import covers, in_force, loosest
 from podsql.policy.rights import strictest
+from podsql.policy.service.store import Rules, Standing
 from podsql.relay.signing import sign, verify
+from podsql.service_messages import Decision
 
 LIFE_MS: Final = 30_000
 
@@ -27,6 +29,13 @@ class Asker:
     identity: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    reason: str
+    release: Release | None = None
+    review: bool = False
+
+
 def read_request(document: Signed) -> RequestHead:
     """The head, if its own analyst signed it."""
     head = decode_as(RequestHead, verify(document, "request"))
@@ -37,7 +46,8 @@ def read_request(document: Signed) -> RequestHead:
 def decide(
     head: RequestHead,
     *,
-    grants: Sequence[Grant],
+    standing: Standing,
+    rules: Rules,
     member: bool,
     pod: Asker,
     nonce: bytes,
@@ -47,16 +57,32 @@ def decide(
 
     ``member``: the manifest lists the analyst's key and does not revoke it.
     """
-    reason, release = _judge(head, grants=grants, member=member, pod=pod, now=now)
+    found = _judge(head, standing=standing, rules=rules, member=member, pod=pod, now=now)
     return Decision(
         query_hash=query_hash(head),
         nonce=nonce,
         pod=pod.identity,
-        allow=release is not None,
-        reason=reason,
-        release=release or "sdc_local",
+        allow=found.release is not None,
+        reason=found.reason,
+        release=found.release or "sdc_local",
         expires=min(now + LIFE_MS, head.deadline),
+        epoch=rules.epoch,
+        review=found.review,
     )
+
+
+def bar(*, pod: str, project: str, standing: Standing, rules: Rules, member: bool, now: int) -> str:
+    """Why this analyst may ask nothing of this pod now, whatever was granted; empty if nothing."""
+    if not member:
+        return "analyst is not in the manifest"
+    if rules.frozen & {"*", pod}:
+        return "frozen"
+    if standing.ends is not None and standing.ends <= now:
+        return "person has ended"
+    known = rules.projects.get(project)
+    if known is None:
+        return "project is not registered" if rules.projects_required else ""
+    return "project has ended" if known.over(now) else ""
 
 
 def sign_decision(decision: Decision, seed: bytes) -> Signed:
@@ -65,30 +91,46 @@ def sign_decision(decision: Decision, seed: bytes) -> Signed:
 
 
 def _judge(
-    head: RequestHead, *, grants: Sequence[Grant], member: bool, pod: Asker, now: int
-) -> tuple[str, Release | None]:
+    head: RequestHead, *, standing: Standing, rules: Rules, member: bool, pod: Asker, now: int
+) -> _Judged:
     if head.pod != pod.identity:
-        return "request for another pod", None
-    if not member:
-        return "analyst is not in the manifest", None
+        return _Judged(reason="request for another pod")
+    barred = bar(
+        pod=pod.name,
+        project=head.project,
+        standing=standing,
+        rules=rules,
+        member=member,
+        now=now,
+    )
+    if barred:
+        return _Judged(reason=barred)
     try:
         require_fresh(head, now)
     except Error as fault:
-        return fault.message, None
+        return _Judged(reason=fault.message)
     if not head.tables:
-        return "request names no table", None
-    found: list[Release] = []
-    for table in head.tables:
-        released = granted_release(
-            (grants,),
+        return _Judged(reason="request names no table")
+    live = [
+        one
+        for one in standing.grants
+        if in_force(
+            one.grant,
             analyst=head.analyst,
             pod=pod.name,
-            table=table,
             purpose=head.purpose,
             project=head.project,
             now=now,
         )
+    ]
+    found: list[Release] = []
+    review = False
+    for table in head.tables:
+        # A grant without review serves alone, if it gives as much as any.
+        given = [one for one in live if covers(one.grant, table)]
+        released = loosest((one.grant for one in given), table)
         if released is None:
-            return "no grant in force", None
+            return _Judged(reason="no grant in force")
         found.append(released)
-    return "granted", strictest(*found)
+        review = review or all(one.review for one in given if one.grant.release == released)
+    return _Judged(reason="granted", release=strictest(*found), review=review)

@@ -1,47 +1,35 @@
-"""The policy service's memory: people, grants, decisions, in one SQLite file.
+"""What every decision needs, read once a change; and the log of decisions.
 
-Rule to keep: other processes (the command line) write the same file, so nothing read from it is
-kept past a change of ``PRAGMA data_version``.
+Rule to keep: other processes write the same file, so nothing is kept past a change of it.
 """
 
-import secrets
-import sqlite3
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
-from podsql.errors import error
-from podsql.messages import Grant
-from podsql.policy.document import Release
-
-SCHEMA: Final = 1
-FOREVER: Final = 253_402_300_799_000
-"""Ms since the epoch at the end of year 9999."""
-_TABLES: Final = f"""
-CREATE TABLE IF NOT EXISTS people (identity BLOB PRIMARY KEY, name TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS grants (
-  grant_id TEXT PRIMARY KEY, analyst BLOB NOT NULL, pod TEXT NOT NULL, tables TEXT NOT NULL,
-  purpose TEXT NOT NULL, project TEXT NOT NULL, release TEXT NOT NULL,
-  since INTEGER NOT NULL, until INTEGER NOT NULL, created INTEGER NOT NULL, revoked INTEGER);
-CREATE INDEX IF NOT EXISTS by_analyst ON grants (analyst);
-CREATE TABLE IF NOT EXISTS decisions (
-  number INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, pod TEXT NOT NULL,
-  analyst BLOB NOT NULL, tables TEXT NOT NULL, purpose TEXT NOT NULL, project TEXT NOT NULL,
-  allow INTEGER NOT NULL, reason TEXT NOT NULL, query_hash BLOB NOT NULL);
-PRAGMA user_version = {SCHEMA};
-"""
+from podsql.policy.service.database import Database, Row
+from podsql.policy.service.granting import Granted, grants_to
+from podsql.policy.service.history import epoch
+from podsql.policy.service.people import Project, person, projects
+from podsql.policy.service.settings import frozen, switched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
-    """A grant as the custodian sees it: also revoked and past ones."""
+class Standing:
+    """What one analyst was granted, and when the person may not ask any more (ms)."""
 
-    grant: Grant
-    name: str
-    created: int
-    revoked: int | None
+    grants: tuple[Granted, ...]
+    ends: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What holds for everybody: frozen pods, known projects, and the number of the last change."""
+
+    epoch: int
+    frozen: frozenset[str]
+    projects: dict[str, Project]
+    projects_required: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,196 +48,113 @@ class Decided:
 
 
 class Store:
-    """The file, opened. Safe to use from several threads."""
+    """The file, as the deciding process sees it. Safe to use from several threads."""
 
     def __init__(self, path: Path) -> None:
+        self.database = Database(path)
         self._lock = threading.Lock()
-        self._base = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._base.execute("PRAGMA busy_timeout = 5000")
-        self._base.execute("PRAGMA journal_mode = WAL")
-        self._base.execute("PRAGMA synchronous = NORMAL")
-        version = self._base.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, SCHEMA):
-            raise error("CONFIG", f"{path.name!r} was written by another version of podsql")
-        if version == 0:
-            self._base.executescript(_TABLES)
-        self._seen = -1
-        self._by_analyst: dict[bytes, tuple[Grant, ...]] = {}
+        self._seen: int | None = None
+        self._standing: dict[bytes, Standing] = {}
+        self._rules: Rules | None = None
 
-    def add(self, grant: Grant, *, name: str, now: int) -> None:
-        """Write a grant."""
-        with self._lock:
-            self._base.execute("BEGIN IMMEDIATE")
-            self._base.execute(
-                "INSERT INTO people VALUES (?, ?) ON CONFLICT (identity) DO UPDATE SET name = excluded.name",
-                (grant.analyst, name),
-            )
-            self._base.execute(
-                "INSERT INTO grants VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-                (
-                    grant.grant_id,
-                    grant.analyst,
-                    grant.pod,
-                    "\n".join(grant.tables),
-                    grant.purpose,
-                    grant.project,
-                    grant.release,
-                    grant.since,
-                    grant.until,
-                    now,
-                ),
-            )
-            self._base.execute("COMMIT")
-            self._by_analyst.clear()
-
-    def end(self, grant_id: str, now: int) -> bool:
-        """Revoke a grant; False if there is none in force."""
-        with self._lock:
-            changed = self._base.execute(
-                "UPDATE grants SET revoked = ? WHERE grant_id = ? AND revoked IS NULL",
-                (now, grant_id),
-            ).rowcount
-            self._by_analyst.clear()
-            return changed > 0
-
-    def grants_of(self, analyst: bytes) -> tuple[Grant, ...]:
+    def standing(self, analyst: bytes) -> Standing:
         """Grants of ``analyst`` that are not revoked (their times are the caller's to check)."""
         with self._lock:
-            seen = self._base.execute("PRAGMA data_version").fetchone()[0]
-            if seen != self._seen:
-                self._by_analyst.clear()
-                self._seen = seen
-            known = self._by_analyst.get(analyst)
+            self._forget()
+            known = self._standing.get(analyst)
             if known is None:
-                rows = self._base.execute(
-                    "SELECT grant_id, analyst, pod, tables, purpose, project, release, since, until"
-                    " FROM grants WHERE analyst = ? AND revoked IS NULL ORDER BY grant_id",
-                    (analyst,),
-                ).fetchall()
-                known = self._by_analyst[analyst] = tuple(_grant(row) for row in rows)
+                entry = person(self.database, analyst)
+                ends = [] if entry is None else [entry.ended, entry.trained_until]
+                known = self._standing[analyst] = Standing(
+                    grants=grants_to(self.database, analyst),
+                    ends=min((one for one in ends if one is not None), default=None),
+                )
             return known
 
-    def all_grants(self) -> tuple[Granted, ...]:
-        """Every grant ever written, newest first."""
+    def rules(self) -> Rules:
+        """What holds for everybody now."""
         with self._lock:
-            rows = self._base.execute(
-                "SELECT grant_id, analyst, pod, tables, purpose, project, release, since, until,"
-                " name, created, revoked FROM grants JOIN people ON identity = analyst"
-                " ORDER BY created DESC, grant_id"
-            ).fetchall()
-        return tuple(
-            Granted(grant=_grant(row[:9]), name=row[9], created=row[10], revoked=row[11])
-            for row in rows
-        )
+            self._forget()
+            if self._rules is None:
+                self._rules = Rules(
+                    epoch=epoch(self.database),
+                    frozen=frozenset(frozen(self.database)),
+                    projects={one.name: one for one in projects(self.database)},
+                    projects_required=switched(self.database, "projects_required"),
+                )
+            return self._rules
 
     def note(self, decided: Decided) -> None:
         """Log a decision."""
-        with self._lock:
-            self._base.execute(
-                "INSERT INTO decisions (time, pod, analyst, tables, purpose, project, allow, reason,"
-                " query_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    decided.time,
-                    decided.pod,
-                    decided.analyst,
-                    "\n".join(decided.tables),
-                    decided.purpose,
-                    decided.project,
-                    decided.allow,
-                    decided.reason,
-                    decided.query_hash,
-                ),
-            )
+        self.database.log(
+            "INSERT INTO decisions (time, pod, analyst, tables, purpose, project, allow, reason,"
+            " query_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                decided.time,
+                decided.pod,
+                decided.analyst,
+                "\n".join(decided.tables),
+                decided.purpose,
+                decided.project,
+                decided.allow,
+                decided.reason,
+                decided.query_hash,
+            ),
+        )
 
     def decisions(self, limit: int = 100) -> tuple[Decided, ...]:
         """The last decisions, newest first."""
-        with self._lock:
-            rows = self._base.execute(
-                "SELECT time, pod, analyst, tables, purpose, project, allow, reason, query_hash"
-                " FROM decisions ORDER BY number DESC LIMIT ?",
-                (limit,),
-            ).fetchall()
-        return tuple(
-            Decided(
-                time=row[0],
-                pod=row[1],
-                analyst=row[2],
-                tables=tuple(row[3].split("\n")) if row[3] else (),
-                purpose=row[4],
-                project=row[5],
-                allow=bool(row[6]),
-                reason=row[7],
-                query_hash=row[8],
-            )
-            for row in rows
-        )
+        rows = self.database.read("SELECT * FROM decisions ORDER BY number DESC LIMIT ?", limit)
+        return tuple(map(_decided, rows))
 
     def close(self) -> None:
         """Close the file."""
-        self._base.close()
+        self.database.close()
+
+    def _forget(self) -> None:
+        change = self.database.change()
+        if change != self._seen:
+            # Before it is read again: a change in between is then seen the next time.
+            self._seen, self._rules = change, None
+            self._standing.clear()
 
 
-def grant(
-    store: Store,
+def search_decisions(
+    database: Database,
     *,
-    analyst: bytes,
-    name: str,
-    now: int,
-    pod: str = "*",
-    tables: Sequence[str] = ("*",),
-    purpose: str = "*",
-    project: str = "*",
-    release: Release = "sdc_local",
-    since: int | None = None,
-    until: int | None = None,
-) -> str:
-    """Grant ``tables`` of ``pod`` (names or patterns) to an analyst's key; the grant's id."""
-    start, end = now if since is None else since, FOREVER if until is None else until
-    if len(analyst) != 32 or end <= start or not tables or any("\n" in table for table in tables):
-        raise error(
-            "ARGUMENT", "a grant needs a key of 32 bytes, tables, and an end after its start"
-        )
-    named = tuple(table if "." in table or "*" in table else f"main.{table}" for table in tables)
-    grant_id = secrets.token_hex(6)
-    store.add(
-        Grant(
-            grant_id=grant_id,
-            analyst=analyst,
-            pod=pod,
-            tables=named,
-            purpose=purpose,
-            project=project,
-            release=release,
-            since=start,
-            until=end,
-        ),
-        name=name,
-        now=now,
+    text: str = "",
+    allowed: bool | None = None,
+    since: int = 0,
+    until: int = 1 << 62,
+    limit: int = 100,
+) -> list[tuple[str, Decided]]:
+    """Decisions with the analyst's name, newest first; ``text`` finds names of anything."""
+    rows = database.read(
+        "SELECT d.*, coalesce(p.name, '') AS name FROM decisions d"
+        " LEFT JOIN people p ON p.identity = d.analyst WHERE d.time >= ? AND d.time < ?"
+        " AND (? IS NULL OR allow = ?) AND (? = '' OR instr(lower(coalesce(p.name, '') || ' ' || pod"
+        " || ' ' || tables || ' ' || d.purpose || ' ' || d.project || ' ' || reason), lower(?)))"
+        " ORDER BY number DESC LIMIT ?",
+        since,
+        until,
+        allowed,
+        allowed,
+        text,
+        text,
+        limit,
     )
-    return grant_id
+    return [(row["name"], _decided(row)) for row in rows]
 
 
-def revoke(store: Store, grant_id: str, *, now: int) -> None:
-    """Revoke a grant; ARGUMENT if there is none in force under that id."""
-    if not store.end(grant_id, now):
-        raise error("ARGUMENT", f"no grant {grant_id!r} is in force", hint="podsql grant --list")
-
-
-def list_grants(store: Store) -> tuple[Granted, ...]:
-    """Every grant, newest first."""
-    return store.all_grants()
-
-
-def _grant(row: tuple[Any, ...]) -> Grant:
-    grant_id, analyst, pod, tables, purpose, project, release, since, until = row
-    return Grant(
-        grant_id=grant_id,
-        analyst=analyst,
-        pod=pod,
-        tables=tuple(tables.split("\n")),
-        purpose=purpose,
-        project=project,
-        release=release,
-        since=since,
-        until=until,
+def _decided(row: Row) -> Decided:
+    return Decided(
+        time=row["time"],
+        pod=row["pod"],
+        analyst=row["analyst"],
+        tables=tuple(row["tables"].split("\n")) if row["tables"] else (),
+        purpose=row["purpose"],
+        project=row["project"],
+        allow=bool(row["allow"]),
+        reason=row["reason"],
+        query_hash=row["query_hash"],
     )

@@ -18,6 +18,7 @@ from typing import Any, Final
 import zmq
 
 from podsql.errors import Error, error
+from podsql.message import settle
 from podsql.relay import events as ev
 from podsql.relay.calls import Body
 from podsql.relay.cards import Card
@@ -99,6 +100,7 @@ class Endpoint:
         if self._state != "new":
             raise error("CLOSED", "an endpoint is started once")
         self._state = "running"
+        settle()
         deadline = time.monotonic() + timeout
         outcome: SimpleQueue[Manifest | Error] = SimpleQueue()
         self._manifest_waiters.append(outcome)

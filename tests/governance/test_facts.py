@@ -23,12 +23,12 @@ from podsql.governance.html import html
 from podsql.governance.markdown import markdown
 from podsql.governance.pages import Code, Grid, Heading, Items, Page, Pairs, Text
 from podsql.governance.statbarn import statbarns
-from podsql.messages import Grant
 from podsql.policy.audit import Entry
 from podsql.policy.denial import Reason
 from podsql.policy.document import load_preset, parse_policy, policy_hash
-from podsql.policy.service.store import Granted
+from podsql.policy.service.granting import Granted
 from podsql.relay.keys import PeerKeys
+from podsql.service_messages import Grant
 
 NOW = 1_770_000_000_000  # 2026-02-02
 DAY = 86_400_000

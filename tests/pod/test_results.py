@@ -4,7 +4,8 @@ import hashlib
 
 import pytest
 
-from podsql.messages import Accepted, Result, Signed
+from podsql.message import Signed
+from podsql.messages import Accepted, Result
 from podsql.pod.results import INLINE_BYTES, Output
 from podsql.relay.frames import CHUNK_BYTES
 from podsql.relay.sealing import ChunkOpener

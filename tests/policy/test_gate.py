@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podsql.messages import Grant
 from podsql.planner.fragment import (
     Aggregate,
     Bins,
@@ -25,6 +24,7 @@ from podsql.policy.denial import Denial
 from podsql.policy.document import parse_policy
 from podsql.policy.gate import Gate
 from podsql.policy.rights import PodTable
+from podsql.service_messages import Grant
 
 NOW = 1_770_000_000_000
 ONE = (Column(name="c", sql="1", type="INTEGER"),)

@@ -10,19 +10,8 @@ import msgspec
 import pytest
 
 from podsql.errors import Error
-from podsql.messages import (
-    Decision,
-    DecisionReply,
-    DecisionRequest,
-    Failed,
-    GrantsReply,
-    GrantsRequest,
-    RequestHead,
-    Signed,
-    decode,
-    encode,
-    query_hash,
-)
+from podsql.message import Signed
+from podsql.messages import Failed, RequestHead, decode, encode, query_hash
 from podsql.policy.decisions import (
     Agreed,
     Consultation,
@@ -35,11 +24,21 @@ from podsql.policy.decisions import (
     require_fresh,
 )
 from podsql.policy.denial import Denial
+from podsql.policy.service.granting import all_grants, make_grant
+from podsql.policy.service.officers import CONSOLE
+from podsql.policy.service.orders import Orders
 from podsql.policy.service.serving import PolicyService
-from podsql.policy.service.store import Store, grant, list_grants, revoke
+from podsql.policy.service.store import Store
 from podsql.relay.cards import Card, make_card, read_card
 from podsql.relay.keys import PeerKeys
 from podsql.relay.signing import sign
+from podsql.service_messages import (
+    Decision,
+    DecisionReply,
+    DecisionRequest,
+    GrantsReply,
+    GrantsRequest,
+)
 
 NOW = 1_770_000_000_000
 MINUTE = 60_000
@@ -76,6 +75,30 @@ def signed(head: RequestHead, keys: PeerKeys = ANA) -> Signed:
     return sign("request", encode(head), keys.identity)
 
 
+def grant(store, *, analyst, name, now, review=False, **more):
+    given = make_grant(analyst=analyst, now=now, **more)
+    return (
+        Orders(store.database, lambda: now).grant(CONSOLE, given, name=name, review=review).grant_id
+    )
+
+
+def revoke(store, grant_id, *, now):
+    Orders(store.database, lambda: now).revoke(CONSOLE, grant_id)
+
+
+class Roster:
+    """What the service asks of a manifest."""
+
+    def __init__(self, members) -> None:
+        self._members = members
+
+    def by_identity(self, key):
+        return key if key in self._members else None
+
+    def members(self):
+        return ()
+
+
 class Desk:
     """A service over a real file, with a clock and a roster that tests set."""
 
@@ -86,8 +109,8 @@ class Desk:
         self.store = Store(path)
         self.service = PolicyService(
             store=self.store,
-            seed=SERVICE.identity,
-            member=lambda key: key in self.members,
+            keys=SERVICE,
+            manifest=lambda: Roster(self.members),
             clock=lambda: self.now,
         )
 
@@ -132,21 +155,25 @@ def test_a_granted_request_is_allowed_until_it_is_revoked(desk):
 def test_another_process_takes_effect_on_the_next_request(desk):
     assert desk.decide(make_head()).allow is False
     code = (
-        "import sys; from pathlib import Path; from podsql.policy.service.store import Store, grant\n"
-        "store = Store(Path(sys.argv[1]))\n"
-        "print(grant(store, analyst=bytes.fromhex(sys.argv[2]), name='ana', now=int(sys.argv[3]), tables=['visits']))"
+        "import sys; from pathlib import Path; from podsql.policy.service.database import Database\n"
+        "from podsql.policy.service.granting import make_grant\n"
+        "from podsql.policy.service.officers import CONSOLE\n"
+        "from podsql.policy.service.orders import Orders\n"
+        "now = int(sys.argv[3]); orders = Orders(Database(Path(sys.argv[1])), lambda: now)\n"
+        "given = make_grant(analyst=bytes.fromhex(sys.argv[2]), now=now, tables=['visits'])\n"
+        "print(orders.grant(CONSOLE, given, name='ana').grant_id)"
     )
     arguments = [str(desk.path), ANA.identity_public.hex(), str(NOW)]
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )
     assert desk.decide(make_head()).allow is True
-    assert [one.grant.grant_id for one in list_grants(desk.store)] == [done.stdout.strip()]
+    assert [one.grant.grant_id for one in all_grants(desk.store.database)] == [done.stdout.strip()]
     second = Store(desk.path)
     revoke(second, done.stdout.strip(), now=NOW)
     second.close()
     assert desk.decide(make_head()).allow is False
-    assert list_grants(desk.store)[0].revoked == NOW
+    assert all_grants(desk.store.database)[0].revoked == NOW
 
 
 @pytest.mark.parametrize(
@@ -519,7 +546,7 @@ def test_a_store_of_another_version_is_refused(tmp_path):
     base = sqlite3.connect(path)
     base.execute("PRAGMA user_version = 99")
     base.close()
-    with pytest.raises(Error, match="another version"):
+    with pytest.raises(Error, match="newer version"):
         Store(path)
 
 

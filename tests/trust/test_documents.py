@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podsql.errors import Error, IntegrityError
-from podsql.messages import Grant, Signed, decode_as
+from podsql.message import Signed
+from podsql.messages import decode_as
 from podsql.relay.cards import (
     ROLES,
     Card,
@@ -26,6 +27,7 @@ from podsql.relay.invite import (
 )
 from podsql.relay.keys import PeerKeys, fingerprint, generate_signing, signing_public
 from podsql.relay.signing import sign, verify
+from podsql.service_messages import Grant
 
 KEYS = PeerKeys.generate()
 

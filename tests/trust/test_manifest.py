@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from podsql.errors import IntegrityError
-from podsql.messages import Signed
+from podsql.message import Signed
 from podsql.relay.cards import make_card
 from podsql.relay.frames import address_of
 from podsql.relay.keys import PeerKeys, fingerprint, generate_signing, signing_public
