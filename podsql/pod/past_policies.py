@@ -3,12 +3,10 @@
 Rule to keep: a file counts only if its content has the digest it is named after.
 """
 
-from pathlib import Path
-
 import msgspec
 
 from podsql.pod.datasets import Place
-from podsql.policy.document import Policy, policy_hash
+from podsql.policy.document import Policy, canonical_bytes, canonical_hash, policy_hash
 from podsql.relay.keys import replace_file
 
 FOLDER = "policies"
@@ -18,21 +16,19 @@ def keep_policy(place: Place, policy: Policy) -> None:
     """Keep a document, once."""
     path = place / FOLDER / f"{policy_hash(policy)}.json"
     if not path.exists():
-        replace_file(path, msgspec.json.encode(policy, order="deterministic") + b"\n", mode=0o600)
+        replace_file(path, canonical_bytes(policy), mode=0o600)
 
 
 def past_policies(place: Place) -> dict[str, Policy]:
-    """The documents that are kept, by digest; damaged files are left out."""
+    """The documents that are kept, by digest; those that are damaged, or of a version with other
+    clauses, are left out."""
     found = {}
     for path in sorted((place / FOLDER).glob("*.json")):
-        policy = _read(path)
-        if policy is not None and policy_hash(policy) == path.stem:
-            found[path.stem] = policy
+        canonical = path.read_bytes()
+        if canonical_hash(canonical) != path.stem:
+            continue
+        try:
+            found[path.stem] = msgspec.json.decode(canonical, type=Policy)
+        except msgspec.MsgspecError:
+            continue  # written by a version that knew other clauses
     return found
-
-
-def _read(path: Path) -> Policy | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Policy)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        return None
