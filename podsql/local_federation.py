@@ -14,8 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
-import msgspec
-
 from podsql.analyst.federation import Federation
 from podsql.analyst.own_table import arrow_of
 from podsql.driver import Connection
@@ -87,13 +85,6 @@ def local(
     return federation
 
 
-def _settle_messages(kind: type[msgspec.Struct]) -> None:
-    """msgspec works a class out at its first use, and crashes if two threads do so at once."""
-    for own in kind.__subclasses__():
-        msgspec.msgpack.Decoder(own)
-        _settle_messages(own)
-
-
 class LocalFederation:
     """A running local federation."""
 
@@ -125,7 +116,6 @@ class LocalFederation:
         """Start everything; on a failure nothing is left running."""
         if self._policy is None:
             log.warning("no policy: every analyst may read everything (fine for tests and trials)")
-        _settle_messages(msgspec.Struct)
         with ExitStack() as stack:
             home = Path(
                 stack.enter_context(
@@ -160,9 +150,10 @@ class LocalFederation:
             invites=(),
         )
         raw = sign_manifest(manifest, seed)
-        relay = Relay(
-            listen="tcp://127.0.0.1:*", secret=relay_secret, federation=mark, manifest=raw
-        )
+        relay = Relay(listen="tcp://127.0.0.1:*", secret=relay_secret)
+        served = ManifestStore(home / "relay.bin", mark)
+        served.accept(raw, now)
+        relay.host(mark, served)
         relay.start()
         stack.callback(relay.stop)
         address = RelayAddress(endpoint=relay.endpoint, curve=relay.public)

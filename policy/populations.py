@@ -6,7 +6,7 @@ add nothing. Every disclosure rule is stated over these populations.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from sqlglot import exp
 
@@ -16,11 +16,10 @@ from podsql.policy.joins import Pair
 from podsql.policy.roles import arguments
 from podsql.policy.scope import Scope, Source
 
-ROWS: Final = "_rows"
-"""A derived table's hidden column: the mark of the rows behind each of its own."""
-
 ONCE: Final = "_once"
-"""Another: whether no public table copied one of those rows."""
+"""A derived table's hidden column: whether no public table copied one of the rows behind its own."""
+
+Added = Literal["rows", "units"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +28,8 @@ class Population:
 
     unit: exp.Expr | None
     condition: exp.Expr | None
+    adds: frozenset[Added] = frozenset()
+    """What the figures about it add up; nothing, where there is none."""
 
     def count(self) -> exp.Expr:
         """How many units it has."""
@@ -38,48 +39,6 @@ class Population:
             else exp.Count(this=exp.Distinct(expressions=[self.unit.copy()]), big_int=True)
         )
         return filtered(counted, self.condition)
-
-    def members(self, salt: str, scope: Scope, protected: tuple[Source, ...]) -> exp.Expr:
-        """Its rows as a list of pairs: a name of the unit and one of the row, 64 bits each.
-
-        They mean nothing outside the pod, and are the same after a refresh that keeps the row.
-        """
-        unit = self.unit if self.unit is not None else row_of(protected)
-        listed: exp.Expr = exp.maybe_parse(
-            member_list(unit.sql("duckdb"), row_mark(scope).sql("duckdb"), salt), dialect="duckdb"
-        )
-        known = exp.Not(this=exp.Is(this=exp.paren(unit.copy()), expression=exp.Null()))
-        condition = known if self.condition is None else exp.and_(known, self.condition, copy=True)
-        return filtered(listed, condition)
-
-
-def member_list(unit: str, row: str, salt: str) -> str:
-    """SQL of a list of pairs (``u``, ``r``)."""
-    named = f"md5_number_lower('{salt}' || CAST({unit} AS VARCHAR))"
-    return f"list(DISTINCT {{'u': {named}, 'r': CAST({row} AS UBIGINT)}})"
-
-
-def row_mark(scope: Scope) -> exp.Expr:
-    """What tells a row from another: all that an analyst may know, of public tables too.
-
-    Rows that are equal in that are always in the same groups, so one mark does for them.
-    """
-    marks: list[exp.Expr] = []
-    for source in scope.sources:
-        if source.hidden:
-            continue
-        if source.inner is None:
-            columns = source.rights.columns.values()
-            marks += [exp.column(c.name, table=source.use.alias, quoted=True) for c in columns]
-        else:
-            marks.append(exp.column(ROWS, table=source.use.alias, quoted=True))
-    return exp.Anonymous(this="hash", expressions=marks or [exp.Literal.number(0)])
-
-
-def rows_mark(inner: Scope) -> exp.Expr:
-    """Of a row that a derived table computes of many: all of those."""
-    one = exp.Cast(this=row_mark(inner), to=exp.DataType.build("HUGEINT"))
-    return exp.Anonymous(this="hash", expressions=[exp.Sum(this=one)])
 
 
 def row_of(protected: tuple[Source, ...]) -> exp.Expr:
@@ -123,16 +82,27 @@ def populations(
     pairs: tuple[Pair, ...],
 ) -> tuple[Population, ...]:
     """The whole group first, then the contributors of each aggregate; per unit."""
-    contributions: dict[str, exp.Expr | None] = {"": None}
+    found = units(scope, protected, pairs)
+    conditions: dict[str, exp.Expr | None] = {"": None}
+    adds: dict[str, set[Added]] = {"": set()}
     for call in calls_in(aggregates):
         condition = contributes(call)
         key = "" if condition is None else condition.sql(dialect="duckdb")
-        contributions.setdefault(key, condition)
+        conditions.setdefault(key, condition)
+        only_units = len(found) == 1 and counts_units(call, scope)
+        adds.setdefault(key, set()).add("units" if only_units else "rows")
     return tuple(
-        Population(unit=unit, condition=condition)
-        for unit in units(scope, protected, pairs)
-        for condition in contributions.values()
+        Population(unit=unit, condition=condition, adds=frozenset(adds[key]))
+        for unit in found
+        for key, condition in conditions.items()
     )
+
+
+def counts_units(call: exp.Expr, scope: Scope) -> bool:
+    """Whether ``call`` is a count of the distinct values of a unit's key."""
+    columns = list(call.find_all(exp.Column))
+    distinct = call.find(exp.Distinct) is not None
+    return distinct and len(columns) == 1 and scope.column(columns[0]).is_key
 
 
 def calls_in(trees: Iterable[exp.Expr]) -> list[exp.Expr]:
@@ -168,27 +138,42 @@ def units(
 ) -> list[exp.Expr | None]:
     """One expression per privacy unit to count; None stands for the row itself."""
     visible = [source for source in protected if not source.hidden]
-    # What a hidden side gives away is counted only if it is about the same units.
-    for source in protected:
-        if source.hidden and not _about_the_same(source, visible, pairs):
-            raise Denial("ENTITY_COUNT")
+    # What a hidden side gives away is counted only if its units can be seen.
+    seen = [_seen(source, visible, pairs) for source in protected if source.hidden]
     if not visible:
         raise Denial("ENTITY_COUNT")
     if len(scope.sources) == 1 and visible[0].rights.unit is None:
         return [None]
-    same = _same_units(scope, visible, pairs)
-    return [_unit(source) for source in visible if source.use.alias not in same]
+    same = same_units(scope, visible, pairs)
+    own: list[exp.Expr | None] = [_unit(one) for one in visible if one.use.alias not in same]
+    return [*own, *dict.fromkeys(one for one in seen if one is not None)]
 
 
-def _about_the_same(source: Source, visible: list[Source], pairs: tuple[Pair, ...]) -> bool:
-    """Whether a semi or anti joined table meets a visible one on the units of both."""
+def _seen(source: Source, visible: list[Source], pairs: tuple[Pair, ...]) -> exp.Expr | None:
+    """The visible column that equals the unit of a semi or anti joined table; None: a unit itself.
+
+    Any other column is as good as a unit only if, like one, it meets no value and forms no groups.
+    """
     here = (source.use.alias, source.rights.unit)
-    wanted = [frozenset({here, (other.use.alias, other.rights.unit)}) for other in visible]
     own = {pair.columns for pair in pairs if pair.on == source.use.alias}
-    return source.rights.unit is not None and any(one in own for one in wanted)
+    met = [next(iter(one - {here})) for one in own if here in one]
+    units = {(other.use.alias, other.rights.unit): other for other in visible}
+    if any(one in units for one in met):
+        return None
+    for alias, name in sorted(met):
+        column = exp.column(name, table=alias, quoted=True)
+        other = next((one for one in visible if one.use.alias == alias), None)
+        if other is not None and not ({"filter", "dimension"} & _roles(column, other)):
+            return column
+    raise Denial("ENTITY_COUNT")
 
 
-def _same_units(scope: Scope, visible: list[Source], pairs: tuple[Pair, ...]) -> set[str]:
+def _roles(column: exp.Column, source: Source) -> frozenset[str]:
+    found = source.rights.columns[column.name.lower()].roles
+    return frozenset({"filter"}) if found is None else found
+
+
+def same_units(scope: Scope, visible: list[Source], pairs: tuple[Pair, ...]) -> set[str]:
     """Aliases whose unit equals that of an earlier source by the join, so counting one is enough."""
     if any(source.use.kind in ("right", "full") for source in scope.sources):
         return set()
