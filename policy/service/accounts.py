@@ -8,7 +8,8 @@ strangers who guess cannot keep anybody out.
 import secrets
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Final
 
@@ -30,6 +31,8 @@ LONGEST_LOCK_MS: Final = 15 * 60_000
 DEVICE_MS: Final = 180 * 24 * 3600 * 1000
 ROUNDS: Final = 2
 MEMORY: Final = 32 << 20
+PATIENCE: Final = 10.0
+"""Seconds that a comparison waits for its turn."""
 
 _hashing = threading.BoundedSemaphore(2)
 """Each hash takes 32 MiB: a flood of guesses waits here and does not fill the memory."""
@@ -40,14 +43,24 @@ def token_hash(token: str) -> bytes:
     return blake2b(token.encode(), digest_size=32, person=b"ps-page-token").digest()
 
 
+@contextmanager
+def _turn() -> Iterator[None]:
+    if not _hashing.acquire(timeout=PATIENCE):
+        raise error("BUSY", "too many people sign in at once", hint="try again")
+    try:
+        yield
+    finally:
+        _hashing.release()
+
+
 def hash_password(password: str) -> str:
     """Argon2id, with its own salt."""
-    with _hashing:
+    with _turn():
         return argon2id.str(password.encode(), opslimit=ROUNDS, memlimit=MEMORY).decode()
 
 
 def _same(stored: str, password: str) -> bool:
-    with _hashing:
+    with _turn():
         try:
             return argon2id.verify(stored.encode(), password.encode())
         except InvalidkeyError:

@@ -38,8 +38,10 @@ CONSOLE: Final = Officer(name="console", role="admin")
 
 def add(db: sqlite3.Connection, officer: Officer, now: int) -> None:
     """Write a new officer; CONFLICT if the name is or was taken."""
-    if not officer.name.strip() or len(officer.name) > 64 or not officer.name.isprintable():
-        raise error("ARGUMENT", "an officer needs a name of 1 to 64 characters")
+    name = officer.name
+    # The name is part of an address of the page.
+    if not name.strip(" .") or len(name) > 64 or not name.isprintable() or "/" in name:
+        raise error("ARGUMENT", "an officer needs a name of 1 to 64 characters without '/'")
     if officer.role not in ROLES:
         raise error("ARGUMENT", f"unknown role {officer.role!r}", hint=f"one of {', '.join(ROLES)}")
     if (

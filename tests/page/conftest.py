@@ -1,5 +1,7 @@
 """Fixtures of the page: worlds that run, and browsers that look at them."""
 
+import re
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -48,3 +50,23 @@ def browsers(world):
 @pytest.fixture
 def clinics(world):
     return world["clinics"]
+
+
+@pytest.fixture(scope="session")
+def issuer():
+    """A provider in a process of its own; it says which port it took."""
+    tool = Path(sys.executable).parent / "oidc-provider-mock"
+    started = subprocess.Popen(
+        [tool, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    with started:
+        port = None
+        for line in started.stdout:
+            found = re.search(r"127\.0\.0\.1:(\d+)", line)
+            if found:
+                port = found[1]
+                break
+        assert port, "the provider did not start"
+        yield f"http://127.0.0.1:{port}"
+        started.terminate()
+        started.stdout.read()

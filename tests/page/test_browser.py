@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import axe_playwright_python
@@ -11,6 +12,7 @@ from worlds import DAY, NOW, PASSWORD, World, fill, pages
 
 from podsql.policy.service.granting import all_grants
 from podsql.policy.service.officers import CONSOLE
+from podsql.policy.service.page.page_file import Oidc, PageFile
 
 CHROMIUM = os.environ.get("PODSQL_CHROMIUM") or shutil.which("chromium")
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
@@ -256,6 +258,25 @@ def test_everything_is_reached_by_keyboard(shared, context):
         if seen < wanted or unseen:
             missed[path] = (seen, wanted, unseen)
     assert not missed
+
+
+def test_single_sign_on_leads_to_the_provider_and_back(worlds, issuer, context):
+    oidc = Oidc(issuer=issuer, client_id="podsql", client_secret="a secret")
+    world = worlds(clinics=PageFile(oidc=oidc))
+    world.now = time.time_ns() // 1_000_000
+    world["clinics"].officer("anna", oidc=f"{issuer} subject-7")
+    page = context().new_page()
+    page.goto(f"{world.origin}/f/clinics/grants")
+    page.get_by_role("link", name="Single sign-on").click()
+    page.get_by_role("textbox").first.fill("subject-7")
+    page.get_by_role("button").first.click()
+    expect(page.get_by_role("heading", name="Grants")).to_be_visible()
+    world.now += 11 * 60_000
+    page.goto(f"{world.origin}/f/clinics/freeze")
+    page.get_by_label("Reason").fill("a drill")
+    page.get_by_role("button", name="Freeze", exact=True).click()
+    page.get_by_role("link", name="Confirm by single sign-on").click()
+    expect(page.get_by_role("textbox").first).to_be_visible()
 
 
 def test_the_skip_link_shows_when_it_is_focused(shared, context):

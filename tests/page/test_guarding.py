@@ -4,9 +4,11 @@ import re
 import socket
 import statistics
 import time
+from html import unescape
+from urllib.parse import parse_qs
 
 import pytest
-from worlds import MINUTE, NOW, PASSWORD, Browser, fill, pages
+from worlds import BEN_KEY, MINUTE, NOW, PASSWORD, Browser, fill, pages
 
 from podsql.policy.service.accounts import LINK_MS
 from podsql.policy.service.asking import one_request
@@ -85,7 +87,7 @@ def test_a_sign_in_form_needs_its_own_token(world, clinics, browsers):
     answer = stranger.post("sign-in", form={"name": "anna", "password": PASSWORD})
     assert answer.status_code == 400
     stranger.get("sign-in")
-    world.now += 11 * MINUTE
+    world.now += 13 * 60 * MINUTE
     late = stranger.post("sign-in", name="anna", password=PASSWORD)
     assert "open for too long" in late.text
     assert stranger.post("sign-in", name="anna", password=PASSWORD).url.path == "/f/clinics/"
@@ -221,7 +223,8 @@ def test_what_is_stored_of_a_session_is_no_key_to_it(world, clinics, browsers):
 def test_a_sign_in_makes_a_new_token_and_ends_the_old_one(world, browsers):
     anna = browsers("anna")
     old = anna.http.cookies["podsql-session"]
-    anna.sign_in("anna")
+    anna.get("link/x")  # a page for strangers, with their token
+    anna.post("sign-in", name="anna", password=PASSWORD)
     assert anna.http.cookies["podsql-session"] != old
     thief = Browser(world)
     thief.http.cookies.set("podsql-session", old, path="/f/clinics/")
@@ -444,6 +447,43 @@ def test_next_leads_to_this_federation_only(world, browsers):
     answer = browser.post("sign-in", name="anna", password=PASSWORD, next="/f/clinics/grants?q=x")
     assert answer.url.path == "/f/clinics/grants"
     browser.close()
+
+
+def test_odd_names_have_pages_of_their_own(worlds):
+    world = worlds(**{"my fed ä?#&": None})
+    fill(world["my fed ä?#&"])
+    browser = Browser(world, "x")
+    browser.home = "/f/my%20fed%20%C3%A4%3F%23%26/"
+    odd = "a?b#c d&e=f"
+    answer = browser.take_link(world["my fed ä?#&"].officer(odd))
+    assert answer.status_code == 200
+    assert 'aria-current="page"' in answer.text
+    world["my fed ä?#&"].officer("bert")
+    browser.get("settings")
+    page = re.search(r'href="([^"]*officers/a[^"]*)"', browser.last.text)[1]
+    assert odd in unescape(browser.get(page).text)
+    world.now += 11 * MINUTE
+    shown = browser.post(page, role="admin", key=BEN_KEY)
+    again = unescape(re.search(r'action="([^"]*)" class="card narrow"', shown.text)[1])
+    assert "was changed" in browser.post(again, role="admin", key=BEN_KEY, proof=PASSWORD).text
+    browser.get("account")
+    browser.post("sign-out")
+    answer = browser.get("grants?path=1&q=x")
+    assert parse_qs(answer.url.query.decode())["next"] == [browser.home + "grants?path=1&q=x"]
+    browser.close()
+
+
+def test_a_home_without_its_slash_is_the_same_home(browsers):
+    anna = browsers("anna")
+    assert anna.get("/f/clinics").url.path == "/f/clinics/"
+    assert "Overview" in anna.last.text
+    assert anna.get("sign-in").url.path == "/f/clinics/", "who is signed in is not asked again"
+
+
+def test_a_form_from_the_same_host_in_the_clear_is_another_site(world, browsers):
+    anna = browsers("anna")
+    anna.get("account")
+    assert anna.post("sign-out", origin=world.origin.replace("http", "https")).status_code == 403
 
 
 # -- tenants -----------------------------------------------------------------------------------

@@ -210,7 +210,7 @@ def test_the_editor_checks_explains_and_tries(clinics, browsers):
     ).text
     assert ">denied</span>" in denied
     anna.get("policies")
-    wrong = anna.post("policies", text=POLICY + "minunits = 3").text
+    wrong = anna.post("policies", text=POLICY + "[output]\nminunits = 3").text
     assert "unknown field" in wrong
     assert "Hash" not in wrong
     anna.get("policies")

@@ -1,10 +1,7 @@
 """Single sign-on against a real OpenID provider on loopback, and tokens that are not for us."""
 
 import re
-import subprocess
-import sys
 import time
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -14,26 +11,6 @@ from worlds import MINUTE, NOW, Browser
 from podsql.errors import Error
 from podsql.policy.service.page.page_file import Oidc, PageFile, read_page_file
 from podsql.policy.service.page.single_sign_on import require_claims
-
-
-@pytest.fixture(scope="module")
-def issuer():
-    """A provider in a process of its own; it says which port it took."""
-    tool = Path(sys.executable).parent / "oidc-provider-mock"
-    started = subprocess.Popen(
-        [tool, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    with started:
-        port = None
-        for line in started.stdout:
-            found = re.search(r"127\.0\.0\.1:(\d+)", line)
-            if found:
-                port = found[1]
-                break
-        assert port, "the provider did not start"
-        yield f"http://127.0.0.1:{port}"
-        started.terminate()
-        started.stdout.read()
 
 
 @pytest.fixture

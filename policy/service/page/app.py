@@ -117,6 +117,9 @@ def make_app(site: Site) -> Starlette:
     def lost(request: Request) -> Response:
         return not_found(site, request)
 
+    def begin(request: Request) -> Response:
+        return RedirectResponse(home(request.path_params["federation"]), 303)
+
     def robots(_: Request) -> Response:
         return Response(ROBOTS, media_type="text/plain")
 
@@ -129,5 +132,5 @@ def make_app(site: Site) -> Starlette:
         Route(f"/f/{{federation}}/{action.path}", endpoint(site, action), methods=[action.method])
         for action in ACTIONS
     ]
-    routes += [Route("/f/{federation}", lost), Route("/f/{federation}/{rest:path}", lost)]
+    routes += [Route("/f/{federation}", begin), Route("/f/{federation}/{rest:path}", lost)]
     return Starlette(routes=routes, middleware=[Middleware(Shield, site=site)])

@@ -17,19 +17,25 @@ class Attempts:
         self._lock = threading.Lock()
         self._failed: OrderedDict[str, list[int]] = OrderedDict()
 
-    def allowed(self, address: str, now: int) -> bool:
-        """Whether ``address`` may try again now."""
-        with self._lock:
-            return len(self._recent(_block(address), now)) < PER_ADDRESS
-
-    def failed(self, address: str, now: int) -> None:
-        """Count a failure."""
+    def take(self, address: str, now: int) -> bool:
+        """Whether ``address`` may try now; counted before the outcome, so that no flood runs ahead."""
         with self._lock:
             block = _block(address)
-            self._failed[block] = [*self._recent(block, now), now]
+            recent = self._recent(block, now)
+            if len(recent) >= PER_ADDRESS:
+                return False
+            self._failed[block] = [*recent, now]
             self._failed.move_to_end(block)
             if len(self._failed) > KEPT:
                 self._failed.popitem(last=False)
+            return True
+
+    def succeeded(self, address: str) -> None:
+        """The last one was none to count."""
+        with self._lock:
+            times = self._failed.get(_block(address))
+            if times:
+                times.pop()
 
     def _recent(self, block: str, now: int) -> list[int]:
         return [time for time in self._failed.get(block, ()) if now - time < WINDOW_MS]

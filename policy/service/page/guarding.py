@@ -45,7 +45,8 @@ STATUS: Final = {
     "POLICY_UNAVAILABLE": 503,
     "RESULT_TOO_BIG": 413,
 }
-VISIT_SECONDS: Final = 600
+VISIT_MS: Final = 12 * 3600_000
+"""How long a page for strangers may stay open before its form is sent."""
 
 
 def endpoint(site: Site, action: Action) -> Callable[[Request], Awaitable[Response]]:
@@ -54,7 +55,7 @@ def endpoint(site: Site, action: Action) -> Callable[[Request], Awaitable[Respon
     async def answer(request: Request) -> Response:
         try:
             body = await _body(request)
-            _require_same_origin(request)
+            _require_same_origin(site, request)
             ask = _ask(site, request, Form.read(body) if body else Form())
         except Error as fault:
             return _stranger_error(fault)
@@ -65,9 +66,6 @@ def endpoint(site: Site, action: Action) -> Callable[[Request], Awaitable[Respon
 
 def not_found(site: Site, request: Request) -> Response:
     """No such page: known to be so only by those who are signed in."""
-    federation = str(request.path_params.get("federation", ""))
-    if not federation:
-        return _stranger_error(error("ARGUMENT", "no such page"), 404)
     ask = _ask(site, request, Form())
     visit = _visit(site, ask)
     if visit is None:
@@ -120,9 +118,8 @@ def _for_visitor(site: Site, action: ForVisitors, ask: Ask) -> Response:
         response = visitor.page("sign_in.html", 400, fault=late)
     else:
         response = action.call(visitor)
-    # Sealed anew each time, so that a form is good for ten minutes from when it was shown.
-    text = site.seal.shut("visit", ask.federation, ask.now, csrf=csrf)
-    put_cookie(response, site, ask.federation, "visit", text, VISIT_SECONDS)
+    text = site.seal.shut("visit", ask.federation, ask.now, life=VISIT_MS, csrf=csrf)
+    put_cookie(response, site, ask.federation, "visit", text, VISIT_MS // 1000)
     return response
 
 
@@ -145,12 +142,12 @@ def _prove(visit: Visit) -> Visit | Response:
     password = ask.form.raw("proof")
     if password:
         device = ask.cookie("device", site)
-        if not site.attempts.allowed(ask.address, ask.now):
+        if not site.attempts.take(ask.address, ask.now):
             wrong = "too many attempts: wait ten minutes"
         elif accounts.sign_in(visit.officer.name, password, device=device) is not None:
+            site.attempts.succeeded(ask.address)
             return replace(visit, session=sessions.prove(visit.database, visit.session, ask.now))
         else:
-            site.attempts.failed(ask.address, ask.now)
             wrong = "the password is wrong, or was wrong too often: wait a while"
     return visit.page(
         "prove.html",
@@ -164,10 +161,10 @@ def _prove(visit: Visit) -> Visit | Response:
 
 
 def _sign_in_first(ask: Ask) -> Response:
-    wanted = with_query(ask.path, **dict(ask.query)) if ask.method == "GET" else ""
+    wanted = with_query(ask.path, ask.query) if ask.method == "GET" else ""
     start = home(ask.federation)
     back = wanted if wanted not in ("", start) else ""
-    return RedirectResponse(with_query(start + "sign-in", next=back), 303)
+    return RedirectResponse(with_query(start + "sign-in", {"next": back}), 303)
 
 
 def _stranger_error(fault: Error, status: int | None = None) -> Response:
@@ -189,12 +186,12 @@ async def _body(request: Request) -> bytes:
     return bytes(found)
 
 
-def _require_same_origin(request: Request) -> None:
+def _require_same_origin(site: Site, request: Request) -> None:
     """Browsers say where a form was sent from; who does not say it is no browser of ours."""
     if request.method != "POST":
         return
-    origin = urlsplit(request.headers.get("origin", ""))
-    if origin.netloc != request.headers.get("host") or not origin.scheme:
+    origin = request.headers.get("origin", "")
+    if origin not in site.origins or urlsplit(origin).netloc != request.headers.get("host"):
         raise error("DENIED", "this form was sent from another site")
     if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
         raise error("DENIED", "this form was sent from another site")
@@ -207,7 +204,7 @@ def _ask(site: Site, request: Request, form: Form) -> Ask:
         address = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip() or address
     return Ask(
         method=request.method,
-        path=request.url.path,
+        path=request.scope["raw_path"].decode("ascii", "replace"),
         args=request.path_params,
         query=dict(request.query_params),
         cookies=request.cookies,

@@ -114,15 +114,13 @@ def new_link(visit: Visit) -> Response:
 
 def show_freeze(visit: Visit, status: int = 200) -> Response:
     """What is frozen, and the switch."""
-    known = {one.name for one in pods(visit.database)}
-    known |= {card.name for card in visit.tenant.members() if card.role == "pod"}
-    return visit.page("freeze.html", status, pods=sorted(known))
+    return visit.page("freeze.html", status, pods=_pods(visit))
 
 
 def freeze(visit: Visit) -> Response:
     """Stop every answer of a pod, or of all."""
     form = visit.form
-    pod = form.text("pod", "The pod")
+    pod = form.choice("pod", "The pod", ("*", *_pods(visit)))
     reason = form.text("reason", "The reason", most=500)
     if form.problems:
         return show_freeze(visit, 400)
@@ -134,6 +132,11 @@ def thaw(visit: Visit) -> Response:
     """Let it answer again."""
     visit.orders.thaw(visit.officer, visit.form.text("pod", "The pod"))
     return visit.go("freeze", "It answers again.")
+
+
+def _pods(visit: Visit) -> list[str]:
+    known = {one.name for one in pods(visit.database)}
+    return sorted(known | {card.name for card in visit.tenant.members() if card.role == "pod"})
 
 
 def _show_link(visit: Visit, name: str) -> Response:

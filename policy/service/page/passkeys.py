@@ -74,7 +74,7 @@ def sign_in_options(visitor: Visitor) -> Response:
 def sign_in(visitor: Visitor) -> Response:
     """Let in whoever holds a registered passkey."""
     ask, site, tenant = visitor.ask, visitor.site, visitor.tenant
-    if not site.attempts.allowed(ask.address, ask.now):
+    if not site.attempts.take(ask.address, ask.now):
         return visitor.page("sign_in.html", 429, fault=TOO_MANY)
     officer = None
     if tenant is not None:

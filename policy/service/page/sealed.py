@@ -1,10 +1,11 @@
 """What a browser carries for us before it is signed in: texts sealed under a key of this process.
 
 So strangers fill no table. Rule to keep: what was sealed for one use or federation opens for no
-other, and ends after ten minutes or with the process.
+other, and ends with its time or with the process.
 """
 
 import secrets
+import threading
 from typing import Final
 
 import msgspec
@@ -27,11 +28,14 @@ class Seal:
 
     def __init__(self) -> None:
         self._box = SecretBox(secrets.token_bytes(SecretBox.KEY_SIZE))
+        self._lock = threading.Lock()
         self._used: dict[str, int] = {}
 
-    def shut(self, use: str, federation: str, now: int, **texts: str) -> str:
-        """Seal ``texts``."""
-        body = msgspec.msgpack.encode(_Sealed(use, federation, now + LIFE_MS, texts))
+    def shut(
+        self, use: str, federation: str, now: int, *, life: int = LIFE_MS, **texts: str
+    ) -> str:
+        """Seal ``texts`` for ``life`` ms."""
+        body = msgspec.msgpack.encode(_Sealed(use, federation, now + life, texts))
         return self._box.encrypt(body).hex()
 
     def open(self, use: str, federation: str, now: int, text: str) -> dict[str, str] | None:
@@ -48,8 +52,9 @@ class Seal:
 
     def once(self, mark: str, now: int) -> bool:
         """Whether ``mark`` (a challenge, a state) is used for the first time."""
-        self._used = {one: ends for one, ends in self._used.items() if ends > now}
-        if mark in self._used:
-            return False
-        self._used[mark] = now + LIFE_MS
-        return True
+        with self._lock:
+            self._used = {one: ends for one, ends in self._used.items() if ends > now}
+            if mark in self._used:
+                return False
+            self._used[mark] = now + LIFE_MS
+            return True

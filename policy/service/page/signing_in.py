@@ -32,14 +32,18 @@ TOO_MANY: Final = error("QUOTA", "too many attempts from your address", hint="wa
 
 
 def show_sign_in(visitor: Visitor) -> Response:
-    """The page that asks who it is."""
+    """The page that asks who it is, unless that is known."""
+    tenant, ask = visitor.tenant, visitor.ask
+    token = ask.cookie("session", visitor.site)
+    if tenant is not None and token and sessions.find(tenant.database, token, ask.now) is not None:
+        return RedirectResponse(inside(visitor, ask.query.get("next", "")), 303)
     return visitor.page("sign_in.html", fault=None)
 
 
 def sign_in(visitor: Visitor) -> Response:
     """With name and password."""
     ask, site = visitor.ask, visitor.site
-    if not site.attempts.allowed(ask.address, ask.now):
+    if not site.attempts.take(ask.address, ask.now):
         return visitor.page("sign_in.html", 429, fault=TOO_MANY)
     name, password = ask.form.raw("name").strip(), ask.form.raw("password")
     officer = None
@@ -55,8 +59,7 @@ def sign_in(visitor: Visitor) -> Response:
 
 def refuse(visitor: Visitor) -> Response:
     """The one answer to whoever is not let in."""
-    visitor.site.attempts.failed(visitor.ask.address, visitor.ask.now)
-    log.info("%s: a sign-in was refused", visitor.ask.federation)
+    log.info("%r: a sign-in was refused", visitor.ask.federation)
     return visitor.page("sign_in.html", 401, fault=WRONG)
 
 
@@ -65,6 +68,7 @@ def enter(
 ) -> Response:
     """Begin a session under a new token; one that the browser had ends."""
     ask, site, database = visitor.ask, visitor.site, tenant.database
+    site.attempts.succeeded(ask.address)
     before = sessions.find(database, ask.cookie("session", site), ask.now)
     if before is not None:
         sessions.end(database, before)
@@ -93,7 +97,7 @@ def show_link(visitor: Visitor) -> Response:
 def take_link(visitor: Visitor) -> Response:
     """Set the password; the officer is in."""
     ask, site = visitor.ask, visitor.site
-    if not site.attempts.allowed(ask.address, ask.now):
+    if not site.attempts.take(ask.address, ask.now):
         return visitor.page("link.html", 429, fault=TOO_MANY, shortest=SHORTEST)
     password = ask.form.raw("password")
     if password != ask.form.raw("again"):
@@ -108,7 +112,6 @@ def take_link(visitor: Visitor) -> Response:
         if "password" in fault.message:
             ask.form.problems["password"] = fault.message
             return visitor.page("link.html", 400, fault=None, shortest=SHORTEST)
-        site.attempts.failed(ask.address, ask.now)
         return visitor.page("link.html", 400, fault=fault, shortest=SHORTEST)
     return enter(visitor, visitor.tenant, officer, proved=ask.now)
 

@@ -31,6 +31,8 @@ ANSWER_BYTES: Final = 1 << 20
 SKEW_MS: Final = 60_000
 KEPT_MS: Final = 3600_000
 ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
+BROKEN: Final = (JoseError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading a token, or keys, that are not as they should be ends in."""
 FAILED: Final = error(
     "POLICY_UNAVAILABLE", "single sign-on is not possible now", hint="try again, or another way"
 )
@@ -46,7 +48,9 @@ class Provider:
     def about(self, issuer: str, now: int) -> dict[str, Any]:
         """Its discovery document."""
         found = self.document(f"{issuer}/.well-known/openid-configuration", issuer, now)
-        if str(found.get("issuer", "")).rstrip("/") != issuer:
+        if str(found.get("issuer", "")).rstrip("/") != issuer or not found.get(
+            "authorization_endpoint"
+        ):
             raise FAILED
         return found
 
@@ -104,7 +108,7 @@ def leave(visitor: Visitor) -> Response:
 def back(visitor: Visitor) -> Response:
     """Who the provider says it is, if an officer, is let in."""
     ask, site, tenant = visitor.ask, visitor.site, visitor.tenant
-    if not site.attempts.allowed(ask.address, ask.now):
+    if not site.attempts.take(ask.address, ask.now):
         return visitor.page("sign_in.html", 429, fault=TOO_MANY)
     oidc = tenant.file.oidc if tenant else None
     kept = site.seal.open("sso", ask.federation, ask.now, ask.cookie("sso", site))
@@ -151,10 +155,10 @@ def _claims(oidc: Oidc, visitor: Visitor, kept: dict[str, str]) -> dict[str, Any
     keys = str(about.get("jwks_uri", ""))
     try:
         claims = _read(token, PROVIDER.document(keys, oidc.issuer, now))
-    except (JoseError, ValueError, KeyError):
+    except BROKEN:
         try:  # the provider may have new keys
             claims = _read(token, PROVIDER.document(keys, oidc.issuer, now, anew=True))
-        except (JoseError, ValueError, KeyError):
+        except BROKEN:
             raise FAILED from None
     require_claims(claims, oidc, nonce=kept["nonce"], now=now)
     return claims

@@ -205,7 +205,7 @@ def drop_cookie(response: Response, site: Site, federation: str, name: str) -> N
     put_cookie(response, site, federation, name, "", 0)
 
 
-def with_query(path: str, **values: str) -> str:
+def with_query(path: str, values: Mapping[str, str]) -> str:
     """A path with what is not empty of a query."""
     kept = {name: text for name, text in values.items() if text}
     return f"{path}?{urlencode(kept)}" if kept else path
