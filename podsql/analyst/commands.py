@@ -20,12 +20,14 @@ from podsql.analyst.describing import (
 from podsql.analyst.dry_run import COLUMNS, ask_policies
 from podsql.analyst.explaining import explain
 from podsql.analyst.federation import Bound
+from podsql.analyst.ordering import give_order, show_rights
 from podsql.analyst.profiling import summarize
 from podsql.analyst.statement import Statement, missing_pods
 from podsql.analyst.writing import require_free, write_file
 from podsql.engine.temporary import Origin
 from podsql.errors import error
 from podsql.planner.plan import Options
+from podsql.planner.rights_orders import RightsOrder, ShowRights
 from podsql.planner.statements import (
     Command,
     Copy,
@@ -68,6 +70,12 @@ def run(command: Command, statement: Statement, bench: Bench) -> Answer:
             return Answer(rows=0)
         case Copy():
             return _copy(command, statement, bench)
+        case RightsOrder():
+            if statement.parameters:
+                raise error("PARAMETERS", f"{command.words} takes no parameters")
+            return answer_of(give_order(command, statement))
+        case ShowRights():
+            return answer_of(show_rights(command, statement))
 
 
 def _summarize(command: Summarize, statement: Statement, bench: Bench) -> Answer:

@@ -33,11 +33,13 @@ Tables = Mapping[str, Mapping[str, object]]
 
 @dataclass(kw_only=True)
 class Stage:
-    """Directories and processes. With ``service``, pods ask a policy service that grants all."""
+    """Directories and processes. With ``service``, pods ask a policy service."""
 
     home: Path
     pods: Mapping[str, Tables]
     analysts: tuple[str, ...] = ("ana",)
+    granted: tuple[str, ...] | None = None
+    """The analysts whom the service grants all; None: every one."""
     service: bool = True
     preset: str = "standard"
     policy: str = ""
@@ -98,7 +100,7 @@ class Stage:
         database = Database(store_path(self.access))
         orders = Orders(database, lambda: now)
         tables = sorted({table for pod in self.pods.values() for table in pod})
-        for analyst in self.analysts:
+        for analyst in self.analysts if self.granted is None else self.granted:
             keys = load_membership(self.membership(analyst)).keys
             for table in tables:
                 grant = make_grant(

@@ -1,0 +1,200 @@
+"""Rights in SQL, between real processes (A19): what is granted holds with the next statement, without
+a restart, and what is revoked is refused with the next; the record of the service shows both."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import podsql
+from podsql.demo.stage import Stage
+from podsql.driver import connect
+
+COUNT = "SELECT count(*) FROM visits"
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory) -> Iterator[Stage]:
+    home = tmp_path_factory.mktemp("granting")
+    pods = {}
+    for number, name in enumerate(("north", "south")):
+        ids = list(range(100 * number, 100 * number + 100))
+        pq.write_table(pa.table({"id": ids, "age": ids}), home / f"{name}.parquet")
+        table = {"path": str(home / f"{name}.parquet"), "privacy_unit": "id"}
+        pods[name] = {"main.visits": table}
+    made = Stage(
+        home=home, pods=pods, analysts=("ana", "ben", "cara", "dan"), granted=(), preset="open"
+    )
+    try:
+        made.build()
+        policy(made, "officer", "ben", "--role", "approver", "--key", "ben")
+        yield made
+    finally:
+        made.close()
+
+
+def policy(stage: Stage, *arguments: str):
+    """``podsql policy …`` on the service's own machine."""
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "podsql", "policy", *arguments,
+            "--federation", str(stage.access), "--json",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def rows(con, sql: str) -> list[dict[str, object]]:
+    return con.execute(sql).fetch_arrow_table().to_pylist()
+
+
+def refused(con, sql: str) -> podsql.Error:
+    with pytest.raises(podsql.Error) as caught:
+        con.execute(sql).fetchall()
+    return caught.value
+
+
+@pytest.fixture
+def ana(stage) -> Iterator[podsql.Connection]:
+    with connect(stage.membership("ana"), timeout=20) as made:
+        yield made
+
+
+@pytest.fixture
+def ben(stage) -> Iterator[podsql.Connection]:
+    with connect(stage.membership("ben"), timeout=20) as made:
+        yield made
+
+
+def test_a19_grant_and_revoke_hold_from_the_next_statement_on(stage, ana, ben):
+    assert refused(ana, COUNT).code == "UNKNOWN_TABLE"
+    (given,) = rows(ben, "GRANT SELECT ON visits TO ana WITH (release = 'rows')")
+    assert (given["service"], given["what"], given["state"]) == ("access", "grant", "in force")
+    assert ana.execute(COUNT).fetchall() == [(200,)]
+    (mine,) = rows(ana, "SHOW GRANTS FOR ME")
+    assert (mine["id"], mine["analyst"], mine["tables"]) == (given["id"], "ana", "main.visits")
+    assert {row["pod"] for row in rows(ana, "SHOW GRANTS")} == {"north", "south"}
+
+    (ended,) = rows(ben, "REVOKE SELECT ON visits FROM ana")
+    assert (ended["id"], ended["state"]) == (given["id"], "revoked")
+    assert refused(ana, COUNT).code in ("DENIED", "UNKNOWN_TABLE")
+    assert rows(ana, "SHOW GRANTS") == []
+    assert [row["state"] for row in rows(ana, "SHOW GRANTS FOR ME")] == ["revoked"]
+
+    history = policy(stage, "history")
+    acts = [(one["actor"], one["act"], one["object"]) for one in history]
+    assert acts[:2] == [("ben", "revoke", given["id"]), ("ben", "grant", given["id"])]
+
+
+def test_a_request_becomes_a_grant_when_a_custodian_approves_it(stage):
+    with connect(stage.membership("dan"), purpose="cohort", timeout=20) as dan:
+        (asked,) = rows(
+            dan,
+            "REQUEST ACCESS ON visits WITH (project = 'p1', until = '2999-12-31',"
+            " release = 'rows', reason = 'study 7')",
+        )
+        (seen,) = policy(stage, "requests")
+        assert (str(seen["request"]), seen["purpose"], seen["reason"]) == (
+            asked["id"],
+            "cohort",
+            "study 7",
+        )
+        assert refused(dan, COUNT).code == "UNKNOWN_TABLE"
+        policy(stage, "approve", asked["id"])
+        assert [row["state"] for row in rows(dan, "SHOW REQUESTS")] == ["approved"]
+        (grant,) = rows(dan, "SHOW GRANTS FOR ME")
+        assert str(grant["until"]) == "3000-01-01 00:00:00+00:00"
+        assert refused(dan, COUNT).code == "UNKNOWN_TABLE"  # for another project
+    with connect(stage.membership("dan"), purpose="cohort", project="p1", timeout=20) as dan:
+        assert dan.execute(COUNT).fetchall() == [(200,)]
+        policy(stage, "off-board", "dan")
+        assert refused(dan, COUNT).code in ("DENIED", "UNKNOWN_TABLE")
+
+
+def test_who_is_no_officer_changes_nothing(stage, ana):
+    before = policy(stage, "history")
+    for order in (
+        "GRANT SELECT ON visits TO ana",
+        "REVOKE SELECT ON visits FROM ben",
+        "REVOKE GRANT '0123456789ab'",
+        "SHOW GRANTS FOR EVERYBODY",
+        "SHOW REQUESTS FOR EVERYBODY",
+    ):
+        fault = refused(ana, order)
+        assert (fault.code, isinstance(fault, podsql.PolicyError)) == ("DENIED", True)
+    assert policy(stage, "history") == before
+
+
+def test_a_request_is_withdrawn_by_who_asked_and_by_nobody_else(stage, ana, ben):
+    (asked,) = rows(ana, "REQUEST ACCESS ON visits, main.labs")
+    assert refused(ben, f"WITHDRAW REQUEST {asked['id']}").code == "ARGUMENT"
+    (gone,) = rows(ana, f"WITHDRAW REQUEST {asked['id']}")
+    assert (gone["what"], gone["state"]) == ("request", "withdrawn")
+    assert refused(ana, f"WITHDRAW REQUEST {asked['id']}").code == "CONFLICT"
+    (shown,) = [row for row in rows(ben, "SHOW REQUESTS FOR EVERYBODY") if row["analyst"] == "ana"]
+    assert (shown["tables"], shown["state"]) == ("main.visits, main.labs", "withdrawn")
+
+
+@pytest.mark.parametrize(
+    ("sql", "code", "hint"),
+    [
+        ("GRANT SELECT ON visits TO anna", "UNKNOWN_PEER", "'ana'"),
+        ("GRANT SELECT ON visits TO ben", "DENIED", ""),
+        ("GRANT SELECT ON visits TO ana WITH (service = 'acess')", "UNKNOWN_PEER", "'access'"),
+        ("GRANT SELECT ON visits TO ana WITH (until = '2001-01-01')", "OPTION", ""),
+        ("REVOKE GRANT 'nonsense'", "ARGUMENT", ""),
+        ("REVOKE SELECT ON labs FROM ana", "ARGUMENT", "SHOW GRANTS"),
+        ("WITHDRAW REQUEST 999", "ARGUMENT", ""),
+    ],
+)
+def test_an_order_that_cannot_be_carried_out_says_why(ben, sql, code, hint):
+    fault = refused(ben, sql)
+    assert fault.code == code
+    assert hint in fault.hint
+
+
+def test_what_is_not_an_order_has_no_plan_and_takes_no_parameters(ben):
+    assert refused(ben, "EXPLAIN GRANT SELECT ON visits TO ana").code == "STATEMENT"
+    assert refused(ben, "EXPLAIN POLICY REVOKE GRANT 'x'").code == "STATEMENT"
+    with pytest.raises(podsql.NotSupportedError):
+        ben.explain("REQUEST ACCESS ON visits")
+    with pytest.raises(podsql.ProgrammingError) as caught:
+        ben.execute("GRANT SELECT ON visits TO ana", ["x"])
+    assert caught.value.code == "PARAMETERS"
+
+
+def test_the_command_line_gives_orders_too(stage):
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "podsql", "sql", "--federation", str(stage.membership("ben")),
+            "--json", "GRANT SELECT ON visits TO cara; REVOKE SELECT ON visits FROM cara",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )  # fmt: skip
+    given, ended = (json.loads(line)[0] for line in done.stdout.splitlines())
+    assert (given["id"], given["state"], ended["state"]) == (ended["id"], "in force", "revoked")
+    assert done.stderr.splitlines() == ["1 rows", "1 rows"]
+
+
+def test_two_people_are_needed_where_the_service_says_so(stage, ben):
+    policy(stage, "setting", "two_person", "on")
+    try:
+        (waits,) = rows(ben, "GRANT SELECT ON visits TO cara WITH (reason = 'study 9')")
+        assert (waits["what"], waits["state"]) == ("request", "approved once")
+        with connect(stage.membership("cara"), timeout=20) as cara:
+            assert refused(cara, COUNT).code == "UNKNOWN_TABLE"
+        done = policy(stage, "approve", waits["id"])
+        assert done["grant"]
+        (ended,) = rows(ben, f"REVOKE GRANT '{done['grant']}'")
+        assert ended["state"] == "revoked"
+    finally:
+        policy(stage, "setting", "two_person", "off")
