@@ -7,11 +7,11 @@ it. Rule to keep: every service that was asked has its row, which says what happ
 import os
 import time
 from collections.abc import Mapping, Sequence
-from queue import Empty, SimpleQueue
 from typing import Final
 
 import pyarrow as pa
 
+from podsql.analyst.gathering import ask_each
 from podsql.analyst.statement import Statement
 from podsql.errors import Error, error
 from podsql.messages import Failed, decode, encode
@@ -147,30 +147,8 @@ def _ask_all(
     bodies: Mapping[Card, bytes], terms: Terms, statement: Statement
 ) -> dict[Card, OrderReply | RightsReply | Error]:
     """Every service's answer, or why there is none."""
-    timeout = terms.timeout or statement.timeout
-    answers: SimpleQueue[tuple[Card | None, bytes | Error]] = SimpleQueue()
-    statement.on_cancel = lambda: answers.put((None, _cancelled()))
-    if statement.cancelled:
-        raise _cancelled()
-    for card, body in bodies.items():
-        statement.federation.endpoint.call(
-            card,
-            body,
-            timeout=timeout,
-            on_reply=lambda reply, card=card: answers.put((card, reply)),  # type: ignore[misc]
-        )
-    found: dict[Card, OrderReply | RightsReply | Error] = {}
-    deadline = time.monotonic() + timeout + 5.0
-    while len(found) < len(bodies):
-        try:
-            one, reply = answers.get(timeout=max(0.0, deadline - time.monotonic()))
-        except Empty:
-            one, reply = None, error("TIMEOUT", "the policy service did not answer in time")
-        if one is not None:
-            found[one] = _read(one, reply)
-        elif isinstance(reply, Error):
-            found |= {card: reply for card in bodies if card not in found}
-    return found
+    found = ask_each(statement, bodies, timeout=terms.timeout or statement.timeout)
+    return {card: _read(card, found[card.name]) for card in bodies}
 
 
 def _read(service: Card, reply: bytes | Error) -> OrderReply | RightsReply | Error:
@@ -247,10 +225,6 @@ def _advice(order: RightsOrder, faults: Mapping[Card, Error], statement: Stateme
 
 def _odd(service: Card) -> Error:
     return error("BAD_MESSAGE", f"policy service {service.name!r} did not answer the question")
-
-
-def _cancelled() -> Error:
-    return error("CANCELLED", "the statement was cancelled")
 
 
 def _now() -> int:
