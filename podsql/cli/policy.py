@@ -35,6 +35,8 @@ for name, verb in (
     ("release", policy_deciding.release),
     ("withhold", policy_deciding.withhold),
     ("history", policy_keeping.history),
+    ("backup", policy_keeping.backup),
+    ("restore", policy_keeping.restore),
 ):
     app.command(name)(verb)
 

@@ -1,62 +1,28 @@
 """``SHOW BUDGET`` at a pod: what is left to one analyst of its budgets and quotas.
 
-Rule to keep: only what this analyst's own statements draw on is told, to who holds an offer; the
-ledger is read and nothing else, and nothing is taken.
+Rule to keep: only what this analyst's own statements draw on is told, to whom something is offered;
+the ledger is read and nothing else, and nothing is taken.
 """
 
-import logging
-import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor
 from typing import Literal
 
-from podsql.errors import Error, error
-from podsql.messages import Allowance, BudgetReply, BudgetRequest, encode
-from podsql.pod.holding import Holding
-from podsql.pod.offers import OfferBook
-from podsql.pod.refusing import refuse
+from podsql.messages import Allowance, BudgetReply
 from podsql.pod.releasing import Asker, Releasing
 from podsql.policy.document import Dp, Policy
 from podsql.policy.ledger.cost import epsilon_of
-from podsql.policy.person import Person
-from podsql.relay.sockets.endpoint import Request
-
-log = logging.getLogger("podsql.pod")
 
 
-class Allowances:
-    """Answers on a gatekeeper's thread, as the ledger waits for the disk."""
-
-    def __init__(self, *, offers: OfferBook, releasing: Releasing, gatekeepers: Executor) -> None:
-        self._offers = offers
-        self._releasing = releasing
-        self._gatekeepers = gatekeepers
-
-    def serve(self, request: Request, ask: BudgetRequest, person: Person, holding: Holding) -> None:
-        """Answer ``ask``; STALE_OFFER if its author holds another offer by now."""
-        now = time.time_ns() // 1_000_000
-        if self._offers.current(person, ask.purpose, ask.project, now) != ask.offer:
-            raise error("STALE_OFFER", "the pod offers something else by now")
-        if not self._offers.releases(person, ask.purpose, ask.project, now):
-            request.reply(encode(BudgetReply(policy="", allowances=())))
-            return
-        policy = holding.gate.policy
-        asker = Asker(person=person, purpose=ask.purpose, project=ask.project)
-
-        def work() -> None:
-            try:
-                found = tuple(allowances(self._releasing, policy, asker, now))
-                request.reply(encode(BudgetReply(policy=policy.name, allowances=found)))
-            except Error as fault:
-                refuse(request, fault)
-            except Exception:
-                log.exception("what is left of the budgets cannot be told")
-                refuse(request, error("INTERNAL", "the budgets cannot be read"))
-
-        self._gatekeepers.submit(work)
+def budgets_left(
+    releasing: Releasing, policy: Policy | None, asker: Asker, now: int
+) -> BudgetReply:
+    """What is left under ``policy``; None: nothing is offered, so nothing is told."""
+    if policy is None:
+        return BudgetReply(policy="", allowances=())
+    return BudgetReply(policy=policy.name, allowances=tuple(_all(releasing, policy, asker, now)))
 
 
-def allowances(releasing: Releasing, policy: Policy, asker: Asker, now: int) -> Iterator[Allowance]:
+def _all(releasing: Releasing, policy: Policy, asker: Asker, now: int) -> Iterator[Allowance]:
     """Every limit of ``policy`` that ``asker`` draws on, and what is left of it."""
     dp = policy.dp
     if dp is not None:

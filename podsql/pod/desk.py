@@ -43,7 +43,6 @@ from podsql.messages import (
     query_hash,
 )
 from podsql.planner.fragment import Fragment, decode_fragment
-from podsql.pod.allowances import Allowances
 from podsql.pod.config import LimitsSection
 from podsql.pod.consulting import Services
 from podsql.pod.counting import Counting
@@ -114,9 +113,6 @@ class Desk:
         self._explainer = Explainer(
             offers=self._offers, releasing=releasing, audit=audit, gatekeepers=gatekeepers
         )
-        self._allowances = Allowances(
-            offers=self._offers, releasing=releasing, gatekeepers=gatekeepers
-        )
         self.counting = Counting(keys=keys, endpoint=endpoint, run=self._read_keys)
         self._held = Held(limit_bytes=limits.spool_mb << 20)
         self._seen: set[tuple[bytes, bytes, str]] = set()
@@ -138,10 +134,8 @@ class Desk:
                     self._offer(request, message)
                 case QueryRequest():
                     self._query(request, message)
-                case PolicyAsk():
+                case PolicyAsk() | BudgetRequest():
                     self._explainer.serve(request, message, _person(request.peer), self.holding)
-                case BudgetRequest():
-                    self._allowances.serve(request, message, _person(request.peer), self.holding)
                 case EvidenceAsk():
                     self._evidence(request, message)
                 case Cancel():
