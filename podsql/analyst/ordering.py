@@ -70,6 +70,7 @@ def give_order(order: RightsOrder, statement: Statement) -> pa.Table:
         )
     if order.terms.until and order.terms.until <= _now():
         raise error("OPTION", "option 'until' names a day that is over")
+    _require_pod(order.terms.pod, statement)
     bodies = {card: _signed(order, card, statement) for card in services}
     replies = _ask_all(bodies, order.terms, statement)
     faults = {card: reply for card, reply in replies.items() if isinstance(reply, Error)}
@@ -82,17 +83,21 @@ def give_order(order: RightsOrder, statement: Statement) -> pa.Table:
 def show_rights(command: ShowRights, statement: Statement) -> pa.Table:
     """Grants or requests that the services hold; an error if one does not answer."""
     services = _services(command.terms, statement)
-    asked = encode(RightsRequest(everybody=command.everybody))
-    replies = _ask_all(dict.fromkeys(services, asked), command.terms, statement)
+    one_only = "WITH (service = '…') asks one service only" if len(services) > 1 else ""
+    kind = command.what.removesuffix("s")
     rows: list[Row] = []
     for card in services:
-        reply = replies[card]
-        if isinstance(reply, Error):
-            raise _failed({card: reply})
-        if not isinstance(reply, RightsReply):
-            raise _odd(card)
-        kind = command.what.removesuffix("s")
-        rows += [_line(card.name, line) for line in reply.lines if line.what == kind]
+        start, more = 0, True
+        while more:
+            body = encode(RightsRequest(everybody=command.everybody, start=start))
+            reply = _ask_all({card: body}, command.terms, statement)[card]
+            if isinstance(reply, Error):
+                raise _failed({card: reply}, one_only)
+            if not isinstance(reply, RightsReply):
+                raise _odd(card)
+            rows += [_line(card.name, line) for line in reply.lines if line.what == kind]
+            start += len(reply.lines)
+            more = reply.more and bool(reply.lines)
     return pa.Table.from_pylist(rows, schema=RIGHTS)
 
 
@@ -116,6 +121,13 @@ def _services(terms: Terms, statement: Statement) -> Sequence[Card]:
             hint=nearest(terms.service, [card.name for card in cards]),
         )
     return named
+
+
+def _require_pod(pod: str, statement: Statement) -> None:
+    """A name that no pod has is a slip; a pattern may be meant for pods that are yet to come."""
+    names = [card.name for card in statement.federation.pods()]
+    if pod not in names and not set(pod) & set("*?["):
+        raise error("UNKNOWN_PEER", f"the federation has no pod {pod!r}", hint=nearest(pod, names))
 
 
 def _signed(order: RightsOrder, service: Card, statement: Statement) -> bytes:

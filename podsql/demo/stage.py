@@ -41,6 +41,8 @@ class Stage:
     granted: tuple[str, ...] | None = None
     """The analysts whom the service grants all; None: every one."""
     service: bool = True
+    further: tuple[str, ...] = ()
+    """More policy services, which grant nothing by themselves; pods ask each of them."""
     preset: str = "standard"
     policy: str = ""
     """Text of every pod's policy file, instead of a preset."""
@@ -75,7 +77,7 @@ class Stage:
         self._door.bind(str(self.home / "ready.sock"))
         peers = [(name, "pod") for name in self.pods]
         peers += [(name, "analyst") for name in self.analysts]
-        peers += [("access", "service")] * self.service
+        peers += [(name, "service") for name in self.services]
         endpoint = self.reached_at or self.listen
         choice = RelayChoice(endpoint=endpoint, plan=plan_relay(endpoint, listen=self.listen))
         founded = found("newyork", self.home / "convener", choice, now=now, invites=peers)
@@ -84,11 +86,21 @@ class Stage:
             join(line, self.home / name, way=WayOut(environ={}), now=now)
         if self.service:
             self._grant(now)
-            self.run(["policy", "serve", "--federation", str(self.access)], ready=1)
+        for name in self.services:
+            self.serve_policy(name)
         for name, tables in self.pods.items():
             self._write_pod(name, tables)
             self.serve_pod(name, ready=0)
         self._await(len(self.pods))
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Names of the policy services."""
+        return ("access",) * self.service + self.further
+
+    def serve_policy(self, name: str = "access") -> "subprocess.Popen[bytes]":
+        """Start a policy service's process."""
+        return self.run(["policy", "serve", "--federation", str(self.membership(name))], ready=1)
 
     def serve_pod(self, name: str, *, ready: int = 1) -> "subprocess.Popen[bytes]":
         """Start a pod's process."""
@@ -110,7 +122,7 @@ class Stage:
         database.close()
 
     def _write_pod(self, name: str, tables: Tables) -> None:
-        services = [load_membership(self.access).keys.fingerprint] if self.service else []
+        services = [load_membership(self.membership(one)).keys.fingerprint for one in self.services]
         sections: dict[str, Mapping[str, object]] = {
             "pod": {"federation": "federation.toml", "state": "state"},
             "policy": {**self._rules(name), "services": services},

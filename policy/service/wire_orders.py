@@ -26,6 +26,8 @@ from podsql.service_messages import Order, OrderReply, RightsLine, RightsReply
 
 SKEW_MS: Final = 60_000
 ID_BYTES: Final = 16
+LINES: Final = 1_000
+"""Grants and requests of one reply, which must fit into one message."""
 
 Resolve = Callable[[str], Card | None]
 """A member by name or fingerprint."""
@@ -53,6 +55,8 @@ class WireOrders:
             raise error("CLOCK", "the order's time is not now", hint="check both clocks")
         if len(order.id) != ID_BYTES:
             raise error("BAD_MESSAGE", "an order needs an id")
+        if order.act in ("grant", "revoke"):
+            self._officer(peer)  # before anything is written for a stranger
         self._take(order.id, now)
         match order.act:
             case "ask":
@@ -65,19 +69,21 @@ class WireOrders:
             case "revoke":
                 return self._revoke(peer, order)
 
-    def rights(self, peer: Card, *, everybody: bool) -> RightsReply:
-        """Grants and requests: the peer's own, or everybody's for an officer."""
+    def rights(self, peer: Card, *, everybody: bool, start: int = 0) -> RightsReply:
+        """Grants and requests from ``start`` on: the peer's own, or everybody's for an officer."""
         if everybody:
             self._officer(peer).require("viewer")
         now = self._clock()
         own = None if everybody else peer.identity
-        asked = [_request_line(one) for one in requests(self._database, analyst=own)]
+        asked = [_request_line(one) for one in requests(self._database, analyst=own, limit=-1)]
         given = [
             _grant_line(one, now)
             for one in all_grants(self._database)
             if own is None or one.grant.analyst == own
         ]
-        return RightsReply(lines=(*given, *asked))
+        end = max(0, start) + LINES
+        lines = (*given, *asked)
+        return RightsReply(lines=lines[max(0, start) : end], more=end < len(lines))
 
     def _take(self, ident: bytes, now: int) -> None:
         """Use an order's id up; REPLAY if it was used before."""

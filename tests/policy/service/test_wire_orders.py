@@ -22,8 +22,11 @@ from service_desk import (
 from podsql.message import Signed
 from podsql.messages import Failed, decode_as, encode
 from podsql.policy.service.asking import one_request
+from podsql.policy.service.granting import insert
 from podsql.policy.service.history import changes, epoch
 from podsql.policy.service.officers import CONSOLE
+from podsql.policy.service.people import know
+from podsql.policy.service.wire_orders import LINES
 from podsql.relay.keys import PeerKeys
 from podsql.relay.signing import sign
 from podsql.service_messages import (
@@ -215,6 +218,22 @@ def test_everybody_sees_their_own_rights_and_an_officer_all(desk):
     assert hers == {past: "expired", str(number): "open"}
     everything = desk.send(CARDS["ben"], RightsRequest(everybody=True)).lines
     assert {line.id for line in everything} == {mine, past, future, str(number)}
+
+
+def test_more_rights_than_fit_into_a_message_come_in_several(desk):
+    with desk.database.write() as db:
+        know(db, ANA.identity_public, "ana")
+        for _ in range(LINES + 5):
+            insert(db, desk.wish(), now=NOW, actor="x")
+    first = desk.send(CARDS["ana"], RightsRequest())
+    second = desk.send(CARDS["ana"], RightsRequest(start=LINES))
+    assert (len(first.lines), first.more) == (LINES, True)
+    assert len(encode(first)) < 1 << 20
+    assert (bool(second.lines), second.more) == (True, False)
+    ids = [line.id for line in (*first.lines, *second.lines)]
+    assert sorted(ids) == sorted(desk.in_force())
+    for start in (1 << 40, -5):
+        assert isinstance(desk.send(CARDS["ana"], RightsRequest(start=start)), RightsReply)
 
 
 def test_what_is_revoked_by_tables_is_exactly_what_is_named(desk):
