@@ -70,7 +70,8 @@ def give_order(order: RightsOrder, statement: Statement) -> pa.Table:
         )
     if order.terms.until and order.terms.until <= _now():
         raise error("OPTION", "option 'until' names a day that is over")
-    _require_pod(order.terms.pod, statement)
+    if order.act in ("ask", "grant"):
+        _require_pod(order.terms.pod, statement)
     bodies = {card: _signed(order, card, statement) for card in services}
     replies = _ask_all(bodies, order.terms, statement)
     faults = {card: reply for card, reply in replies.items() if isinstance(reply, Error)}

@@ -40,6 +40,7 @@ def reconcile(db: sqlite3.Connection, old: Database, rules: Rules) -> None:
     _officers(db, old, rules)
     _settings(db, old)
     _requests(db, old)
+    _end_left(db, rules)
     _reviews(db, old)
     for table, key in (("orders", "id"), ("pods", "name")):
         for before, now in _pairs(db, old, table, key):
@@ -48,6 +49,20 @@ def reconcile(db: sqlite3.Connection, old: Database, rules: Rules) -> None:
     if not db.execute("SELECT 1 FROM decisions LIMIT 1").fetchone():
         for row in old.read("SELECT * FROM decisions ORDER BY number"):
             _insert(db, "decisions", dict(row))
+
+
+def _end_left(db: sqlite3.Connection, rules: Rules) -> None:
+    """Who was off-boarded in one of the two has nothing of the other."""
+    gone = "analyst IN (SELECT identity FROM people WHERE ended IS NOT NULL)"
+    db.execute(
+        f"UPDATE grants SET revoked = ?, revoked_by = ? WHERE revoked IS NULL AND {gone}",
+        (rules.now, ACTOR),
+    )
+    db.execute(
+        "UPDATE requests SET state = 'refused', decided = ?, decided_by = ?, note = 'off-boarded'"
+        f" WHERE state = 'open' AND {gone}",
+        (rules.now, ACTOR),
+    )
 
 
 def _people(db: sqlite3.Connection, old: Database) -> None:

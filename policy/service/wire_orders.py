@@ -20,7 +20,9 @@ from podsql.policy.service.granting import (
 )
 from podsql.policy.service.officers import Officer, by_identity
 from podsql.policy.service.orders import Orders
+from podsql.policy.service.people import people
 from podsql.relay.cards import Card
+from podsql.relay.keys import fingerprint
 from podsql.relay.signing import verify
 from podsql.service_messages import Order, OrderReply, RightsLine, RightsReply
 
@@ -137,13 +139,13 @@ class WireOrders:
         if order.grant_id:
             self._orders.revoke(officer, order.grant_id)
             return OrderReply(grants=(order.grant_id,))
-        card = self._member(order.analyst)
+        whom = self._known(order.analyst)
         wanted = {name if "." in name or "*" in name else f"main.{name}" for name in order.tables}
         found = [
             one.grant.grant_id
             for one in all_grants(self._database)
             if one.revoked is None
-            and one.grant.analyst == card.identity
+            and one.grant.analyst in whom
             and set(one.grant.tables) == wanted
             and order.pod in ("*", one.grant.pod)
         ]
@@ -164,6 +166,19 @@ class WireOrders:
         if card is None:
             raise _nobody(who)
         return card
+
+    def _known(self, who: str) -> set[bytes]:
+        """Keys that a name or fingerprint stands for, also of people who left the federation."""
+        found = {
+            one.identity
+            for one in people(self._database)
+            if who in (one.name, fingerprint(one.identity))
+        }
+        card = self._resolve(who)
+        found |= {card.identity} if card is not None else set()
+        if not found:
+            raise _nobody(who)
+        return found
 
 
 def _nobody(who: str) -> Error:

@@ -4,11 +4,14 @@ import os
 import shutil
 import sqlite3
 import stat
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from service_desk import ANA, BEN, CARA, CARDS, DAY, NOW, ServiceDesk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from service_desk import ANA, BEN, CARA, CARDS, DAN, DAY, NOW, ServiceDesk
 
 from podsql.errors import Error
 from podsql.policy.service import history, people, reviews
@@ -369,3 +372,90 @@ def test_a_backup_of_the_first_version_is_restored(desk, tmp_path):
     assert brought_back(desk, backup, keep_grants="moved here").in_force == 1
     assert desk.in_force() == ["g-ana"]
     assert backup.read_bytes() == before
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                "grant",
+                "revoke",
+                "ask",
+                "approve",
+                "refuse",
+                "off-board",
+                "freeze",
+                "thaw",
+                "officer",
+            ]
+        ),
+        st.sampled_from(["ana", "cara", "dan"]),
+        st.integers(0, 3),
+    ),
+    max_size=7,
+)
+
+
+def live(desk: ServiceDesk, steps) -> None:
+    keys = {"ana": ANA, "cara": CARA, "dan": DAN}
+    for act, who, which in steps:
+        desk.now += 1
+        try:
+            match act:
+                case "grant":
+                    give(desk, keys[who], who)
+                case "revoke":
+                    found = desk.in_force()
+                    desk.orders.revoke(CONSOLE, found[which % len(found)] if found else "none")
+                case "ask":
+                    desk.ask(keys[who], who)
+                case "approve":
+                    desk.orders.approve(CONSOLE, which)
+                case "refuse":
+                    desk.orders.refuse(CONSOLE, which)
+                case "off-board":
+                    desk.orders.off_board(CONSOLE, keys[who].identity_public)
+                case "freeze":
+                    desk.orders.freeze(CONSOLE, who, "x")
+                case "thaw":
+                    desk.orders.thaw(CONSOLE, who)
+                case _:
+                    desk.orders.end_officer(CONSOLE, ("ben", "max", "vera", "root")[which])
+        except Error:
+            pass  # refused, and nothing happened
+
+
+def standing(desk: ServiceDesk) -> tuple[set[str], set[bytes], set[str], set[str]]:
+    return (
+        set(desk.in_force()),
+        {one.identity for one in people.people(desk.database) if one.ended is not None},
+        set(frozen(desk.database)),
+        {one.name for one in officers(desk.database) if one.ended is None},
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(before=STEPS, after=STEPS, gone=st.booleans(), keep=st.booleans())
+def test_whatever_happened_nothing_that_was_taken_comes_back(before, after, gone, keep):
+    with tempfile.TemporaryDirectory() as home:
+        desk = ServiceDesk(Path(home) / "policy.sqlite")
+        live(desk, before)
+        backup = backed_up(desk, Path(home))
+        then = standing(desk)
+        live(desk, after)
+        now, number = standing(desk), history.epoch(desk.database)
+        if gone:
+            lost(desk)
+        reason = "sure" if keep else ""
+        done = brought_back(desk, backup, keep_grants=reason)
+        grants, ended, stopped, staff = standing(desk)
+        assert done.epoch > number
+        if gone:
+            assert grants == (then[0] if keep else set())
+            assert (ended, stopped, staff) == then[1:]
+        else:
+            assert grants == then[0] & now[0]
+            assert ended == then[1] | now[1]
+            assert stopped == then[2] | now[2]
+            assert staff == then[3] & now[3]
+        desk.close()

@@ -27,7 +27,7 @@ from podsql.policy.service.history import changes, epoch
 from podsql.policy.service.officers import CONSOLE
 from podsql.policy.service.people import know
 from podsql.policy.service.wire_orders import LINES
-from podsql.relay.keys import PeerKeys
+from podsql.relay.keys import PeerKeys, fingerprint
 from podsql.relay.signing import sign
 from podsql.service_messages import (
     GrantsRequest,
@@ -247,6 +247,21 @@ def test_what_is_revoked_by_tables_is_exactly_what_is_named(desk):
     assert (done.grants, set(desk.in_force())) == ((north,), {one, theirs})
     done = desk.give(BEN, CARDS["ben"], "revoke", analyst="ana", tables=("main.visits",))
     assert (done.grants, desk.in_force()) == ((one,), [theirs])
+
+
+def test_rights_of_who_left_the_federation_are_revoked_by_name_and_key(desk):
+    gone = PeerKeys.generate()
+    for _ in range(2):
+        given = desk.orders.grant(CONSOLE, desk.wish(gone), name="gone").grant_id
+        assert desk.in_force() == [given]
+        for who in ("gone", fingerprint(gone.identity_public)):
+            asked = {"analyst": who, "tables": TABLES}
+            done = desk.give(BEN, CARDS["ben"], "revoke", **asked)
+            if who == "gone":
+                assert done.grants == (given,)
+            else:
+                assert refused(done, "ARGUMENT")  # nothing is left
+    assert desk.in_force() == []
 
 
 def test_an_order_reads_back_as_it_was_written():
