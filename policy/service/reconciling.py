@@ -133,8 +133,13 @@ def _officers(db: sqlite3.Connection, old: Database, rules: Rules) -> None:
     for row in db.execute("SELECT credential FROM passkeys").fetchall():
         if row["credential"] not in mine:
             db.execute("DELETE FROM passkeys WHERE credential = ?", (row["credential"],))
-    db.execute("DELETE FROM sessions")
-    db.execute("DELETE FROM links")
+    # Whatever else lets an officer in was made for the store as it was.
+    tables = db.execute(
+        "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c"
+        " WHERE m.type = 'table' AND c.name = 'officer' AND m.name != 'passkeys'"
+    ).fetchall()
+    for table in tables:
+        db.execute(f"DELETE FROM {table['name']}")
 
 
 def _settings(db: sqlite3.Connection, old: Database) -> None:

@@ -81,12 +81,17 @@ def ben(stage) -> Iterator[podsql.Connection]:
 
 def test_a19_grant_and_revoke_hold_from_the_next_statement_on(stage, ana, ben):
     assert refused(ana, COUNT).code == "UNKNOWN_TABLE"
+    assert {row["what"] for row in rows(ana, "SHOW BUDGET")} == {"nothing offered"}
     (given,) = rows(ben, "GRANT SELECT ON visits TO ana WITH (release = 'rows')")
     assert (given["service"], given["what"], given["state"]) == ("access", "grant", "in force")
     assert ana.execute(COUNT).fetchall() == [(200,)]
     mine, *_ = rows(ana, "SHOW GRANTS FOR ME")  # newest first
     assert (mine["id"], mine["analyst"], mine["tables"]) == (given["id"], "ana", "main.visits")
     assert {row["pod"] for row in rows(ana, "SHOW GRANTS")} == {"north", "south"}
+    assert [(row["pod"], row["what"]) for row in rows(ana, "SHOW BUDGET")] == [
+        ("north", "no limit"),
+        ("south", "no limit"),
+    ]
 
     (ended,) = rows(ben, "REVOKE SELECT ON visits FROM ana")
     assert (ended["id"], ended["state"]) == (given["id"], "revoked")
@@ -175,6 +180,16 @@ def test_what_is_not_an_order_has_no_plan_and_takes_no_parameters(ben):
     with pytest.raises(podsql.ProgrammingError) as caught:
         ben.execute("GRANT SELECT ON visits TO ana", ["x"])
     assert caught.value.code == "PARAMETERS"
+
+
+def test_an_order_that_is_cancelled_before_it_leaves_is_not_given(stage, ben):
+    before = policy(stage, "history")
+    cursor = ben.cursor()
+    cursor.cancel()
+    with pytest.raises(podsql.Error) as caught:
+        cursor.execute("GRANT SELECT ON visits TO cara")
+    assert caught.value.code == "CANCELLED"
+    assert policy(stage, "history") == before
 
 
 def test_the_command_line_gives_orders_too(stage):

@@ -311,6 +311,33 @@ def test_a_restore_that_fails_midway_did_not_happen(desk, tmp_path):
     assert desk.dump() == before
 
 
+def test_only_ways_in_that_both_have_are_left(desk, tmp_path):
+    def passkey(name: str) -> None:
+        with desk.database.write() as db:
+            db.execute("INSERT INTO passkeys VALUES (?, 'root', x'00', 0, '', 0)", (name.encode(),))
+
+    for officer in ("root", "max"):
+        with desk.database.write() as db:
+            db.execute("UPDATE officers SET password = 'same' WHERE name = ?", (officer,))
+    passkey("both")
+    backup = backed_up(desk, tmp_path)
+    passkey("later")
+    with desk.database.write() as db:
+        db.execute("UPDATE officers SET password = 'other' WHERE name = 'max'")
+        db.execute("INSERT INTO links VALUES (x'01', 'root', 9)")
+        db.execute("INSERT INTO sessions VALUES (x'01', 'root', '', 0, 0, 0, '')")
+    desk.orders.change_officer(CONSOLE, "vera", role="viewer", identity=CARA.identity_public)
+    brought_back(desk, backup)
+    words = {row["name"]: row["password"] for row in desk.database.read("SELECT * FROM officers")}
+    assert (words["root"], words["max"]) == ("same", "")
+    assert by_name(desk.database, "vera").identity is None
+    assert by_name(desk.database, "ben").identity == BEN.identity_public
+    found = desk.database.read("SELECT credential FROM passkeys")
+    assert [row["credential"] for row in found] == [b"both"]
+    for table in ("sessions", "links"):
+        assert desk.database.read(f"SELECT * FROM {table}") == []
+
+
 def test_held_results_come_back_as_they_were_decided(desk, tmp_path):
     with desk.database.write() as db:
         for ident in ("a", "b"):
