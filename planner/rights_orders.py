@@ -10,10 +10,10 @@ from typing import Final, Literal, cast, get_args
 
 from podsql.errors import Error, error
 from podsql.planner.closing import Value
-from podsql.planner.days import end_of_day
 from podsql.planner.forms import Form, Rest
 from podsql.planner.syntax import nearest
 from podsql.planner.tokens import scalar_text
+from podsql.times import end_of_day
 
 Act = Literal["ask", "grant", "revoke", "withdraw"]
 Release = Literal["sdc_local", "sdc_merged", "dp", "rows"]

@@ -271,7 +271,16 @@ def parse_policy(data: bytes, name: str = "policy.toml") -> Policy:
 
 def policy_hash(policy: Policy) -> str:
     """BLAKE2b-256 (hex) of the document's canonical bytes: comments and order do not count."""
-    canonical = msgspec.json.encode(policy, order="deterministic")
+    return canonical_hash(canonical_bytes(policy))
+
+
+def canonical_bytes(policy: Policy) -> bytes:
+    """The document as it is hashed; read again, it is the same document."""
+    return msgspec.json.encode(policy, order="deterministic")
+
+
+def canonical_hash(canonical: bytes) -> str:
+    """The digest of such bytes. Of these alone: ``0`` read as a number is written again as ``0.0``."""
     return blake2b(canonical, digest_size=32, person=b"ps-policy").hexdigest()
 
 

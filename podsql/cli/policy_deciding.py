@@ -10,8 +10,8 @@ import typer
 from podsql.cli.options import AsJson, FederationPath
 from podsql.cli.service_files import open_orders
 from podsql.cli.terminal import put_pairs, put_rows
-from podsql.cli.times import iso
 from podsql.errors import error
+from podsql.times import iso
 
 if TYPE_CHECKING:
     from podsql.policy.service.asking import Asked

@@ -8,7 +8,7 @@ import typer
 from podsql.cli.options import AsJson, FederationPath, now_ms
 from podsql.cli.service_files import open_orders
 from podsql.cli.terminal import put_pairs, put_rows, say
-from podsql.cli.times import iso
+from podsql.times import iso
 
 
 def history(

@@ -11,8 +11,8 @@ import typer
 from podsql.cli.options import AsJson, FederationPath
 from podsql.cli.service_files import analyst_key, open_orders
 from podsql.cli.terminal import put_pairs, put_rows
-from podsql.cli.times import day_over, iso
 from podsql.errors import error
+from podsql.times import end_of_day, iso
 
 if TYPE_CHECKING:
     from podsql.policy.service.database import Database
@@ -76,7 +76,7 @@ def person(
     from podsql.policy.service import people
     from podsql.policy.service.officers import CONSOLE
 
-    until = None if trained_until is None else day_over(trained_until, "--trained-until")
+    until = None if trained_until is None else _day_over(trained_until, "--trained-until")
     with open_orders(federation) as (database, orders):
         if name is None:
             put_rows([_person(one) for one in people.people(database)], as_json=as_json)
@@ -111,7 +111,7 @@ def project(
     from podsql.policy.service.officers import CONSOLE
     from podsql.policy.service.people import Project, projects
 
-    until = None if ends is None else day_over(ends, "--ends")
+    until = None if ends is None else _day_over(ends, "--ends")
     with open_orders(federation) as (database, orders):
         known = {one.name: one for one in projects(database)}
         if name is None:
@@ -162,6 +162,13 @@ def _whom(database: "Database", federation: Path | None, who: str) -> tuple[str,
         keys = ", ".join(fingerprint(one.identity) for one in found)
         raise error("ARGUMENT", f"several people are called {who!r}", hint=f"name one key: {keys}")
     return (found[0].name, found[0].identity) if found else analyst_key(federation, who)
+
+
+def _day_over(text: str, option: str) -> int:
+    try:
+        return end_of_day(text)
+    except ValueError:
+        raise error("ARGUMENT", f"{option} wants a day as YYYY-MM-DD (UTC)") from None
 
 
 def _or(given: str | None, before: str) -> str:

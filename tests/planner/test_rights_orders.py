@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podsql.errors import Error
-from podsql.planner.days import DAY_MS, end_of_day
 from podsql.planner.plan import Options
 from podsql.planner.rights_orders import RightsOrder, ShowRights, Terms
 from podsql.planner.statements import Show, classify, has_result
+from podsql.times import DAY_MS, end_of_day
 
 END_OF_JANUARY = 1_801_440_000_000  # 2027-02-01T00:00Z
 
