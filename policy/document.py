@@ -95,6 +95,8 @@ class Functions(Clause, frozen=True, kw_only=True):
 
     scalar: Literal["safe-v1"] | tuple[str, ...] = "safe-v1"
     aggregates: tuple[str, ...] | None = None
+    factors: Annotated[int, msgspec.Meta(ge=1, le=3)] = 2
+    """Measures that one figure may multiply with each other; three must be different ones."""
 
 
 class Filters(Clause, frozen=True, kw_only=True):

@@ -175,6 +175,10 @@ def _statements(policy: Policy) -> Iterator[str]:
         yield f"Of the functions that are safe, only {_list(policy.functions.scalar) or 'none'}."
     if policy.functions.aggregates is not None:
         yield f"Of the aggregates, only {_list(policy.functions.aggregates) or 'none'}."
+    if policy.functions.factors == 1:
+        yield "No figure multiplies columns with each other."
+    else:
+        yield f"A figure multiplies at most {policy.functions.factors} columns with each other."
     if filters.literal is not None:
         yield f"Only these columns may meet a value in a condition: {_list(filters.literal) or 'none'}."
     if filters.column is not None:
