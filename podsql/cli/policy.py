@@ -1,4 +1,8 @@
-"""``podsql policy init|check|explain|test|serve|page|officer|status``: policies and their service."""
+"""``podsql policy init|check|explain|test|serve|status``: policy files, and the policy service.
+
+What people do at a service is in ``policy_people``, ``policy_deciding`` and ``policy_keeping``;
+its web page in ``policy_page``.
+"""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from podsql.cli import policy_page
+from podsql.cli import policy_deciding, policy_keeping, policy_page, policy_people
 from podsql.cli.exits import FAILED
 from podsql.cli.options import AsJson, AskPassphrase, FederationPath, now_ms, unseal
 from podsql.cli.reports import put_findings
@@ -17,8 +21,26 @@ from podsql.errors import error
 from podsql.times import iso
 
 app = typer.Typer(no_args_is_help=True, help="Policy files and the policy service.")
-app.command("page")(policy_page.page)
-app.command("officer")(policy_page.officer)
+for name, verb in (
+    ("page", policy_page.page),
+    ("officer", policy_people.officer),
+    ("person", policy_people.person),
+    ("project", policy_people.project),
+    ("off-board", policy_people.off_board),
+    ("freeze", policy_deciding.freeze),
+    ("thaw", policy_deciding.thaw),
+    ("setting", policy_deciding.setting),
+    ("requests", policy_deciding.requests),
+    ("approve", policy_deciding.approve),
+    ("refuse", policy_deciding.refuse),
+    ("held", policy_deciding.held),
+    ("release", policy_deciding.release),
+    ("withhold", policy_deciding.withhold),
+    ("history", policy_keeping.history),
+    ("backup", policy_keeping.backup),
+    ("restore", policy_keeping.restore),
+):
+    app.command(name)(verb)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""``podsql policy page|officer``: the policy service's web page, and who may come in."""
+"""``podsql policy page``: the policy service's web page, and the links that let people in."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from podsql.cli.options import AsJson, FederationPath, now_ms
-from podsql.cli.service_files import federation_name, member_cards, open_database
-from podsql.cli.terminal import log_to_stderr, put_pairs, say
+from podsql.cli.options import now_ms
+from podsql.cli.service_files import federation_name, member_cards, open_database, open_orders
+from podsql.cli.terminal import log_to_stderr
 from podsql.errors import error
 
 if TYPE_CHECKING:
@@ -60,58 +60,13 @@ def page(
     raise typer.Exit(code)
 
 
-def officer(
-    name: Annotated[str, typer.Argument(help="Of a new officer, or of one who forgot a password.")],
-    role: Annotated[str, typer.Option(help="viewer, approver or admin.")] = "",
-    ended: Annotated[bool, typer.Option("--end", help="End the officer and every way in.")] = False,
-    origin: Origin = ORIGIN,
-    federation: FederationPath = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make an officer of the policy service, or a new one-time link for one; prints the link."""
-    from podsql.policy.service.officers import CONSOLE, Officer, by_name
-    from podsql.policy.service.orders import Orders
-
-    database = open_database(federation)
-    try:
-        orders = Orders(database, now_ms)
-        known = by_name(database, name)
-        if ended:
-            orders.end_officer(CONSOLE, name)
-            put_pairs({"officer": name, "role": "none"}, as_json=as_json)
-            return
-        if known is None:
-            made = Officer(name=name, role=role or "viewer")  # type: ignore[arg-type]
-            orders.add_officer(CONSOLE, made)
-        elif role and role != known.role:
-            orders.change_officer(
-                CONSOLE,
-                name,
-                role=role,  # type: ignore[arg-type]  # officers.change refuses other words
-                identity=known.identity,
-                oidc=known.oidc,
-            )
-        found = by_name(database, name)
-        token = orders.invite(CONSOLE, name)
-    finally:
-        database.close()
-    link = link_to(federation, token, origin)
-    put_pairs({"officer": name, "role": found.role if found else "", "link": link}, as_json=as_json)
-    say("the link is good for one use within 24 hours")
-
-
 def first_link(federation: Path | None, name: str) -> str:
     """Make the first administrator; the link that lets him in."""
     from podsql.policy.service.officers import CONSOLE, Officer
-    from podsql.policy.service.orders import Orders
 
-    database = open_database(federation)
-    try:
-        orders = Orders(database, now_ms)
+    with open_orders(federation) as (_, orders):
         orders.add_officer(CONSOLE, Officer(name=name, role="admin"))
         return link_to(federation, orders.invite(CONSOLE, name))
-    finally:
-        database.close()
 
 
 def link_to(federation: Path | None, token: str, origin: str = ORIGIN) -> str:

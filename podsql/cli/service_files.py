@@ -3,13 +3,17 @@
 Rule to keep: only a directory that joined as a service gets a store.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from podsql.cli.options import now_ms
 from podsql.errors import error
 
 if TYPE_CHECKING:
     from podsql.policy.service.database import Database
+    from podsql.policy.service.orders import Orders
     from podsql.relay.cards import Card
 
 
@@ -43,6 +47,18 @@ def open_database(federation: Path | None) -> "Database":
     if not path.exists():
         raise error("CONFIG", f"no store at {str(path)!r}", hint="podsql policy init")
     return Database(path)
+
+
+@contextmanager
+def open_orders(federation: Path | None) -> "Iterator[tuple[Database, Orders]]":
+    """The store and the acts on it, until the block ends."""
+    from podsql.policy.service.orders import Orders
+
+    database = open_database(federation)
+    try:
+        yield database, Orders(database, now_ms)
+    finally:
+        database.close()
 
 
 def federation_name(federation: Path | None) -> str:

@@ -210,7 +210,7 @@ def no_link() -> Error:
     return error(
         "ARGUMENT",
         "this link is not valid any more",
-        hint="an administrator makes another one: podsql policy officer NAME",
+        hint="an administrator makes another one: podsql policy officer NAME --link",
     )
 
 

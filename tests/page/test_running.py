@@ -210,7 +210,7 @@ def test_behind_a_proxy_it_believes_the_last_address_only(home, capsys):
 def test_officers_from_the_command_line(home, capsys):
     assert run(["policy", "init"]) == 0
     capsys.readouterr()
-    base = ["policy", "officer", "bert", "--json"]
+    base = ["policy", "officer", "bert", "--link", "--json"]
     assert run([*base, "--role", "approver", "--origin", "https://access.example/"]) == 0
     first = json.loads(capsys.readouterr().out)
     assert first["role"] == "approver"
