@@ -65,8 +65,9 @@ def test_officers_are_made_changed_listed_and_ended(capsys):
     assert said(capsys, "officer", "ben", "--role", "admin")["key"] == BEN.fingerprint
     assert said(capsys, "officer", "ben", "--no-key")["role"] == "admin"
     assert said(capsys, "officer", "eva")["role"] == "viewer"
-    assert [one["officer"] for one in said(capsys, "officer")] == ["ben", "eva"]
+    assert [one["officer"] for one in said(capsys, "officer")] == ["admin", "ben", "eva"]
     assert said(capsys, "officer", "eva", "--end")["state"] == "ended"
+    said(capsys, "officer", "admin", "--end")
     assert refused(capsys, "officer", "ben", "--end").startswith("CONFLICT")
     assert refused(capsys, "officer", "eva").startswith("CONFLICT")
     assert refused(capsys, "officer", "x", "--key", "nobody").startswith("UNKNOWN_PEER")
@@ -169,17 +170,17 @@ def test_held_results_are_released_and_withheld(home, capsys):
 
 def test_the_record_backup_and_restore(home, capsys):
     assert run(["grant", ANA.fingerprint, "--table", "visits"]) == 0
-    assert said(capsys, "backup", "b.sqlite") == {"backup": "b.sqlite", "epoch": 1}
+    assert said(capsys, "backup", "b.sqlite") == {"backup": "b.sqlite", "epoch": 3}
     said(capsys, "freeze", "north", "--reason", "x")
-    assert said(capsys, "history", "--verify") == {"acts": 2, "epoch": 2}
+    assert said(capsys, "history", "--verify") == {"acts": 4, "epoch": 4}
     assert [one["act"] for one in said(capsys, "history", "--search", "north")] == ["freeze"]
     done = said(capsys, "restore", "b.sqlite")
-    assert (done["epoch"], done["grants"], done["ended"]) == (3, 1, 0)
+    assert (done["epoch"], done["grants"], done["ended"]) == (5, 1, 0)
     (home / "policy.sqlite").unlink()
     for ending in ("-wal", "-shm"):
         (home / f"policy.sqlite{ending}").unlink(missing_ok=True)
     assert said(capsys, "restore", "b.sqlite", "--epoch", "50")["ended"] == 1
-    assert said(capsys, "history", "--verify") == {"acts": 2, "epoch": 50}
+    assert said(capsys, "history", "--verify") == {"acts": 4, "epoch": 50}
     assert refused(capsys, "restore", "nothing").startswith("CONFIG")
     assert refused(capsys, "backup", "b.sqlite").startswith("ARGUMENT")
 
