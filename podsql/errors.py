@@ -109,6 +109,7 @@ CODES: Final[dict[str, type[Error]]] = {
     "QUOTA": PolicyError,
     "POLICY_UNAVAILABLE": PolicyError,
     "PAUSED": PolicyError,
+    "IN_REVIEW": PolicyError,
     # data
     "DATA": DataError,
     "OVERFLOW": DataError,

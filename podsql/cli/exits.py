@@ -58,6 +58,7 @@ EXITS: Final[dict[str, int]] = {
     "QUOTA": POLICY,
     "POLICY_UNAVAILABLE": POLICY,
     "PAUSED": POLICY,
+    "IN_REVIEW": POLICY,
     # who is missing
     "NO_PODS": PODS_MISSING,
     "PODS_MISSING": PODS_MISSING,

@@ -1,4 +1,4 @@
-"""The pod's local control socket: status, pause, resume, reload. One line of JSON each way.
+"""The pod's local control socket: a command, with at most one argument; a line of JSON back.
 
 A unix socket of mode 0600 in the pod's state directory; whoever may write there is the custodian.
 """
@@ -14,7 +14,7 @@ from podsql.errors import Error, error
 from podsql.pod.config import load_pod_config
 
 SOCKET: Final = "control.sock"
-COMMANDS: Final = ("status", "pause", "resume", "reload")
+COMMANDS: Final = ("status", "pause", "resume", "reload", "services", "forget", "drop")
 LINE_BYTES: Final = 4096
 
 
@@ -103,7 +103,7 @@ class Control:
                 except OSError:
                     pass  # the asker left; nothing is owed to it
 
-        if command not in COMMANDS:
+        if command.partition(" ")[0] not in COMMANDS:
             answer({"code": "ARGUMENT", "message": "unknown command"})
             return
         try:

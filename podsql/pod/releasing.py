@@ -21,6 +21,7 @@ from podsql.errors import error
 from podsql.messages import RequestHead
 from podsql.planner.fragment import Field
 from podsql.pod.joining import join_bins, members
+from podsql.pod.spending import Spent, spent_of
 from podsql.policy.binned import BinOrder
 from podsql.policy.document import Dp, Policy
 from podsql.policy.gate import Verdict
@@ -84,6 +85,10 @@ class Releasing:
     def now(self, now: int) -> int:
         """``now``, but never before a time the pod has seen (ms since the epoch)."""
         return self._ledger.moment(now)
+
+    def spent(self, policy: Policy) -> list[Spent]:
+        """Every budget that was ever drawn on."""
+        return spent_of(self._ledger, policy)
 
     # -- before the statement runs -----------------------------------------------------------------
 
