@@ -131,12 +131,16 @@ class LocalFederation:
                 list(starters.map(Pod.start, self.pods.values()))
             self._exit = stack.pop_all()
 
+    def _roles(self) -> dict[str, str]:
+        """Everybody's name and role."""
+        return {**dict.fromkeys(self._given, "pod"), **dict.fromkeys(self._analysts, "analyst")}
+
     def _found(self, home: Path, stack: ExitStack) -> None:
         """Keys, manifest and relay."""
         now = time.time_ns() // 1_000_000
         seed, relay_secret = generate_signing(), PeerKeys.generate().curve
         mark = fingerprint(signing_public(seed))
-        roles = {**dict.fromkeys(self._given, "pod"), **dict.fromkeys(self._analysts, "analyst")}
+        roles = self._roles()
         keys = {name: PeerKeys.generate() for name in roles}
         manifest = Manifest(
             federation=mark,

@@ -7,16 +7,20 @@ there, which is written last; the bytes leave, if they do, exactly as they came.
 
 import hashlib
 import hmac
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from podsql.errors import error
 from podsql.relay.keys import replace_file
 from podsql.relay.sealing import STREAM_BYTES, TAG_BYTES, ChunkOpener, ChunkSealer
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 PIECE_BYTES: Final = 1 << 20
 DAY_MS: Final = 24 * 3600 * 1000
@@ -178,6 +182,10 @@ class Holds:
         except OSError:
             raise error("POD_FAILED", "a held result cannot be read") from None
 
+    def file(self, hold: Hold) -> io.BufferedReader:
+        """The bytes of a held result, as a file to read."""
+        return io.BufferedReader(_Pieces(self.pieces(hold)))
+
     def drop(self, hold: Hold) -> None:
         """Forget a held result."""
         self._meta(hold.key).unlink(missing_ok=True)
@@ -195,6 +203,23 @@ class Holds:
 
     def _sealed(self, key: str) -> Path:
         return self._folder / f"{key}.sealed"
+
+
+class _Pieces(io.RawIOBase):
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "Buffer") -> int:
+        target = memoryview(buffer).cast("B")
+        self._left = self._left or memoryview(next(self._pieces, b""))
+        count = min(len(target), len(self._left))
+        target[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
 
 
 def _key(secret: bytes, stream: bytes) -> bytes:
