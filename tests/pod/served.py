@@ -20,6 +20,8 @@ from podsql.policy.service.database import Database
 from podsql.policy.service.granting import make_grant
 from podsql.policy.service.officers import CONSOLE, Officer
 from podsql.policy.service.orders import Orders
+from podsql.policy.service.serving import PolicyService
+from podsql.policy.service.store import Store
 from podsql.policyd import Tenant, store_path
 from podsql.relay.sockets.endpoint import Endpoint, Request
 
@@ -46,19 +48,32 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+Hostile = Callable[[PolicyService, Request], None]
+
+
 class Served(LocalFederation):
     """With ``services``: names of policy services; ``hostile``: those that the test answers for."""
 
     def __init__(
-        self, *, services=("access",), hostile=None, pinned=None, mode="online", pods=None, **more
+        self,
+        *,
+        services=("access",),
+        hostile=None,
+        pinned=None,
+        mode="online",
+        pods=None,
+        extra=None,
+        **more,
     ):
         self.names = tuple(services)
-        self.hostile: dict[str, Callable[[Request], None]] = hostile or {}
+        self.hostile: dict[str, Hostile] = hostile or {}
         self._pinned = (*self.names, *self.hostile) if pinned is None else pinned
         self._mode = mode
         self.tenants: dict[str, Tenant] = {}
         super().__init__(
-            pods={name: {"visits": table} for name, table in (pods or VISITS).items()},
+            pods={
+                name: {"visits": table, **(extra or {})} for name, table in (pods or VISITS).items()
+            },
             reference={},
             local_keys={"visits": ["patient"]},
             privacy_unit={"visits": "patient"},
@@ -78,13 +93,34 @@ class Served(LocalFederation):
         for name in self.names:
             self._members[name].path.touch()  # where its store lies is found by it
             self.start_service(name)
-        for name, serve in self.hostile.items():
-            member = self._members[name]
-            endpoint = Endpoint(
-                keys=member.keys, relay=member.relay, store=member.store, serve=serve, name=name
-            )
-            endpoint.start()
-            stack.callback(endpoint.close)
+        for name, answer in self.hostile.items():
+            self._members[name].path.touch()
+            stack.callback(self._start_hostile(name, answer))
+
+    def _start_hostile(self, name: str, answer: Hostile) -> Callable[[], None]:
+        """An honest service's keys, store and code, in the hands of ``answer``."""
+        member = self._members[name]
+        store = Store(store_path(member.path))
+        honest = PolicyService(
+            store=store,
+            keys=member.keys,
+            manifest=lambda: member.store.current,
+            clock=lambda: time.time_ns() // 1_000_000,
+        )
+        endpoint = Endpoint(
+            keys=member.keys,
+            relay=member.relay,
+            store=member.store,
+            serve=lambda request: answer(honest, request),
+            name=name,
+        )
+        endpoint.start()
+
+        def close() -> None:
+            endpoint.close()
+            store.close()
+
+        return close
 
     def _policy_section(self) -> PolicySection:
         base = super()._policy_section()
