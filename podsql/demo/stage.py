@@ -82,11 +82,15 @@ class Stage:
             join(line, self.home / name, way=WayOut(environ={}), now=now)
         if self.service:
             self._grant(now)
-            self.run(["policy", "serve", "--federation", str(self.access)], ready=1)
+            self.serve_policy()
         for name, tables in self.pods.items():
             self._write_pod(name, tables)
             self.serve_pod(name, ready=0)
         self._await(len(self.pods))
+
+    def serve_policy(self) -> "subprocess.Popen[bytes]":
+        """Start the policy service's process."""
+        return self.run(["policy", "serve", "--federation", str(self.access)], ready=1)
 
     def serve_pod(self, name: str, *, ready: int = 1) -> "subprocess.Popen[bytes]":
         """Start a pod's process."""
