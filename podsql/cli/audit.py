@@ -23,9 +23,17 @@ def verify(
     head: Annotated[
         str | None, typer.Option(help="Last hash known from elsewhere: shows a cut end.")
     ] = None,
+    receipt: Annotated[
+        Path | None,
+        typer.Option(
+            help="What a policy service signed of it (state/receipts): instead of --head."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the chain; the number of entries, or the first that is wrong."""
+    from podsql.pod.receipts import read_receipt
     from podsql.policy.audit import verify as check
 
+    head = head if receipt is None else read_receipt(receipt).head
     put_pairs({"entries": check(path, head=head), "state": "whole"}, as_json=as_json)

@@ -1,7 +1,7 @@
 """Receipts of audit heads: what a policy service signed that it had seen of this pod's log.
 
-One file a service, the last receipt. With it a log that was cut at its end is found out, also by
-who holds the whole machine of the pod, unless the service helps.
+One file a service, the last receipt; the service keeps its own copy. With one of them a log that was
+cut at its end, or written anew, is found out (``podsql audit verify --receipt``).
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ def keep_receipt(folder: Path, document: Signed, *, service: bytes, mark: str, p
 
 
 def read_receipt(path: Path) -> HeadReceipt:
-    """The receipt in a file, if the key that it names signed it; KEY_FILE or SIGNATURE otherwise."""
+    """The receipt in a file, if the key that it names signed it; BAD_MESSAGE or SIGNATURE otherwise."""
     try:
         document = msgspec.msgpack.decode(path.read_bytes(), type=Signed)
     except (OSError, msgspec.MsgspecError):

@@ -7,7 +7,7 @@ bound to the query's hash and the pod's nonce, so it serves no other request.
 from dataclasses import dataclass
 from typing import Final
 
-from podsql.errors import Error
+from podsql.errors import Error, error
 from podsql.message import Signed
 from podsql.messages import RequestHead, decode_as, encode, query_hash
 from podsql.policy.decisions import require_fresh
@@ -38,7 +38,8 @@ class _Judged:
 def read_request(document: Signed) -> RequestHead:
     """The head, if its own analyst signed it."""
     head = decode_as(RequestHead, verify(document, "request"))
-    verify(document, "request", head.analyst)
+    if head.analyst != document.signer:
+        raise error("SIGNATURE", "the request is signed by another key than its analyst's")
     return head
 
 
