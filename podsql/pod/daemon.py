@@ -286,7 +286,14 @@ def run_pod(config_path: Path) -> int:
         unwatch=pod.endpoint.unwatch_fd,
         run=lambda command, answer: _command(pod, command, answer),
     )
-    pod.endpoint.post(control.open)
+    listening = threading.Event()
+
+    def listen() -> None:
+        control.open()
+        listening.set()
+
+    pod.endpoint.post(listen)
+    listening.wait()  # who is told that the pod is ready may use its socket
     try:
         wait_for_stop({signal.SIGHUP: lambda: log.info("refreshed: %s", _refresh(pod))})
     finally:
