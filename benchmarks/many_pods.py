@@ -28,11 +28,13 @@ from podsql.relay.keys import (
     PeerKeys,
     fingerprint,
     generate_signing,
+    replace_file,
     save_keys,
     save_seed,
     signing_public,
 )
 from podsql.relay.manifest import Manifest, sign_manifest
+from podsql.relay.places import manifest_path
 
 PODS = 1000
 PROCESSES = 2
@@ -88,9 +90,9 @@ def found(folder: Path) -> None:
     manifest = Manifest(
         federation=mark, version=1, issued=now, expires=now + 86_400_000, cards=tuple(cards)
     )
-    (folder / "manifest.bin").write_bytes(sign_manifest(manifest, seed))
+    replace_file(manifest_path(folder, mark), sign_manifest(manifest, seed), mode=0o600)
     save_seed(folder / "relay.key", relay.curve)
-    (folder / "relay.toml").write_text(f'[relay]\nlisten = "{place}"\nfederation = "{mark}"\n')
+    (folder / "relay.toml").write_text(f'[relay]\nlisten = "{place}"\nfederations = ["{mark}"]\n')
     key = key_text(relay.curve_public)
     (folder / "federation").write_text(f"{mark} {place} {key}")
     save_keys(folder / "ana" / "keys.json", ana)

@@ -15,11 +15,13 @@ from podsql.relay.keys import (
     PeerKeys,
     fingerprint,
     generate_signing,
+    replace_file,
     save_keys,
     save_seed,
     signing_public,
 )
 from podsql.relay.manifest import Manifest, ManifestStore, sign_manifest
+from podsql.relay.places import manifest_path
 from podsql.relay.sockets.endpoint import Endpoint
 
 BARE = """
@@ -111,9 +113,9 @@ class Pair:
         place = f"tcp://127.0.0.1:{free_port()}"
         save_keys(folder / "pod.json", keys[1])
         save_seed(folder / "relay.key", relay.curve)
-        (folder / "manifest.bin").write_bytes(sign_manifest(manifest, seed))
+        replace_file(manifest_path(folder, mark), sign_manifest(manifest, seed), mode=0o600)
         (folder / "relay.toml").write_text(
-            f'[relay]\nlisten = "{place}"\nfederation = "{mark}"\n', encoding="utf-8"
+            f'[relay]\nlisten = "{place}"\nfederations = ["{mark}"]\n', encoding="utf-8"
         )
         self.place, self.relay_key = place, relay.curve_public
         self.relay_process = self._start(["-m", "podsql.relayd", str(folder / "relay.toml")])

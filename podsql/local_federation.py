@@ -154,9 +154,10 @@ class LocalFederation:
             invites=(),
         )
         raw = sign_manifest(manifest, seed)
-        relay = Relay(
-            listen="tcp://127.0.0.1:*", secret=relay_secret, federation=mark, manifest=raw
-        )
+        relay = Relay(listen="tcp://127.0.0.1:*", secret=relay_secret)
+        served = ManifestStore(home / "relay.bin", mark)
+        served.accept(raw, now)
+        relay.host(mark, served)
         relay.start()
         stack.callback(relay.stop)
         address = RelayAddress(endpoint=relay.endpoint, curve=relay.public)

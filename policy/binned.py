@@ -16,18 +16,12 @@ from podsql.policy.denial import Denial
 from podsql.policy.document import Policy
 from podsql.policy.joins import Pair
 from podsql.policy.measures import plain_column
-from podsql.policy.populations import (
-    member_list,
-    protected_row,
-    row_mark,
-    row_of,
-    units,
-    with_public,
-)
+from podsql.policy.populations import protected_row, row_of, units, with_public
 from podsql.policy.regenerate import Output, select_of
 from podsql.policy.rights import ColumnRights, bins_of
 from podsql.policy.roles import protected
 from podsql.policy.scope import Scope
+from podsql.policy.shares import marks_of, share_list
 from podsql.policy.total import attempt
 
 MOST_BINS: Final = 10_000
@@ -97,8 +91,8 @@ def judge_binned(
     ]
     projections.append(exp.alias_(number, "bin"))
     projections += [exp.alias_(unit.copy(), f"e{place}") for place, unit in enumerate(people)]
-    if guarded and rules.overlap_guard:
-        projections.append(exp.alias_(row_mark(scope), "r"))
+    marks = marks_of(scope) if guarded and rules.overlap_guard else []
+    projections += [exp.alias_(mark, name) for name, mark in marks]
     once = guarded and with_public(scope)
     if once:
         if not all(one.rights.table.numbered or one.inner for one in protected(scope)):
@@ -112,13 +106,19 @@ def judge_binned(
         least=rules.min_units if guarded else 0,
         complement=guarded and rules.complement,
         zero=not guarded or rules.zero_cells == "show",
-        named=guarded and rules.overlap_guard > 0,
+        named=bool(marks),
         levels=rules.group_levels if guarded else 0,
     )
-    return _counts(rows, names, order, salt, "DISTINCT c" if once else "*"), order
+    listed = [
+        share_list(f"e{place}", [(name, name) for name, _ in marks], salt)
+        for place in range(len(people) if marks else 0)
+    ]
+    return _counts(rows, names, order, listed, "DISTINCT c" if once else "*"), order
 
 
-def _counts(rows: str, names: Sequence[str], order: BinOrder, salt: str, counted: str) -> str:
+def _counts(
+    rows: str, names: Sequence[str], order: BinOrder, listed: Sequence[str], counted: str
+) -> str:
     """Rows and units of each bin. A unit counts in its lowest bin alone, so that units add up.
 
     What a public table copies counts once (``counted``).
@@ -130,8 +130,7 @@ def _counts(rows: str, names: Sequence[str], order: BinOrder, salt: str, counted
         people = f"count(DISTINCT e{place}) FILTER (WHERE bin IS NULL OR bin = f{place})"
         sums.append(f"CAST({people} AS BIGINT) AS u{place}")
         if order.named:
-            listed = member_list(f"e{place}", "r", salt)
-            sums.append(f"{listed} FILTER (WHERE NOT (e{place}) IS NULL) AS _u{place}")
+            sums.append(f"{listed[place]} FILTER (WHERE NOT (e{place}) IS NULL) AS _u{place}")
     marked = ", ".join(["*", *lowest])
     groups = ", ".join([*names, "bin"])
     return (

@@ -67,6 +67,7 @@ from podsql.policy.roles import (
     require_predicates,
 )
 from podsql.policy.scope import Scope, Source, bind
+from podsql.policy.shares import named_shares
 from podsql.policy.spread import spread_rules
 from podsql.policy.table_cards import table_card
 from podsql.policy.total import without_errors
@@ -98,7 +99,9 @@ class Verdict:
     """How many of ``fields`` are group keys."""
     policy_hash: str
     cells: int = 0
-    """Hidden columns ``_u0``, … with the units behind each figure, for the overlap guard."""
+    """Hidden columns ``_u0``, … with what each unit adds to a figure, for the overlap guard."""
+    sets: bool = False
+    """Several grouping sets: the last of ``fields`` says which one a group is of."""
     needs_ledger: bool = False
     """The result is released by way of the ledger: it counts or compares what left before."""
     noise: NoiseOrder | None = None
@@ -315,6 +318,7 @@ class Gate:
             keys=0 if isinstance(fragment, Rows) else len(fragment.keys),
             policy_hash=self.policy_hash,
             cells=cells,
+            sets=isinstance(fragment, Aggregate) and fragment.grouping_sets is not None,
             needs_ledger=cells > 0
             or bins is not None
             or (guarded and (psi is not None or self.policy.output.caps is not None)),
@@ -354,7 +358,7 @@ class Gate:
         guard = guard_column(found, sent_keys(scope, outputs, count), values, scope, rules)
         hidden = [(GUARD, guard)]
         if rules.overlap_guard:
-            named = [one.members(self._salt, scope, protected(scope)) for one in found]
+            named = named_shares(found, scope, protected(scope), self._salt)
             hidden += [(f"_u{place}", one) for place, one in enumerate(named)]
         select = aggregate_select(fragment, scope, outputs, hidden, round_base=rules.round_base)
         listed = []

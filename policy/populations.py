@@ -6,7 +6,7 @@ add nothing. Every disclosure rule is stated over these populations.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from sqlglot import exp
 
@@ -16,11 +16,10 @@ from podsql.policy.joins import Pair
 from podsql.policy.roles import arguments
 from podsql.policy.scope import Scope, Source
 
-ROWS: Final = "_rows"
-"""A derived table's hidden column: the mark of the rows behind each of its own."""
-
 ONCE: Final = "_once"
-"""Another: whether no public table copied one of those rows."""
+"""A derived table's hidden column: whether no public table copied one of the rows behind its own."""
+
+Added = Literal["rows", "units"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +28,8 @@ class Population:
 
     unit: exp.Expr | None
     condition: exp.Expr | None
+    adds: frozenset[Added] = frozenset()
+    """What the figures about it add up; nothing, where there is none."""
 
     def count(self) -> exp.Expr:
         """How many units it has."""
@@ -38,48 +39,6 @@ class Population:
             else exp.Count(this=exp.Distinct(expressions=[self.unit.copy()]), big_int=True)
         )
         return filtered(counted, self.condition)
-
-    def members(self, salt: str, scope: Scope, protected: tuple[Source, ...]) -> exp.Expr:
-        """Its rows as a list of pairs: a name of the unit and one of the row, 64 bits each.
-
-        They mean nothing outside the pod, and are the same after a refresh that keeps the row.
-        """
-        unit = self.unit if self.unit is not None else row_of(protected)
-        listed: exp.Expr = exp.maybe_parse(
-            member_list(unit.sql("duckdb"), row_mark(scope).sql("duckdb"), salt), dialect="duckdb"
-        )
-        known = exp.Not(this=exp.Is(this=exp.paren(unit.copy()), expression=exp.Null()))
-        condition = known if self.condition is None else exp.and_(known, self.condition, copy=True)
-        return filtered(listed, condition)
-
-
-def member_list(unit: str, row: str, salt: str) -> str:
-    """SQL of a list of pairs (``u``, ``r``)."""
-    named = f"md5_number_lower('{salt}' || CAST({unit} AS VARCHAR))"
-    return f"list(DISTINCT {{'u': {named}, 'r': CAST({row} AS UBIGINT)}})"
-
-
-def row_mark(scope: Scope) -> exp.Expr:
-    """What tells a row from another: all that an analyst may know, of public tables too.
-
-    Rows that are equal in that are always in the same groups, so one mark does for them.
-    """
-    marks: list[exp.Expr] = []
-    for source in scope.sources:
-        if source.hidden:
-            continue
-        if source.inner is None:
-            columns = source.rights.columns.values()
-            marks += [exp.column(c.name, table=source.use.alias, quoted=True) for c in columns]
-        else:
-            marks.append(exp.column(ROWS, table=source.use.alias, quoted=True))
-    return exp.Anonymous(this="hash", expressions=marks or [exp.Literal.number(0)])
-
-
-def rows_mark(inner: Scope) -> exp.Expr:
-    """Of a row that a derived table computes of many: all of those."""
-    one = exp.Cast(this=row_mark(inner), to=exp.DataType.build("HUGEINT"))
-    return exp.Anonymous(this="hash", expressions=[exp.Sum(this=one)])
 
 
 def row_of(protected: tuple[Source, ...]) -> exp.Expr:
@@ -123,16 +82,27 @@ def populations(
     pairs: tuple[Pair, ...],
 ) -> tuple[Population, ...]:
     """The whole group first, then the contributors of each aggregate; per unit."""
-    contributions: dict[str, exp.Expr | None] = {"": None}
+    found = units(scope, protected, pairs)
+    conditions: dict[str, exp.Expr | None] = {"": None}
+    adds: dict[str, set[Added]] = {"": set()}
     for call in calls_in(aggregates):
         condition = contributes(call)
         key = "" if condition is None else condition.sql(dialect="duckdb")
-        contributions.setdefault(key, condition)
+        conditions.setdefault(key, condition)
+        only_units = len(found) == 1 and counts_units(call, scope)
+        adds.setdefault(key, set()).add("units" if only_units else "rows")
     return tuple(
-        Population(unit=unit, condition=condition)
-        for unit in units(scope, protected, pairs)
-        for condition in contributions.values()
+        Population(unit=unit, condition=condition, adds=frozenset(adds[key]))
+        for unit in found
+        for key, condition in conditions.items()
     )
+
+
+def counts_units(call: exp.Expr, scope: Scope) -> bool:
+    """Whether ``call`` is a count of the distinct values of a unit's key."""
+    columns = list(call.find_all(exp.Column))
+    distinct = call.find(exp.Distinct) is not None
+    return distinct and len(columns) == 1 and scope.column(columns[0]).is_key
 
 
 def calls_in(trees: Iterable[exp.Expr]) -> list[exp.Expr]:

@@ -18,14 +18,17 @@ from podsql.policy.denial import Denial
 from podsql.policy.functions import aggregate
 from podsql.policy.guard import GUARD
 from podsql.policy.nodes import TYPES
-from podsql.policy.populations import ONCE, ROWS, rows_mark, rows_once, with_public
+from podsql.policy.populations import ONCE, rows_once, with_public
 from podsql.policy.reading import Derived
 from podsql.policy.scope import Scope, Source
+from podsql.policy.shares import ROWS, rows_behind
 
 GROUPING_ID = "grouping_id"
 NAME_CHARACTERS = 255
-OWN_NAMES = re.compile(rf"{GUARD}|{ROWS}|{ONCE}|_u\d+")
-"""Names of the columns that the gate adds."""
+DERIVED_NAMES = re.compile(rf"{ROWS}\d*|{ONCE}")
+"""Names of the columns that the gate adds to a derived table."""
+OWN_NAMES = re.compile(rf"{GUARD}|{DERIVED_NAMES.pattern}|_u\d+")
+"""Those, and of the columns that it adds to a result."""
 TYPE_CHARACTERS = 4096
 
 
@@ -272,11 +275,11 @@ def _table(source: Source) -> exp.Table | exp.Subquery:
 
 
 def _derived(inner: Scope, derived: Derived) -> exp.Select:
-    if {ROWS, ONCE} & {name.lower() for name in derived.names}:
+    if any(DERIVED_NAMES.fullmatch(name.lower()) for name in derived.names):
         raise Denial("BAD_NAME")
     values = zip(inner.outputs, derived.names, strict=True)
     outputs: list[exp.Expr] = [_alias(value.copy(), name) for value, name in values]
-    outputs.append(_alias(rows_mark(inner), ROWS))
+    outputs += [_alias(value, name) for name, value in rows_behind(inner)]
     if with_public(inner):
         outputs.append(_alias(rows_once(inner), ONCE))
     select = select_of(inner, outputs)

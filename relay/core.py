@@ -1,4 +1,4 @@
-"""The relay's rules, without I/O: who may send what to whom, and what becomes of it.
+"""A federation's rules at the relay, without I/O: who may send what to whom, and what becomes of it.
 
 A connection is known by its route (the socket's random routing id) and its CURVE key (proved by the
 handshake); an address has at most one live connection, the newest that said HELLO. Rule to keep:
@@ -10,7 +10,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from podsql.errors import Error
 from podsql.relay.frames import HEADER_BYTES, Header, Kind, Nack, decode
@@ -30,6 +30,7 @@ _STREAM: Final = int(Kind.STREAM)
 class Connection:
     """A peer that said HELLO."""
 
+    core: "RelayCore"
     route: bytes
     entry: Entry
     queue: Queue
@@ -37,6 +38,8 @@ class Connection:
     volume: Bucket
     heard: float
     watching: set[bytes] = field(default_factory=set)
+    due: bool = False
+    """Kept by whoever empties the queues: it is about to look at this one."""
 
 
 class RelayCore:
@@ -56,8 +59,12 @@ class RelayCore:
         self.messages = 0
         self.waiting = 0
         """Bytes queued for all peers (kept by whoever empties the queues, too)."""
-        self.draining = False
+        self.part = limits.process_bytes
+        """Bytes that may be queued: this federation's part of the process."""
         self._ready = ready
+        self._all_messages = Bucket(limits.federation_messages_per_second, 0.0)
+        self._all_volume = Bucket(limits.federation_bytes_per_second, 0.0)
+        self._manifests = Bucket(limits.federation_manifest_bytes_per_second, 0.0)
         self._by_address: dict[bytes, Connection] = {}
         self._by_route: dict[bytes, Connection] = {}
         self._conduct: dict[bytes, Conduct] = {}
@@ -69,6 +76,21 @@ class RelayCore:
     def connections(self) -> Iterable[Connection]:
         """Every live connection."""
         return tuple(self._by_address.values())
+
+    def status(self) -> dict[str, Any]:
+        """Counters, without identities; they tell nothing of another federation."""
+        return {
+            "connections": len(self),
+            "messages": self.messages,
+            "bytes": self.bytes,
+            "queued_bytes": self.waiting,
+            "drops": dict(self.drops),
+            "manifest_version": self.roster.version,
+        }
+
+    def greeted(self, route: bytes) -> bool:
+        """Whether HELLO came on this connection and it still counts."""
+        return route in self._by_route
 
     # -- frames --------------------------------------------------------------------------------
 
@@ -98,7 +120,12 @@ class RelayCore:
             return
         connection.heard = now
         size = HEADER_BYTES + len(body)
-        wait = connection.messages.take(1, now) or connection.volume.take(size, now)
+        wait = (
+            connection.messages.take(1, now)
+            or connection.volume.take(size, now)
+            or self._all_messages.take(1, now)
+            or self._all_volume.take(size, now)
+        )
         if wait:
             self.drops["rate"] += 1
             self._nack(route, header, Nack.RATE, now, retry=wait)
@@ -133,7 +160,7 @@ class RelayCore:
             queue = destination.queue
             size = HEADER_BYTES + len(body)
             over = queue.waiting + size > self.limits.queue_bytes
-            if over or self.waiting + size > self.limits.process_bytes:
+            if over or self.waiting + size > self.part:
                 self.drops["busy"] += 1
                 self._nack(connection.route, header, Nack.BUSY, now, retry=0.05)
                 return
@@ -199,14 +226,18 @@ class RelayCore:
             self.drops["malformed"] += 1
             return
         older = self._by_address.get(entry.address)
+        if older is None and len(self) >= self.limits.federation_peers:
+            self.drops["full"] += 1
+            return
         if older is not None and older.route != route:
             self.drops["dup"] += 1
+            self.waiting -= older.queue.clear()
             self._say(older, Header(kind=Kind.GONE, dst=entry.address, src=entry.address), b"", now)
             self._by_route.pop(older.route, None)
-            self.waiting -= older.queue.waiting
         if older is None or older.route != route:
             limits = self.limits
             older = Connection(
+                self,
                 route,
                 entry,
                 Queue(limits.window_bytes),
@@ -228,9 +259,9 @@ class RelayCore:
     def lost(self, connection: Connection, now: float) -> None:
         """The socket knows no such route any more."""
         self._by_route.pop(connection.route, None)
+        self.waiting -= connection.queue.clear()
         if self._by_address.get(connection.entry.address) is connection:
             del self._by_address[connection.entry.address]
-            self.waiting -= connection.queue.waiting
             for address in connection.watching:
                 self._watchers.get(address, set()).discard(connection.entry.address)
             self._announce(connection.entry.address, Kind.GONE, now)
@@ -244,7 +275,6 @@ class RelayCore:
 
     def drain(self, reconnect_ms: int, spread_ms: int, now: float) -> None:
         """Tell every peer that this relay is about to restart."""
-        self.draining = True
         for connection in self.connections():
             header = Header(
                 kind=Kind.DRAIN, dst=connection.entry.address, seq=reconnect_ms, ttl=spread_ms
@@ -270,7 +300,7 @@ class RelayCore:
                 connection.queue.acknowledge(_COUNT.unpack(_bytes(body))[0])
                 self._ready(connection)
         elif header.kind is Kind.FETCH:
-            self._say(connection, Header(kind=Kind.MANIFEST, dst=me), self.roster.raw or b"", now)
+            self._fetch(connection, now)
         elif header.kind is Kind.PUBLISH:
             self._publish(connection, entry, body, now, now_ms)
         elif header.kind is Kind.WATCH:
@@ -280,23 +310,47 @@ class RelayCore:
         else:
             self.drops["unexpected"] += 1
 
+    def _fetch(self, connection: Connection, now: float) -> None:
+        """A manifest is far larger than what asks for it, so asking is bounded; pushing is not."""
+        me, raw = connection.entry.address, self.roster.raw or b""
+        if self.waiting + len(raw) > self.part:
+            self.drops["busy"] += 1
+            self._say(connection, Header(kind=Kind.NACK, dst=me, seq=Nack.BUSY), b"", now)
+        else:
+            self._say(connection, Header(kind=Kind.MANIFEST, dst=me), raw, now)
+
     def _publish(
         self, connection: Connection, entry: Entry, body: Body, now: float, now_ms: int
     ) -> None:
         """Only a convener may hand over a manifest, and only one the federation key signed."""
-        refused = Header(kind=Kind.NACK, dst=entry.address, seq=Nack.REFUSED)
+        me = entry.address
+        refused = Header(kind=Kind.NACK, dst=me, seq=Nack.REFUSED)
         if entry.role != "convener":
             self._say(connection, refused, b"", now)
             return
+        rate = self.limits.federation_manifest_bytes_per_second
+        wait = self._manifests.take(min(len(body), 2 * rate), now)
+        if wait:
+            self.drops["rate"] += 1
+            later = Header(kind=Kind.NACK, dst=me, seq=Nack.RATE, ttl=int(wait * 1000))
+            self._say(connection, later, b"", now)
+            return
         try:
-            newer = self.roster.accept(_bytes(body), now_ms)
+            newer = self.adopt(_bytes(body), now, now_ms)
         except Error:
             self.drops["manifest"] += 1
             self._say(connection, refused, b"", now)
             return
-        raw = self.roster.raw or b""
-        for one in self.connections() if newer else (connection,):
-            self._say(one, Header(kind=Kind.MANIFEST, dst=one.entry.address), raw, now)
+        if not newer:
+            self._fetch(connection, now)
+
+    def adopt(self, data: bytes, now: float, now_ms: int) -> bool:
+        """Take a newer manifest and hand it to every peer (True); MANIFEST for any other."""
+        newer = self.roster.accept(data, now_ms)
+        if newer:
+            for one in self.connections():
+                self._say(one, Header(kind=Kind.MANIFEST, dst=one.entry.address), data, now)
+        return newer
 
     def _watch(self, connection: Connection, header: Header, now: float) -> None:
         """Presence of a listed address, now and when it changes; of others, the same-sized no."""

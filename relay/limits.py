@@ -1,4 +1,7 @@
-"""What one identity may do to the relay: rates, strikes, queue sizes. Pure; time is an argument."""
+"""What one peer and one federation may do to the relay: rates, strikes, queue sizes.
+
+Pure; time is an argument.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,16 +14,23 @@ MUTE_SECONDS: Final = 60.0
 
 
 class RelayLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[limits]`` of ``relay.toml``."""
+    """``[limits]`` of ``relay.toml``: of a peer, unless the name says ``federation``."""
 
     messages_per_second: float = 20_000.0
     bytes_per_second: float = 1 << 30
+    federation_messages_per_second: float = 40_000.0
+    federation_bytes_per_second: float = 2 << 30
+    federation_peers: int = 5_000
+    """Peers of one federation that may be connected at once."""
+    federation_manifest_bytes_per_second: float = 256 << 10
+    """Manifests to be verified, which takes the relay's time; one larger than two seconds' worth
+    counts as that."""
     window_bytes: int = 8 << 20
     """Bytes on their way to one peer that it has not yet acknowledged."""
     queue_bytes: int = 72 << 20
     """Bytes that may wait for one peer beyond its window: one stream's largest credit, and some."""
     process_bytes: int = 1 << 30
-    """Bytes that may wait in the whole process."""
+    """Bytes that may wait in the whole process; each federation it hosts has an equal part."""
     ttl_ms: int = 30_000
     longest_ttl_ms: int = 120_000
     watches: int = 1_000

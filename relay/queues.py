@@ -72,6 +72,13 @@ class Queue:
         self.waiting -= parcel.size
         self.sent += parcel.size
 
+    def clear(self) -> int:
+        """Throw away what waits; how many bytes that were."""
+        thrown, self.waiting = self.waiting, 0
+        self.control.clear()
+        self.bulk.clear()
+        return thrown
+
     def acknowledge(self, count: int) -> None:
         """The peer has taken ``count`` bytes off this connection; a larger claim is clamped."""
         self.acked = max(self.acked, min(count, self.sent))

@@ -1,14 +1,18 @@
-"""Whom the relay lets in and where each may send, from the signed manifest alone.
+"""Whom one federation lets in and where each may send, from its signed manifest alone.
 
 Rule to keep: no manifest, no entry; an older, expired or foreign manifest changes nothing. The
 roster opens the door and vouches for nobody: peers judge each other by the manifest themselves.
 """
 
+import logging
 from dataclasses import dataclass
 from enum import Enum
 
+from podsql.relay.claims import Claims
 from podsql.relay.frames import address_of
 from podsql.relay.manifest import Manifest, ManifestStore
+
+log = logging.getLogger("podsql.relay")
 
 
 class Standing(Enum):
@@ -34,11 +38,13 @@ _UNKNOWN = Entry(bytes(16), Standing.UNKNOWN, "")
 
 
 class Roster:
-    """Entries by CURVE key (32 bytes); replaced as a whole with each manifest."""
+    """Entries of one federation by CURVE key (32 bytes); replaced as a whole with each manifest."""
 
-    def __init__(self, store: ManifestStore) -> None:
+    def __init__(self, store: ManifestStore, claims: Claims | None = None) -> None:
         self._store = store
+        self._claims = claims or Claims()
         self._entries: dict[bytes, Entry] = {}
+        self._members: frozenset[bytes] = frozenset()
         self._conveners: frozenset[bytes] = frozenset()
         if store.current is not None:
             self._load(store.current)
@@ -98,6 +104,15 @@ class Roster:
             for invite in manifest.invites
         }
         entries |= {card.curve: Entry(card.address, Standing.MEMBER, card.role) for card in members}
-        self._entries = entries
-        self._members = frozenset(card.address for card in members)
-        self._conveners = frozenset(card.address for card in members if card.role == "convener")
+        contested = self._claims.settle(manifest.federation, entries)
+        if contested:
+            log.error(
+                "ALARM: version %d of %s lists %d keys of another federation here; they stay there",
+                manifest.version,
+                manifest.federation,
+                len(contested),
+            )
+        self._entries = {key: entries[key] for key in entries if key not in contested}
+        here = [card for card in members if card.curve not in contested]
+        self._members = frozenset(card.address for card in here)
+        self._conveners = frozenset(card.address for card in here if card.role == "convener")

@@ -1,4 +1,4 @@
-"""``podsql relay init|trust|serve|status``: run a relay for somebody else's federation.
+"""``podsql relay init|trust|untrust|list|serve|status``: run a relay for federations of others.
 
 A relay of one's own needs none of these: `podsql federation serve` runs it.
 """
@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from podsql.cli.options import AsJson, FederationPath, now_ms, passphrase
-from podsql.cli.terminal import put_pairs, say
+from podsql.cli.terminal import put, put_json, put_pairs, say
 
 app = typer.Typer(no_args_is_help=True, help="Run a relay (it listens; it can read nothing).")
 HERE = Path("relay")
+RelayDir = Annotated[Path, typer.Option("--dir", help="The relay's directory.")]
 RelayFile = Annotated[Path, typer.Option("--config", help="relay.toml of this relay.")]
 
 
@@ -42,7 +43,7 @@ def init(
 def trust(
     manifest: Annotated[Path, typer.Argument(help="manifest.bin of the convener (public).")],
     federation: Annotated[str, typer.Option(help="Fingerprint of the federation key.")],
-    directory: Annotated[Path, typer.Option("--dir", help="The relay's directory.")] = HERE,
+    directory: RelayDir = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Let the members of a federation in."""
@@ -52,8 +53,44 @@ def trust(
     raw = manifest.read_bytes()
     read = read_manifest(raw, federation=federation, now=now_ms())
     trust_federation(directory, raw, read)
-    put_pairs({"federation": federation, "version": read.version}, as_json=as_json)
-    say(f"next: podsql relay serve --config {directory / 'relay.toml'}")
+    put_pairs({"federation": read.federation, "version": read.version}, as_json=as_json)
+    say(f"next: podsql relay serve --config {directory / 'relay.toml'}; if it runs, send it SIGHUP")
+
+
+@app.command()
+def untrust(
+    federation: Annotated[str, typer.Argument(help="Fingerprint of the federation key.")],
+    directory: RelayDir = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Let the members of a federation in no more."""
+    from podsql.convener.relay_files import untrust_federation
+    from podsql.relay.keys import parse_fingerprint
+
+    federation = parse_fingerprint(federation)
+    untrust_federation(directory, federation)
+    put_pairs({"federation": federation, "hosted": False}, as_json=as_json)
+    say("a relay that runs goes on until it gets SIGHUP")
+
+
+@app.command(name="list")
+def list_federations(directory: RelayDir = HERE, as_json: AsJson = False) -> None:
+    """Print the federations a relay hosts: manifests, and who is connected (its own files say)."""
+    from podsql.cli.times import iso
+    from podsql.convener.relay_files import read_hosted
+
+    found = [
+        {**each, "expires": iso(each["expires"]) if each["expires"] else None}
+        for each in read_hosted(directory)
+    ]
+    if as_json:
+        put_json(found)
+        return
+    for each in found:
+        put(
+            f"{each['federation']}  version {each['version']}, until {each['expires']}, "
+            f"{each['members']} members, {each['connections']} connected"
+        )
 
 
 @app.command()

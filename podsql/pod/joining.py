@@ -12,28 +12,28 @@ from typing import Any
 import pyarrow as pa
 
 from podsql.planner.fragment import Field
+from podsql.pod.shares import Shares, read_shares, together
 from podsql.policy.binned import BinOrder
-from podsql.policy.ledger.overlap import Member
 
-Admit = Callable[[list[set[Member]]], bool]
-"""Whether figures about these members may leave, as far as earlier ones go."""
+Admit = Callable[[list[Shares]], bool]
+"""Whether figures with these shares may leave, as far as earlier ones go."""
 
 
 @dataclass(slots=True)
 class _Joined:
-    """Bins ``low`` to ``high`` with ``n`` rows; ``people`` per kind of unit, ``names`` likewise."""
+    """Bins ``low`` to ``high`` with ``n`` rows; ``people`` per kind of unit, ``shares`` likewise."""
 
     low: int | None
     high: int | None
     n: int
     people: list[int]
-    names: list[set[Member]] = field(default_factory=list)
+    shares: list[Shares] = field(default_factory=list)
 
     def add(self, other: "_Joined") -> None:
         self.high = other.high
         self.n += other.n
         self.people = [a + b for a, b in zip(self.people, other.people, strict=True)]
-        self.names = [a | b for a, b in zip(self.names, other.names, strict=True)]
+        self.shares = [together(both) for both in zip(self.shares, other.shares, strict=True)]
 
     def enough(self, least: int) -> bool:
         return all(count >= least for count in self.people)
@@ -72,31 +72,18 @@ def join_bins(
     return pa.table(arrays, names=[one.name for one in fields]), withheld
 
 
-def members(column: pa.ChunkedArray) -> list[list[Member]]:
-    """Pairs of the names of a unit and of one of its rows, per group."""
-    found: list[list[Member]] = []
-    for chunk in column.chunks:
-        pairs = chunk.flatten()
-        units, rows = pairs.field("u").to_pylist(), pairs.field("r").to_pylist()
-        at = 0
-        for size in chunk.value_lengths().to_pylist():
-            end = at + (size or 0)
-            found.append(list(zip(units[at:end], rows[at:end], strict=True)))
-            at = end
-    return found
-
-
 def _read(table: pa.Table, order: BinOrder) -> list[_Joined]:
     numbers, counts = table["bin"].to_pylist(), table["n"].to_pylist()
     people = [table[f"u{place}"].to_pylist() for place in range(order.units)]
-    names = [members(table[f"_u{place}"]) if order.named else [] for place in range(order.units)]
+    units = range(order.units if order.named else 0)
+    shares = [read_shares(table[f"_u{place}"]) for place in units]
     return [
         _Joined(
             low=numbers[at],
             high=numbers[at],
             n=counts[at],
             people=[column[at] for column in people],
-            names=[set(column[at]) for column in names] if order.named else [],
+            shares=[column[at] for column in shares],
         )
         for at in range(table.num_rows)
     ]
@@ -136,6 +123,7 @@ def _group(bins: list[_Joined], order: BinOrder) -> list[_Joined] | None:
 
 def _admitted(joined: list[_Joined], admit: Admit) -> bool:
     """Each figure, and all of them together: a total less their sum must not tell."""
-    kinds = zip(*(one.names for one in joined), strict=True)
-    together = [set().union(*names) for names in kinds]
-    return admit([cell for one in joined for cell in one.names]) and admit(together)
+    kinds = zip(*(one.shares for one in joined), strict=True)
+    return admit([figure for one in joined for figure in one.shares]) and admit(
+        [together(shares) for shares in kinds]
+    )

@@ -20,14 +20,15 @@ import pyarrow.compute as pc
 from podsql.errors import error
 from podsql.messages import RequestHead
 from podsql.planner.fragment import Field
-from podsql.pod.joining import join_bins, members
+from podsql.pod.joining import join_bins
+from podsql.pod.shares import Shares, read_shares, together, views
 from podsql.pod.spending import Spent, spent_of
 from podsql.policy.binned import BinOrder
 from podsql.policy.document import Dp, Policy
 from podsql.policy.gate import Verdict
 from podsql.policy.guard import GUARD
 from podsql.policy.ledger.cost import cap_of, epsilon_of
-from podsql.policy.ledger.overlap import Member, Overlaps
+from podsql.policy.ledger.overlap import Overlaps
 from podsql.policy.ledger.store import Ledger
 from podsql.policy.noise.backend import NoiseBackend, choose_backend
 from podsql.policy.noised import NoiseOrder
@@ -213,35 +214,41 @@ class Releasing:
     def _bins(
         self, table: pa.Table, order: BinOrder, verdict: Verdict, policy: Policy, asker: Asker
     ) -> Released:
-        scope, least = _project(policy, asker), policy.output.overlap_guard
         joined, withheld = join_bins(
             table,
             order,
             verdict.fields,
-            (lambda cells: all(self._overlaps.admit(scope, cells, least))) if order.named else None,
+            (lambda figures: all(self._admit(figures, policy, asker))) if order.named else None,
         )
         return Released(arrow=as_ipc(joined), rows=joined.num_rows, withheld=withheld)
 
     def _apart(
         self, table: pa.Table, verdict: Verdict, policy: Policy, asker: Asker, shown: list[bool]
     ) -> list[bool]:
-        """Which groups differ enough from everything that left before, and their union too."""
-        scope, least = _project(policy, asker), policy.output.overlap_guard
-        cells = _cells(table, verdict.cells, shown)
-        admitted = self._overlaps.admit(scope, [one for row in cells for one in row], least)
-        step = verdict.cells
-        fine = [all(admitted[n : n + step]) for n in range(0, len(admitted), step)]
-        left = iter(fine)
-        found = [one and next(left) for one in shown]
+        """Which groups differ enough from everything that left before, and their sums too."""
+        columns = [read_shares(table[f"_u{place}"]) for place in range(verdict.cells)]
+        groups = [list(group) for group in zip(*columns, strict=True)]
+        asked = [
+            shares for group, one in zip(groups, shown, strict=True) if one for shares in group
+        ]
+        admitted, step = self._admit(asked, policy, asker), verdict.cells
+        fine = iter([all(admitted[n : n + step]) for n in range(0, len(admitted), step)])
+        found = [one and next(fine) for one in shown]
         if not verdict.keys:
             return found
-        # The groups together are a figure too: a total less their sum must not tell.
-        together = [
-            {unit for row, one in zip(cells, fine, strict=True) if one for unit in row[place]}
-            for place in range(step)
-        ]
-        whole = all(self._overlaps.admit(scope, together, least))
+        # The groups of a level together are a figure too: a total less their sum must not tell.
+        levels = table[len(verdict.fields) - 1].to_pylist() if verdict.sets else [0] * len(found)
+        left: dict[int, list[list[Shares]]] = {}
+        for level, group, one in zip(levels, groups, found, strict=True):
+            if one:
+                left.setdefault(level, []).append(group)
+        sums = [[together(shares) for shares in zip(*one, strict=True)] for one in left.values()]
+        whole = all(all(self._admit(figures, policy, asker)) for figures in sums)
         return found if whole else [False] * len(found)
+
+    def _admit(self, figures: Sequence[Shares], policy: Policy, asker: Asker) -> list[bool]:
+        scope, least = _project(policy, asker), policy.output.overlap_guard
+        return self._overlaps.admit(scope, [list(views(one)) for one in figures], least)
 
 
 def load_secret(path: Path) -> bytes:
@@ -372,12 +379,6 @@ def _over_domain(
     at = {group: place for place, group in enumerate(groups)}
     places = [at.get(group) for group in domain]
     return domain, [[0 if p is None else col[p] for p in places] for col in figures]
-
-
-def _cells(table: pa.Table, count: int, shown: Sequence[bool]) -> list[list[list[Member]]]:
-    """Of each shown group, the members of each of its populations."""
-    columns = [members(table[f"_u{place}"]) for place in range(count)]
-    return [[column[row] for column in columns] for row, one in enumerate(shown) if one]
 
 
 def as_ipc(table: pa.Table) -> bytes:

@@ -1,10 +1,10 @@
 """The overlap guard: two answered cells never differ by the rows of 1 to ``least - 1`` units.
 
-Each answered cell is kept as a bitmap of its members (a unit and one of its rows), sealed at rest
-(it says who is in the data). A new cell is compared with every earlier one of its scope, twice: by
-its units alone, whatever way their rows were reached, and by the units of which the two hold other
-rows. Pairwise only: a combination of three answers can pass,
-which is why caps and differential privacy exist (docs/privacy.md).
+Each answered cell is kept as a bitmap of its members (a unit and one of its rows, or how many it
+has), sealed at rest (it says who is in the data). A new cell is compared with every earlier one of
+its scope, twice: by its units alone, and by the units of which the two hold other rows. Pairwise
+only: a combination of three answers can pass, which is why caps and differential privacy exist
+(docs/privacy.md).
 """
 
 from collections import OrderedDict
@@ -45,6 +45,17 @@ class _Scope:
         }
         return _bitmap(iter(found))
 
+    def near(self, bitmap: int, least: int) -> bool:
+        """Whether an earlier cell differs from this one by few units, or by few units' rows.
+
+        Cells that share nothing have no difference in which the rest cancels out.
+        """
+        crowd = self.crowd(bitmap)
+        return any(0 < (crowd ^ other).bit_count() < least for other in self.crowds) or any(
+            bitmap & other and _near(bitmap ^ other, self.units, least)
+            for other in self.cells.values()
+        )
+
 
 class Overlaps:
     """Bitmaps of one ledger; one caller at a time (the ledger's transactions serialise them)."""
@@ -55,28 +66,30 @@ class Overlaps:
         self._box = SecretBox(key)
         self._scopes: OrderedDict[str, _Scope] = OrderedDict()
 
-    def admit(self, scope: str, cells: Sequence[Collection[Member]], least: int) -> list[bool]:
-        """For each cell whether it may leave; those that may are kept."""
+    def admit(
+        self, scope: str, figures: Sequence[Sequence[Collection[Member]]], least: int
+    ) -> list[bool]:
+        """For each figure, given by its cells, whether it may leave; those that may are kept.
+
+        The cells of one figure say the same in several ways, and are not compared with each other.
+        """
         found = []
         try:
             with self._ledger.transaction() as db:
                 known = self._load(db, scope)
-                self._place(db, scope, known, cells)
-                for cell in cells:
-                    bitmap = _bitmap(known.places[member] for member in cell)
-                    digest = _digest(bitmap)
-                    crowd = known.crowd(bitmap)
-                    near = digest not in known.cells and (
-                        any(0 < (crowd ^ other).bit_count() < least for other in known.crowds)
-                        or any(
-                            _near(bitmap ^ other, known.units, least)
-                            for other in known.cells.values()
-                        )
-                    )
+                self._place(db, scope, known, [cell for cells in figures for cell in cells])
+                for cells in figures:
+                    bitmaps = [_bitmap(known.places[member] for member in cell) for cell in cells]
+                    fresh = {_digest(bitmap): bitmap for bitmap in bitmaps}
+                    for digest in fresh.keys() & known.cells.keys():
+                        del fresh[digest]
+                    near = any(known.near(bitmap, least) for bitmap in fresh.values())
                     found.append(not near)
-                    if not near and digest not in known.cells:
+                    if near:
+                        continue
+                    for digest, bitmap in fresh.items():
                         known.cells[digest] = bitmap
-                        known.crowds.add(crowd)
+                        known.crowds.add(known.crowd(bitmap))
                         body = bytes(self._box.encrypt(_bytes(bitmap)))
                         db.execute("INSERT INTO cell VALUES (?, ?, ?)", [scope, digest, body])
         except BaseException:

@@ -27,6 +27,9 @@ class _Bell:
     """Wakes the poll: an eventfd where there is one, else a socket pair."""
 
     def __init__(self) -> None:
+        # A ring after the close would write into whatever has the number by then.
+        self._lock = threading.Lock()
+        self._closed = False
         self._pair: tuple[socket.socket, socket.socket] | None = None
         if hasattr(os, "eventfd"):
             self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -37,14 +40,17 @@ class _Bell:
             self.fd = self._pair[0].fileno()
 
     def ring(self) -> None:
-        if self._pair is None:
-            os.eventfd_write(self.fd, 1)
-            return
-        try:
-            self._pair[1].send(b"\0")
-        except BlockingIOError:
-            # Full of earlier rings: the loop will wake anyway.
-            return
+        with self._lock:
+            if self._closed:
+                return
+            if self._pair is None:
+                os.eventfd_write(self.fd, 1)
+                return
+            try:
+                self._pair[1].send(b"\0")
+            except BlockingIOError:
+                # Full of earlier rings: the loop will wake anyway.
+                return
 
     def hush(self) -> None:
         try:
@@ -56,11 +62,13 @@ class _Bell:
             return
 
     def close(self) -> None:
-        if self._pair is None:
-            os.close(self.fd)
-        else:
-            for end in self._pair:
-                end.close()
+        with self._lock:
+            self._closed = True
+            if self._pair is None:
+                os.close(self.fd)
+            else:
+                for end in self._pair:
+                    end.close()
 
 
 class IoThread:

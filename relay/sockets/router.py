@@ -1,4 +1,4 @@
-"""The relay's one poller loop: a CURVE ROUTER, the core's rules, and nothing that blocks.
+"""The relay's one poller loop: a CURVE ROUTER, the cores' rules, and nothing that blocks.
 
 Frames are read part by part and forwarded without a copy where they are large. Rule to keep:
 identity is the CURVE key of the connection (ZAP's User-Id), never anything a peer wrote.
@@ -7,24 +7,26 @@ identity is the CURVE key of the connection (ZAP's User-Id), never anything a pe
 import ctypes
 import logging
 import os
-import tempfile
 import threading
 import time
 from collections import deque
-from pathlib import Path
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any, Final, cast
 
 import zmq
 from nacl.bindings import crypto_scalarmult_base
 
-from podsql.errors import error
-from podsql.relay.core import Connection, RelayCore
+from podsql.errors import Error, error
+from podsql.relay.claims import Claims
+from podsql.relay.core import Connection
 from podsql.relay.frames import BODY_LIMIT, HEADER_BYTES
+from podsql.relay.hosting import Hosting
 from podsql.relay.keys import z85
 from podsql.relay.limits import RelayLimits
 from podsql.relay.manifest import ManifestStore
 from podsql.relay.queues import Body
-from podsql.relay.roster import Roster
 from podsql.relay.sockets.zap import DOMAIN, ZapHandler
 
 log = logging.getLogger("podsql.relay")
@@ -34,7 +36,6 @@ BATCH: Final = 256
 SWEEP_SECONDS: Final = 5.0
 RETRY_MS: Final = 2
 COPY_BELOW: Final = 4096
-_STOP: Final = b"stop"
 
 
 def seed_routing_ids() -> None:
@@ -50,30 +51,23 @@ class Relay:
         *,
         listen: str,
         secret: bytes,
-        federation: str,
-        manifest: bytes | None = None,
-        store: ManifestStore | None = None,
         limits: RelayLimits = RelayLimits(),
+        claims: Claims | None = None,
     ) -> None:
         self.public = crypto_scalarmult_base(secret)
         self.endpoint = listen
         self._listen = listen
         self._secret = secret
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        if store is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="podsql-relay-")
-            store = ManifestStore(Path(self._folder.name) / "manifest.bin", federation)
-        if manifest is not None:
-            store.accept(manifest, _now_ms())
-        self.roster = Roster(store)
         self._due: deque[Connection] = deque()
-        self._queued: set[bytes] = set()
-        self.core = RelayCore(self.roster, limits, self._ready)
+        self._stuck: list[Connection] = []
+        self.hosting = Hosting(limits, self._ready, claims)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 4096)
-        self.zap = ZapHandler(self._context, self.roster)
+        self.zap = ZapHandler(self._context, self.hosting)
         self._thread: threading.Thread | None = None
+        self._ending = False
         self._commands = f"inproc://relay-commands-{id(self)}"
+        self._wanted: SimpleQueue[tuple[Callable[[], object], Future[None]]] = SimpleQueue()
 
     def start(self) -> None:
         """Bind and serve; RELAY_UNREACHABLE if the endpoint cannot be bound."""
@@ -101,7 +95,7 @@ class Relay:
             (zmq.TCP_MAXRT, 60_000),
         ):
             router.setsockopt(option, value)
-        commands = self._context.socket(zmq.PAIR)
+        commands = self._context.socket(zmq.PULL)
         commands.bind(self._commands)
         try:
             router.bind(self._listen)
@@ -120,56 +114,92 @@ class Relay:
         """Announce a restart if ``drain_ms``, then stop."""
         if self._thread is None:
             return
-        with self._context.socket(zmq.PAIR) as asker:
-            asker.linger = 1000
-            asker.connect(self._commands)
-            asker.send_multipart([_STOP, str(drain_ms).encode()])
-            self._thread.join(10.0)
+        self._do(lambda: self._end(drain_ms))
+        self._thread.join(10.0)
         self._thread = None
         self.zap.stop()
         self._context.destroy(linger=0)
-        if self._folder is not None:
-            self._folder.cleanup()
+
+    def host(self, federation: str, store: ManifestStore) -> None:
+        """Serve a federation too, from now on; others notice nothing."""
+        self._do(lambda: self.hosting.host(federation, store))
+
+    def drop(self, federation: str) -> None:
+        """Serve a federation no more."""
+        self._do(lambda: self.hosting.drop(federation, time.monotonic()))
+
+    def adopt(self, federation: str, manifest: bytes) -> None:
+        """Take a newer manifest of a hosted federation; MANIFEST for any other."""
+        core = self.hosting.cores[federation]
+        self._do(lambda: core.adopt(manifest, time.monotonic(), _now_ms()))
 
     def status(self) -> dict[str, Any]:
-        """Counters, without identities."""
-        core = self.core
+        """Counters of the process, for whoever runs it."""
+        cores = self.hosting.cores.values()
         return {
-            "connections": len(core),
+            "federations": len(cores),
+            "connections": sum(len(core) for core in cores),
             "handshakes": {"admitted": self.zap.admitted, "refused": self.zap.refused},
-            "messages": core.messages,
-            "bytes": core.bytes,
-            "queued_bytes": core.waiting,
-            "drops": dict(core.drops),
-            "manifest_version": self.roster.version,
-            "draining": core.draining,
+            "queued_bytes": sum(core.waiting for core in cores),
+            "drops": dict(self.hosting.drops),
+            "draining": self.hosting.draining,
         }
 
     # -- the loop ------------------------------------------------------------------------------
+
+    def _do(self, action: Callable[[], object]) -> None:
+        """Run ``action`` where the cores live, and wait for it."""
+        if self._thread is None:
+            action()
+            return
+        done: Future[None] = Future()
+        self._wanted.put((action, done))
+        with self._context.socket(zmq.PUSH) as waker:
+            waker.linger = 1000
+            waker.connect(self._commands)
+            waker.send(b"")
+            done.result(10.0)
 
     def _run(self, commands: "zmq.Socket[bytes]") -> None:
         router, poller = self._router, zmq.Poller()
         poller.register(router, zmq.POLLIN)
         poller.register(commands, zmq.POLLIN)
-        swept = time.monotonic()
-        while True:
-            wait = RETRY_MS if self._due else int(SWEEP_SECONDS * 1000)
+        swept = tried = time.monotonic()
+        while not self._ending:
+            wait = RETRY_MS if self._stuck else int(SWEEP_SECONDS * 1000)
             ready = dict(poller.poll(wait))
             if router in ready:
                 self._receive(router)
-            self._flush(router)
             now = time.monotonic()
+            if now - tried > RETRY_MS / 1000:
+                # Peers that do not read cost others nothing in between.
+                tried = now
+                self._due.extend(self._stuck)
+                self._stuck.clear()
+            self._flush(router)
             if now - swept > SWEEP_SECONDS:
                 swept = now
-                self.core.sweep(now)
+                self.hosting.sweep(now)
             if commands in ready:
-                drain = int(commands.recv_multipart()[1])
-                if drain:
-                    self.core.drain(drain, drain, now)
-                    self._flush(router)
-                break
+                commands.recv()
+                self._act()
+        self._flush(router)
         commands.close(linger=0)
         router.close(linger=200)
+
+    def _act(self) -> None:
+        action, done = self._wanted.get()
+        try:
+            action()
+        except Error as fault:
+            done.set_exception(fault)
+        else:
+            done.set_result(None)
+
+    def _end(self, drain_ms: int) -> None:
+        self._ending = True
+        if drain_ms:
+            self.hosting.drain(drain_ms, drain_ms, time.monotonic())
 
     def _receive(self, router: "zmq.Socket[bytes]") -> None:
         now, now_ms = time.monotonic(), _now_ms()
@@ -187,51 +217,47 @@ class Relay:
                 rest = router.recv(zmq.NOBLOCK, copy=False).more
             curve = _curve(parts[-1])
             if len(parts) != PARTS or len(parts[1]) != HEADER_BYTES:
-                self.core.malformed(curve, now)
+                self.hosting.malformed(curve, now)
                 continue
             body: Body = parts[2] if len(parts[2]) >= COPY_BELOW else parts[2].bytes
-            self.core.arrived(first.bytes, curve, parts[1].bytes, body, now, now_ms)
+            self.hosting.arrived(first.bytes, curve, parts[1].bytes, body, now, now_ms)
             self._flush(router)
 
     def _ready(self, connection: Connection) -> None:
-        if connection.route not in self._queued:
-            self._queued.add(connection.route)
+        if not connection.due:
+            connection.due = True
             self._due.append(connection)
 
     def _flush(self, router: "zmq.Socket[bytes]") -> None:
         """Send what may go, a parcel a peer in turn; what the socket does not take stays."""
-        stuck: list[Connection] = []
-        due, core = self._due, self.core
+        due = self._due
         now = time.monotonic() if due else 0.0
         while due:
             connection = due.popleft()
-            queue = connection.queue
+            core, queue = connection.core, connection.queue
             before = queue.waiting
             parcel = queue.next(now)
             core.waiting -= before - queue.waiting
             if parcel is None:
-                self._queued.discard(connection.route)
+                connection.due = False
                 continue
             try:
                 router.send(connection.route, zmq.SNDMORE | zmq.NOBLOCK)
                 router.send(parcel.header, zmq.SNDMORE | zmq.NOBLOCK)
-                body = parcel.body
-                if isinstance(body, bytes):
-                    router.send(body, zmq.NOBLOCK)
-                else:
-                    router.send(cast("zmq.Frame", body), zmq.NOBLOCK, copy=False)
+                # A body that many get (a manifest) is held once.
+                body = cast("bytes | zmq.Frame", parcel.body)
+                router.send(body, zmq.NOBLOCK, copy=len(body) < COPY_BELOW)
             except zmq.Again:
-                stuck.append(connection)
+                self._stuck.append(connection)
                 continue
             except zmq.ZMQError:
                 # EHOSTUNREACH: the connection is gone.
-                self._queued.discard(connection.route)
+                connection.due = False
                 core.lost(connection, now)
                 continue
             queue.took(parcel)
             core.waiting -= parcel.size
             due.append(connection)
-        due.extend(stuck)
 
 
 def _curve(frame: zmq.Frame) -> bytes:

@@ -1,7 +1,7 @@
 """ZAP (rfc.zeromq.org/spec/27): who may finish a CURVE handshake. Own handler, fail closed.
 
-200: the key is in the roster. 300: no roster yet, try again. 400: a stranger, for good. libzmq
-admits everybody when no handler answers, unless a domain is set and enforced; the socket does both.
+200: a hosted federation lists the key. 300: one has no manifest yet, try again. 400: a stranger, for
+good; which federations there are, nobody hears. libzmq admits everybody when no handler answers, unless a domain is set and enforced; the socket does both.
 """
 
 import logging
@@ -11,7 +11,7 @@ from typing import Final
 
 import zmq
 
-from podsql.relay.roster import Roster
+from podsql.relay.hosting import Hosting
 
 log = logging.getLogger("podsql.relay")
 
@@ -23,9 +23,9 @@ _STOP: Final = b"stop"
 class ZapHandler:
     """Answers libzmq's questions on a thread of its own."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", roster: Roster) -> None:
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", hosting: Hosting) -> None:
         self._context = context
-        self._roster = roster
+        self._hosting = hosting
         self.admitted = 0
         self.refused = 0
         self._thread: threading.Thread | None = None
@@ -73,10 +73,10 @@ class ZapHandler:
         code, text = b"400", b"not admitted"
         shaped = len(question) == 7 and question[0] == b"1.0" and question[2] == DOMAIN
         if shaped and question[5] == b"CURVE" and len(question[6]) == 32:
-            if not self._roster.loaded:
-                code, text = b"300", b"no roster yet"
-            elif self._roster.admits(question[6], time.time_ns() // 1_000_000):
+            if self._hosting.admits(question[6], time.time_ns() // 1_000_000):
                 code, text = b"200", b"OK"
+            elif not self._hosting.complete:
+                code, text = b"300", b"no roster yet"
         if code == b"200":
             self.admitted += 1
             return [b"1.0", request, code, text, question[6].hex().encode(), b""]

@@ -17,6 +17,7 @@ from podsql.errors import Error
 from podsql.membership import load_membership
 from podsql.relay.invite import invite_from_text
 from podsql.relay.manifest import ManifestStore
+from podsql.relay.places import manifest_path
 
 ENDPOINT = "tcp://relay.example:5555"
 NOW = 1_800_000_000_000
@@ -146,7 +147,7 @@ def test_serving_renews_a_manifest_in_its_second_half_and_hands_it_to_the_relay(
     assert prepare(desk, passphrase=None, now=NOW + DAY) == 1
     assert prepare(desk, passphrase=None, now=NOW + MANIFEST_LIFE // 2 + DAY) == 2
     federation = desk.file().federation.fingerprint
-    held = ManifestStore(desk.relay / "manifest.bin", federation).current
+    held = ManifestStore(manifest_path(desk.relay, federation), federation).current
     assert held is not None
     assert held.version == 2
 
@@ -159,7 +160,8 @@ def test_serving_never_takes_a_relay_back(tmp_path):
     prepare(desk, passphrase=None, now=NOW)
     desk.manifest.write_bytes(backup)
     prepare(desk, passphrase=None, now=NOW)
-    held = ManifestStore(desk.relay / "manifest.bin", desk.file().federation.fingerprint).current
+    federation = desk.file().federation.fingerprint
+    held = ManifestStore(manifest_path(desk.relay, federation), federation).current
     assert held is not None
     assert held.version == 2
 

@@ -84,12 +84,8 @@ class Site:
         self.world = World(folder)
         certificates(folder, "127.0.0.1")
         secret = bytes(range(1, 33))
-        self.relay = Relay(
-            listen="tcp://127.0.0.1:*",
-            secret=secret,
-            federation=self.world.mark,
-            store=self.world.store,
-        )
+        self.relay = Relay(listen="tcp://127.0.0.1:*", secret=secret)
+        self.relay.host(self.world.mark, self.world.store)
         self.relay.start()
         self.edge = Edge(
             listen="127.0.0.1:0",

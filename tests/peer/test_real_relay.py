@@ -15,9 +15,10 @@ from test_endpoint import ROLES, Whole, echo, offer_stream
 
 from podsql.errors import Error
 from podsql.relay.invite import RelayAddress
-from podsql.relay.keys import PeerKeys, save_seed
+from podsql.relay.keys import PeerKeys, replace_file, save_seed
 from podsql.relay.link import Heartbeat
 from podsql.relay.peer import Timing
+from podsql.relay.places import manifest_path
 from podsql.relay.sockets.endpoint import Endpoint, Request
 
 
@@ -33,10 +34,10 @@ class RealRelay:
             self.port = probe.getsockname()[1]
         folder.mkdir()
         save_seed(folder / "relay.key", self.keys.curve)
-        (folder / "manifest.bin").write_bytes(members.data)
+        replace_file(manifest_path(folder, members.fingerprint), members.data, mode=0o600)
         (folder / "relay.toml").write_text(
             f'[relay]\nlisten = "tcp://127.0.0.1:{self.port}"\n'
-            f'federation = "{members.fingerprint}"\n'
+            f'federations = ["{members.fingerprint}"]\n'
         )
         self.endpoints: list[Endpoint] = []
         self.start()

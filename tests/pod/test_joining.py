@@ -93,7 +93,8 @@ def test_what_differs_little_from_earlier_figures_is_withheld():
 
     joined, withheld = join_bins(rows, order(named=True), FIELDS, admit)
     assert (joined.num_rows, withheld) == (0, 1)
-    assert asked == [[{(1, 7), (2, 7), (3, 7)}]] * 2
+    each, marked = ({(n, mark): 1 for n in (1, 2, 3)} for mark in (0, 7))
+    assert asked == [[[each, marked]]] * 2
 
 
 def test_too_many_groups_are_withheld_together():

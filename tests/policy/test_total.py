@@ -164,7 +164,7 @@ def test_grouping_sets_name_each_key_and_each_set_once(base, ana, sets):
         run(base, ana, keys=keys, sets=sets)
 
 
-@pytest.mark.parametrize("name", ["_ok", "_u0", "_U12", "_rows", "_once"])
+@pytest.mark.parametrize("name", ["_ok", "_u0", "_U12", "_rows", "_rows0", "_once"])
 def test_the_gates_own_names_are_not_to_be_had(ana, name):
     fragment = Aggregate(
         source="FROM staff", keys=(), aggregates=(Column(name, "count(*)", "BIGINT"),)

@@ -1,5 +1,6 @@
 """A small federation and a core fed by hand."""
 
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from podsql.relay.cards import make_card
 from podsql.relay.core import Connection, RelayCore
 from podsql.relay.frames import Header, Kind, decode
 from podsql.relay.greeting import Hello, encode
+from podsql.relay.hosting import Hosting
 from podsql.relay.invite import invite_curve, secret_hash
 from podsql.relay.keys import PeerKeys, fingerprint, generate_signing, signing_public
 from podsql.relay.limits import RelayLimits
@@ -27,6 +29,8 @@ class World:
 
     folder: Path
     limits: RelayLimits = field(default_factory=RelayLimits)
+    hosting: Hosting | None = None
+    """Where frames go first, if not to a core of this federation alone."""
 
     def __post_init__(self) -> None:
         self.now_ms = time.time_ns() // 1_000_000
@@ -34,12 +38,15 @@ class World:
         self.mark = fingerprint(signing_public(self.seed))
         self.keys = {name: PeerKeys.generate() for name in ROLES}
         self.invitee = PeerKeys.generate()
-        self.secret = bytes(range(32))
+        self.secret = os.urandom(32)
         self.version = 0
         self.store = ManifestStore(self.folder / "manifest.bin", self.mark)
         self.store.accept(self.manifest(), self.now_ms)
         self.ready: list[Connection] = []
-        self.core = RelayCore(Roster(self.store), self.limits, self.ready.append)
+        if self.hosting is None:
+            self.core = RelayCore(Roster(self.store), self.limits, self.ready.append)
+        else:
+            self.core = self.hosting.host(self.mark, self.store)
 
     def manifest(self, revoked: tuple[str, ...] = (), **changes: object) -> bytes:
         """The next version, signed by the federation key."""
@@ -81,7 +88,11 @@ class World:
     ) -> None:
         """A frame of ``name`` on its (or another) connection."""
         raw = header if isinstance(header, bytes) else header.encode()
-        self.core.arrived(route or name.encode(), self.curve(name), raw, body, now, self.now_ms)
+        door = self.hosting or self.core
+        door.arrived(route or self.route(name), self.curve(name), raw, body, now, self.now_ms)
+
+    def route(self, name: str) -> bytes:
+        return name.encode() if self.hosting is None else f"{self.mark} {name}".encode()
 
     def greet(self, *names: str) -> None:
         """HELLO, and the WELCOME taken off."""
@@ -96,7 +107,7 @@ class World:
         """What waits for ``name`` and may go now."""
         found = []
         for connection in self.core.connections():
-            if connection.route == name.encode():
+            if connection.route in (name.encode(), self.route(name)):
                 while (parcel := connection.queue.next(now)) is not None:
                     connection.queue.took(parcel)
                     self.core.waiting -= parcel.size

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from relay_world import HELLO
 
 from podsql.errors import Error
 from podsql.relay.frames import Flag, Header, Kind, Nack
@@ -62,6 +63,22 @@ def test_attack_7_the_newest_connection_of_a_key_wins_and_the_older_is_told(worl
     assert [h.kind for h, _ in world.drain("second")] == [Kind.WELCOME, Kind.SEND]
     world.send("north", send_to(world, "ana"), b"from the older one")
     assert world.drain("ana") == []
+
+
+def test_a_peer_that_connects_again_and_again_is_counted_rightly(world):
+    world.greet("ana", "north")
+    for again in (b"second", b"third", b"fourth"):
+        older = next(
+            c for c in world.core.connections() if c.entry.address == world.address("north")
+        )
+        for _ in range(5):
+            world.send("ana", send_to(world, "north"), bytes(1000))
+        world.send("north", Header(kind=Kind.HELLO), HELLO, route=again)
+        while (parcel := older.queue.next(0.0)) is not None:
+            older.queue.took(parcel)
+            world.core.waiting -= parcel.size
+        world.core.lost(older, 0.0)
+        assert world.core.waiting == sum(c.queue.waiting for c in world.core.connections())
 
 
 def test_attack_8_a_revocation_holds_at_the_next_message(world):

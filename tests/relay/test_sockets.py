@@ -7,86 +7,36 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 import zmq
-from nacl.bindings import crypto_scalarmult_base
+from dealers import PATIENCE, dealer, greet, receive, refused
 
-from podsql.relay.frames import BODY_LIMIT, Header, Kind, decode
-from podsql.relay.keys import PeerKeys, z85
+from podsql.relay.frames import BODY_LIMIT, Header, Kind
+from podsql.relay.keys import PeerKeys
 from podsql.relay.sockets.router import Relay
-
-HELLO = b"\x94\xa7hello/1\x01\xa0\x00"
-PATIENCE = 5000
 
 
 @pytest.fixture
 def relay(world) -> Iterator[Relay]:
-    made = Relay(
-        listen="tcp://127.0.0.1:*",
-        secret=bytes(range(1, 33)),
-        federation=world.mark,
-        store=world.store,
-    )
+    made = Relay(listen="tcp://127.0.0.1:*", secret=bytes(range(1, 33)))
+    made.host(world.mark, world.store)
     made.start()
     yield made
     made.stop()
 
 
-@contextmanager
-def dealer(relay: Relay, secret: bytes | None, **options: object) -> Iterator["zmq.Socket[bytes]"]:
-    """A bare DEALER with CURVE (or without, for ``secret=None``)."""
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    made = context.socket(zmq.DEALER)
-    made.linger = 0
-    made.setsockopt(zmq.IMMEDIATE, 1)
-    made.setsockopt(zmq.SNDTIMEO, 1500)
-    for name, value in options.items():
-        setattr(made, name, value)
-    if secret is not None:
-        made.curve_secretkey = z85(secret)
-        made.curve_publickey = z85(crypto_scalarmult_base(secret))
-        made.curve_serverkey = z85(relay.public)
-    made.connect(relay.endpoint)
-    try:
-        yield made
-    finally:
-        made.close()
-        context.term()
-
-
-def receive(made: "zmq.Socket[bytes]") -> tuple[Header, bytes]:
-    assert made.poll(PATIENCE), "the relay did not answer"
-    header, body = made.recv_multipart()
-    return decode(header), body
-
-
-def greet(made: "zmq.Socket[bytes]") -> None:
-    made.send_multipart([Header(kind=Kind.HELLO).encode(), HELLO])
-    assert receive(made)[0].kind is Kind.WELCOME
-
-
-def refused(made: "zmq.Socket[bytes]") -> bool:
-    """Nothing this peer sends gets an answer."""
-    try:
-        made.send_multipart([Header(kind=Kind.HELLO).encode(), HELLO])
-    except zmq.Again:
-        return True
-    return not made.poll(700)
-
-
 def test_attack_1_a_peer_without_curve_is_refused(relay):
     with dealer(relay, None) as plain:
         assert refused(plain)
-    assert len(relay.core) == 0
+    assert relay.status()["connections"] == 0
 
 
 def test_attack_2_a_stranger_is_refused_and_counted(relay):
     with dealer(relay, os.urandom(32)) as stranger:
         assert refused(stranger)
     assert relay.zap.refused > 1
-    assert len(relay.core) == 0
+    assert relay.status()["connections"] == 0
 
 
 def test_attack_3_without_a_zap_handler_nobody_gets_in(relay, world):
@@ -99,14 +49,13 @@ def test_attack_4_without_a_manifest_members_wait_and_then_get_in(tmp_path, worl
     from podsql.relay.manifest import ManifestStore
 
     store = ManifestStore(tmp_path / "later.bin", world.mark)
-    relay = Relay(
-        listen="tcp://127.0.0.1:*", secret=bytes(range(1, 33)), federation=world.mark, store=store
-    )
+    relay = Relay(listen="tcp://127.0.0.1:*", secret=bytes(range(1, 33)))
+    relay.host(world.mark, store)
     relay.start()
     try:
         with dealer(relay, world.keys["ana"].curve, reconnect_ivl=50) as member:
             assert refused(member)
-            assert relay.roster.accept(world.store.raw, world.now_ms)
+            relay.adopt(world.mark, world.store.raw)
             member.setsockopt(zmq.SNDTIMEO, PATIENCE)
             greet(member)
     finally:
@@ -156,7 +105,7 @@ def test_attacks_11_and_12_another_number_of_parts_is_dropped(relay, world, coun
         ana.send_multipart([header, *[b""] * (count - 1)])
         ana.send_multipart([header, b"after"])
         assert receive(north)[1] == b"after"
-        assert relay.core.drops["malformed"] == 1
+        assert relay.hosting.cores[world.mark].drops["malformed"] == 1
 
 
 def test_attack_13_half_open_connections_do_not_hinder_peers(relay, world):
@@ -175,7 +124,7 @@ def test_attack_23_many_connections_leave_nothing_behind(relay, world):
     for _ in range(40):
         with dealer(relay, world.keys["ana"].curve) as ana:
             greet(ana)
-    assert len(relay.core) == 1
+    assert relay.status()["connections"] == 1
     deadline = time.monotonic() + 5
     while len(os.listdir("/proc/self/fd")) > before + 4 and time.monotonic() < deadline:
         socket.socketpair()[0].close()
@@ -195,9 +144,7 @@ def test_the_relays_process_loads_no_planner_engine_policy_or_data_library(tmp_p
     code = (
         "import sys, podsql.relayd\n"
         "from podsql.relay.sockets.router import Relay\n"
-        "from podsql.relay.keys import fingerprint, signing_public\n"
-        "r = Relay(listen='tcp://127.0.0.1:*', secret=bytes(range(1, 33)),"
-        " federation=fingerprint(signing_public(bytes(range(32)))))\n"
+        "r = Relay(listen='tcp://127.0.0.1:*', secret=bytes(range(1, 33)))\n"
         "r.start(); r.stop()\n"
         "print('\\n'.join(sys.modules))"
     )

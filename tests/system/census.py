@@ -4,7 +4,7 @@ Everything that a test relies on is a formula of the person's number, so that it
 by hand: two neighbours 2k and 2k + 1 are alike but for pay and birthday, one at each pod.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -139,13 +139,22 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, document: str, *, pods: int = 2, tables: str = TABLES) -> Iterator[World]:
+def world(
+    folder: Path,
+    document: str,
+    *,
+    pods: int = 2,
+    tables: str = TABLES,
+    reference: Collection[str] = (),
+) -> Iterator[World]:
     """The population over ``pods`` pods under ``document``, kept as ``folder/policy.toml``."""
     policy = folder / "policy.toml"
     policy.write_text(document)
     with duckdb.connect() as con:
         con.execute(tables)
-        names = [name for (name,) in con.execute("SHOW TABLES").fetchall()]
+        held = [name for (name,) in con.execute("SHOW TABLES").fetchall()]
+        names = [name for name in held if name not in reference]
+        public = {name: con.sql(f"FROM {name}").to_arrow_table() for name in reference}
         wheres = [f"id % {pods} = {pod}" if pods > 1 else "true" for pod in range(pods)]
         parts = {
             f"pod{pod}": {
@@ -157,6 +166,7 @@ def world(folder: Path, document: str, *, pods: int = 2, tables: str = TABLES) -
     with (
         podsql.local(
             parts,
+            reference=public,
             local_keys=keys,
             privacy_unit=dict.fromkeys(names, "id"),
             policy=policy,

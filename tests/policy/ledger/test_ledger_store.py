@@ -268,7 +268,7 @@ def test_what_was_spent_is_told_in_epsilon(ledger):
 
 
 def admitted(overlaps, cells, least=10, scope="p"):
-    return overlaps.admit(scope, [{(unit, 0) for unit in cell} for cell in cells], least)
+    return overlaps.admit(scope, [[{(unit, 0) for unit in cell}] for cell in cells], least)
 
 
 def test_cells_that_differ_by_few_units_are_refused(ledger):
@@ -303,7 +303,7 @@ def test_other_rows_of_few_units_are_a_small_difference_too(ledger):
     overlaps = Overlaps(ledger, os.urandom(32))
 
     def admitted_rows(rows):
-        return overlaps.admit("p", [set(rows)], 10)
+        return overlaps.admit("p", [[set(rows)]], 10)
 
     every = [(unit, row) for unit in range(50) for row in range(8)]
     assert admitted_rows(every) == [True]
@@ -317,6 +317,6 @@ def test_other_rows_of_few_units_are_a_small_difference_too(ledger):
 def test_a_failed_comparison_is_not_remembered(ledger):
     overlaps = Overlaps(ledger, os.urandom(32))
     with pytest.raises(TypeError):
-        overlaps.admit("p", [{(1, 2), (3, None)}], 10)
+        overlaps.admit("p", [[{(1, 2), (3, None)}]], 10)
     assert admitted(overlaps, [range(100)]) == [True]
     assert admitted(overlaps, [range(99)]) == [False]
