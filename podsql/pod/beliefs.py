@@ -1,7 +1,8 @@
 """What the pod believes of its policy services, kept in ``services.json`` beside the audit.
 
-Any thread. Rule to keep: a rise is on the disk before anything is done on its strength, so that no
-restart, of the pod or of a service, takes it back. Only a custodian's ``forget`` does.
+Any thread. Rule to keep: a rise is on the disk before anything is answered on its strength (DISK_FULL
+if it cannot be), so that no restart, of the pod or of a service, takes it back. Only a custodian's
+``forget`` does.
 """
 
 import threading
@@ -45,12 +46,9 @@ class Beliefs:
         """A service spoke of its epoch; Unavailable if it went back."""
         self._move(service, reached(self.of(service), epoch), now)
 
-    def listed(self, service: bytes, found: Revocations, now: int) -> tuple[Belief, Belief]:
-        """A service sent a list; what was believed before and after. Unavailable if it went back."""
-        before = self.of(service)
-        after = believe(before, found, now)
-        self._move(service, after, now)
-        return before, after
+    def listed(self, service: bytes, found: Revocations, now: int) -> None:
+        """A service sent a list; Unavailable if it went back."""
+        self._move(service, believe(self.of(service), found, now), now)
 
     def forget(self, service: bytes) -> None:
         """Believe a service anew, from nothing: the custodian says that it was set up again."""
@@ -64,6 +62,7 @@ class Beliefs:
     def _put(self, service: bytes, belief: Belief) -> None:
         mark, lasting = self._marks[service], belief.lasting
         with self._lock:
+            self._now[service] = belief
             if self._kept.get(mark, Belief()) != lasting:
                 kept = {**self._kept, mark: lasting}
                 try:
@@ -71,7 +70,6 @@ class Beliefs:
                 except OSError:
                     raise error("DISK_FULL", f"{self._path.name!r} cannot be written") from None
                 self._kept = kept
-            self._now[service] = belief
 
 
 def _read(path: Path) -> dict[str, Belief]:

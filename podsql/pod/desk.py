@@ -169,9 +169,9 @@ class Desk:
     def sweep(self) -> None:
         """Drop results past their time; runs again and again."""
         self._held.expire(time.monotonic())
-        self.reviewing.sweep()
         self._book.forget(_now())
         self._gatekeepers.submit(self._audit.sync)
+        self._gatekeepers.submit(self.reviewing.sweep)
         self._endpoint.later(SWEEP_SECONDS, self.sweep)
 
     @property

@@ -143,18 +143,14 @@ class Holds:
 
     def find(self, key: str, now: int) -> Hold | None:
         """The result of this key, if it is held and has not expired."""
-        try:
-            hold = msgspec.json.decode(self._meta(key).read_bytes(), type=Hold)
-        except FileNotFoundError:
-            return None
-        except (OSError, msgspec.MsgspecError):
-            raise error("POD_FAILED", "a held result is damaged") from None
-        return hold if now < hold.created + self._life else None
+        hold = self._read(key)
+        return hold if hold is not None and now < self.expires(hold) else None
 
     def all(self) -> list[Hold]:
         """Every held result, oldest first."""
-        files = self._folder.glob("*.hold")
-        found = [msgspec.json.decode(path.read_bytes(), type=Hold) for path in files]
+        keys = [path.stem for path in self._folder.glob("*.hold")]
+        # One may be dropped meanwhile.
+        found = [hold for key in keys if (hold := self._read(key)) is not None]
         return sorted(found, key=lambda hold: (hold.created, hold.id))
 
     def one(self, ident: str) -> Hold:
@@ -197,6 +193,14 @@ class Holds:
         for hold in over:
             self.drop(hold)
         return over
+
+    def _read(self, key: str) -> Hold | None:
+        try:
+            return msgspec.json.decode(self._meta(key).read_bytes(), type=Hold)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError):
+            raise error("POD_FAILED", "a held result is damaged") from None
 
     def _meta(self, key: str) -> Path:
         return self._folder / f"{key}.hold"

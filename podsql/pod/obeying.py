@@ -61,16 +61,19 @@ class Obeying:
         if service.role != "service" or service.identity not in self._services.beliefs:
             raise error("ROLE", "this pod does not honour that policy service")
         found = read_list(document, service.identity)
+        beliefs = self._services.beliefs
+        before = beliefs.of(service.identity)
         try:
-            before, after = self._services.beliefs.listed(
-                service.identity, found, self._services.clock()
-            )
+            beliefs.listed(service.identity, found, self._services.clock())
         except Unavailable as fault:
             self._note_once(service, found.epoch, fault.reason)
             raise
-        if before.lasting != after.lasting:
-            self._obey(service, before, after)
-            self._changed()
+        finally:
+            # Also where the disk is full: what is taken away does not wait for room.
+            after = beliefs.of(service.identity)
+            if before.lasting != after.lasting:
+                self._obey(service, before, after)
+                self._changed()
 
     def forget(self, mark: str) -> None:
         """The custodian says that the service of this fingerprint was set up anew."""

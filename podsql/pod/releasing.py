@@ -77,6 +77,7 @@ class Releasing:
 
     def __init__(self, ledger: Ledger, secret: bytes) -> None:
         self._ledger = ledger
+        self._spent: tuple[object, list[Spent]] | None = None
         self._overlaps = Overlaps(ledger, _derived(secret, "overlap"))
 
     def close(self) -> None:
@@ -88,8 +89,11 @@ class Releasing:
         return self._ledger.moment(now)
 
     def spent(self, policy: Policy) -> list[Spent]:
-        """Every budget that was ever drawn on."""
-        return spent_of(self._ledger, policy)
+        """Every budget that was ever drawn on; read anew when the chain has grown."""
+        key = (self._ledger.head(), policy)
+        if self._spent is None or self._spent[0] != key:
+            self._spent = (key, spent_of(self._ledger, policy))
+        return self._spent[1]
 
     # -- before the statement runs -----------------------------------------------------------------
 

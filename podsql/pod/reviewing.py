@@ -33,7 +33,7 @@ Guard = Callable[[Ticket, Step], None]
 
 
 class Reviewing:
-    """Holds results and asks about them. I/O thread only. ``guarded`` ends a ticket on an error."""
+    """Holds results and asks about them, on the I/O thread. ``guarded`` ends a ticket on an error."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class Reviewing:
         turn()
 
     def sweep(self) -> None:
-        """Drop what nobody released in time."""
+        """Drop what nobody released in time (any thread)."""
         for hold in self._holds.sweep(self._services.clock()):
             self._note("dropped", hold, "expired")
 

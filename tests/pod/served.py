@@ -75,7 +75,7 @@ class Served(LocalFederation):
                 name: {"visits": table, **(extra or {})} for name, table in (pods or VISITS).items()
             },
             reference={},
-            local_keys={"visits": ["patient"]},
+            local_keys={"visits": more.pop("keys", ["patient"])},
             privacy_unit={"visits": "patient"},
             policy=more.pop("policy", "open"),
             isolation=more.pop("isolation", "thread"),

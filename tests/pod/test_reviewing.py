@@ -233,6 +233,37 @@ def test_the_custodian_reads_and_drops_what_is_held(federation, tmp_path):
     assert closed.wait(10)
 
 
+SHARED = """
+version = 1
+name = "shared"
+people = "*"
+[joins]
+kinds = ["psi_count"]
+[tables.visits.columns]
+patient = {roles = ["entity_key", "join_key"]}
+"""
+
+
+def test_a_count_across_pods_is_not_answered_under_review(tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_text(SHARED)
+    table = pa.table({"patient": list(range(40))})
+    with (
+        served(pods={"north": table, "south": table}, policy=policy, keys=()) as federation,
+        federation.connect() as con,
+    ):
+        sql = "SELECT count(DISTINCT patient) FROM visits"
+        federation.allow()
+        assert con.execute(sql).fetchall() == [(40,)]
+        with federation.orders() as orders:
+            for granted in orders._database.read("SELECT grant_id FROM grants"):
+                orders.revoke(CAROL, granted["grant_id"])
+        federation.allow(review=True)
+        until(lambda: federation.events("revoked") and federation.events("revoked", "south"))
+        assert code_of(con, sql) == "DENIED"
+        assert "REVIEW" in {line.entry.reason for line in federation.events("query")}
+
+
 def test_what_nobody_releases_expires(federation):
     with federation.connect() as con:
         assert code_of(con, COUNT) == "IN_REVIEW"

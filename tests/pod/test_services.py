@@ -187,6 +187,22 @@ def slow():
         yield made
 
 
+def test_a_freeze_is_obeyed_where_it_cannot_be_written_down(federation):
+    federation.allow()
+    pod = federation.pods["north"]
+    until(lambda: pod.services.beliefs.of(federation.key("access")).epoch == 1)
+    path = pod.place / "services.json"
+    path.unlink()
+    (path / "in the way").mkdir(parents=True)
+    document = make_list(federation, "access")
+    assert push(federation, "access", document) == "DISK_FULL"
+    assert pod.services.beliefs.frozen
+    (path / "in the way").rmdir()
+    path.rmdir()
+    assert push(federation, "access", document) == ""
+    assert b'"frozen":true' in path.read_bytes()
+
+
 # -- services that are not to be believed -------------------------------------------------------
 
 
