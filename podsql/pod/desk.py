@@ -491,9 +491,9 @@ class Desk:
         assert output is not None
         assert verdict is not None
         if ticket.draft is not None:
-            hold = self.reviewing.keep(ticket, released)
-            ticket.draft = None
-            self._ask_review(ticket, hold)
+            draft, ticket.draft = ticket.draft, None
+            keep = partial(self.reviewing.keep, ticket, draft, released)
+            self._aside.run(ticket, keep, partial(self._ask_review, ticket))
             return
         if released.arrow:
             output.add(released.arrow)

@@ -9,13 +9,14 @@ import hashlib
 import hmac
 import io
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from podsql.errors import error
+from podsql.errors import Error, error
 from podsql.relay.keys import replace_file
 from podsql.relay.sealing import STREAM_BYTES, TAG_BYTES, ChunkOpener, ChunkSealer
 
@@ -115,6 +116,7 @@ class Holds:
         self._folder = folder
         self._secret = secret
         self._limit = limit_bytes
+        self._keeping = threading.Lock()
         self._life = int(days * DAY_MS)
 
     def begin(self) -> None:
@@ -132,13 +134,17 @@ class Holds:
 
     def keep(self, draft: Draft, hold: Hold) -> Hold:
         """Hold a finished draft; the one of the same key that is held already, if there is one."""
-        known = self.find(hold.key, hold.created)
-        if known is not None or draft.path is None:
-            draft.close()
-            return known or hold
-        os.replace(draft.path, self._sealed(hold.key))
-        draft.path = None
-        replace_file(self._meta(hold.key), msgspec.json.encode(hold), mode=0o600)
+        with self._keeping:  # two of one key must not mix their files
+            known = self.find(hold.key, hold.created)
+            if known is not None or draft.path is None:
+                draft.close()
+                return known or hold
+            try:
+                os.replace(draft.path, self._sealed(hold.key))
+                draft.path = None
+                replace_file(self._meta(hold.key), msgspec.json.encode(hold), mode=0o600)
+            except OSError:
+                raise _full() from None
         return hold
 
     def find(self, key: str, now: int) -> Hold | None:
@@ -230,5 +236,5 @@ def _key(secret: bytes, stream: bytes) -> bytes:
     return hmac.digest(secret, b"podsql hold " + stream, "sha256")
 
 
-def _full() -> Exception:
+def _full() -> Error:
     return error("DISK_FULL", "a result in review cannot be written")

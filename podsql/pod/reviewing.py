@@ -64,15 +64,23 @@ class Reviewing:
         """Where the result of ``ticket`` goes."""
         return self._holds.draft(self._key(ticket))
 
-    def keep(self, ticket: Ticket, released: Released) -> Hold:
-        """The result is whole: hold it, and say so in the audit."""
-        draft, verdict, key = ticket.draft, ticket.verdict, self._key(ticket)
-        assert draft is not None
+    def keep(self, ticket: Ticket, draft: Draft, released: Released) -> Hold:
+        """The result is whole: hold it, and say so in the audit (any thread: it waits for the disk)."""
+        try:
+            if released.arrow:
+                draft.add(released.arrow)
+            draft.finish()
+            hold = self._hold(ticket, draft, released)
+            self._note("held", hold, "")
+            return self._holds.keep(draft, hold)
+        except Error:
+            draft.close()
+            raise
+
+    def _hold(self, ticket: Ticket, draft: Draft, released: Released) -> Hold:
+        verdict, key = ticket.verdict, self._key(ticket)
         assert verdict is not None
-        if released.arrow:
-            draft.add(released.arrow)
-        draft.finish()
-        hold = Hold(
+        return Hold(
             id=_digest((key, draft.sha256))[:16],
             key=key,
             stream=draft.stream,
@@ -92,8 +100,6 @@ class Reviewing:
             query_hash=ticket.query_hash,
             result_hash=draft.sha256,
         )
-        self._note("held", hold, "")
-        return self._holds.keep(draft, hold)
 
     def ask(self, ticket: Ticket, hold: Hold, then: Callable[[str], None]) -> None:
         """Ask every reviewing service; ``then`` gets who released it. Else the ticket ends."""

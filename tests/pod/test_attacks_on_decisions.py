@@ -73,7 +73,7 @@ def test_attack_46_a_service_that_gives_no_usable_answer_lets_nothing_run(act, r
             began = time.monotonic()
             assert code_of(con, COUNT) == "POLICY_UNAVAILABLE"
             took = time.monotonic() - began
-        assert took < TRIES * TRY_SECONDS + 1
+        assert took < TRIES * TRY_SECONDS + 3
         if act is not babbles:
             assert took >= TRIES * TRY_SECONDS - 0.1
         (line,) = federation.events("query")
