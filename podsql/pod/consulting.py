@@ -152,10 +152,11 @@ class Services:
     def _believed(self, consultation: Consultation, outcome: Outcome) -> Outcome:
         """``outcome``, once the epochs that the services spoke of are on the disk."""
         try:
+            now = time.time_ns() // 1_000_000
             for service, epoch in consultation.epochs.items():
                 # A list that came meanwhile may have a higher number: it was obeyed by itself.
                 reached = max(epoch, self.beliefs.of(service).epoch)
-                self.beliefs.reached(service, reached, self.clock())
+                self.beliefs.reached(service, reached, now)
         except Error as fault:
             return Lost(reason=fault.code)
         return outcome
