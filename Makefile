@@ -7,7 +7,7 @@ SUITES := .suites/.made
 FORMAT ?= table
 FUZZ_SECONDS ?= 3600
 
-.PHONY: demo test check soak fuzz bench coverage format clean
+.PHONY: demo test check assurance soak fuzz bench coverage format clean
 
 demo: $(READY)
 	$(BIN)/podsql demo
@@ -21,6 +21,10 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_layout.py tests/test_docs.py tests/test_exports.py tests/test_imports.py
+
+# Runs the tests of the adversarial list; how they ended is packaged with the product.
+assurance: $(READY)
+	$(BIN)/python tests/governance/run_assurance.py
 
 soak: $(READY)
 	PODSQL_BIG=1 $(BIN)/python -m pytest -q -s tests/system/test_resume.py

@@ -19,7 +19,7 @@ def explain_text(plan: Plan, catalog: Catalog, run: Run | None = None) -> str:
     lines += [f"  not less, because {reason}" for reason in plan.instead]
     for stage in plan.stages:
         lines += _stage(stage, plan, catalog)
-        if run is not None:
+        if run is not None and not stage.same_as:
             lines += _took(stage, run)
     lines += ["final, at the analyst", f"  {plan.final}"]
     if run is not None:
@@ -33,6 +33,8 @@ def _stage(stage: Stage, plan: Plan, catalog: Catalog) -> list[str]:
     fragment = stage.fragment
     pods = ", ".join(stage.pods) if stage.pods else "none: no pod can hold such rows"
     lines = [f"{stage.name} at {pods}", f"  why: {why(stage, plan, catalog)}"]
+    if stage.same_as:
+        return [lines[0], f"  asked once, with {stage.same_as}"]
     lines.append(f"  gives away: {stage.disclosure or 'public tables only'}")
     if stage.scalars:
         places = ", ".join(f"${scalar.place + 1}" for scalar in stage.scalars)

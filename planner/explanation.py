@@ -32,7 +32,7 @@ class StageShown(msgspec.Struct, frozen=True, kw_only=True):
     """``per``: what one row that leaves a pod is about. ``first``: only so many rows leave.
 
     ``gives_away`` is None if all of it is public. ``waits_for``: the literals ($1, …) that earlier
-    stages release.
+    stages release. ``same_as``: the earlier stage with which it is asked once.
     """
 
     name: str
@@ -49,6 +49,7 @@ class StageShown(msgspec.Struct, frozen=True, kw_only=True):
     merge: str
     gives_away: Disclosure | None = None
     waits_for: tuple[str, ...] = ()
+    same_as: str = ""
 
 
 class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +116,7 @@ def _stage(stage: Stage, plan: Plan, catalog: Catalog) -> StageShown:
         noise=isinstance(fragment, Noised) or (isinstance(fragment, Binned) and fragment.noisy),
         merge=stage.merge,
         gives_away=stage.disclosure,
+        same_as=stage.same_as,
         waits_for=tuple(f"${scalar.place + 1}" for scalar in stage.scalars),
     )
 

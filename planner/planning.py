@@ -37,6 +37,7 @@ from podsql.planner.rules.refuse_unlisted import refuse_unlisted
 from podsql.planner.rules.release_scalars import Scalars
 from podsql.planner.rules.resolve_columns import expand_stars
 from podsql.planner.rules.resolve_query import resolve_query
+from podsql.planner.rules.share_stages import share_stages
 from podsql.planner.rules.write_as_joins import write_as_joins
 from podsql.planner.scope import POD_COLUMN
 from podsql.planner.statements import Explain, ExplainPolicy, Query, classify
@@ -84,7 +85,7 @@ def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
     ordered = any(aggregate_name(node) in ORDERED for node in tree.find_all(exp.Func))
     part = _Part(catalog=catalog, options=options, statement=sql, ordered=ordered).plan(tree)
     found = _schemas(catalog, part.tables, tagged=tagged)
-    return replace(part, columns=_named_as_written(text, part.columns, found))
+    return share_stages(replace(part, columns=_named_as_written(text, part.columns, found)))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -176,18 +176,23 @@ def membership_text(file: MembershipFile) -> str:
 
 
 def toml_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
-    """Sections of strings, numbers, booleans and lists as TOML; None values are left out."""
+    """Sections of strings, numbers, booleans, lists and tables as TOML; None values are left out."""
     blocks = []
     for name, section in sections.items():
         lines = [f"[{name}]"]
-        # A JSON string is a TOML basic string once DEL, which JSON leaves bare, is escaped.
         lines += [
-            f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
-            for key, value in section.items()
-            if value is not None
+            f"{key} = {_toml_value(value)}" for key, value in section.items() if value is not None
         ]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        pairs = (f"{_toml_value(key)} = {_toml_value(one)}" for key, one in value.items())
+        return f"{{ {', '.join(pairs)} }}" if value else "{}"
+    # A JSON string is a TOML basic string once DEL, which JSON leaves bare, is escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def key_text(raw: bytes) -> str:

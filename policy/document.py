@@ -95,6 +95,8 @@ class Functions(Clause, frozen=True, kw_only=True):
 
     scalar: Literal["safe-v1"] | tuple[str, ...] = "safe-v1"
     aggregates: tuple[str, ...] | None = None
+    factors: Annotated[int, msgspec.Meta(ge=1, le=3)] = 2
+    """Measures that one figure may multiply with each other; three must be different ones."""
 
 
 class Filters(Clause, frozen=True, kw_only=True):
@@ -271,7 +273,16 @@ def parse_policy(data: bytes, name: str = "policy.toml") -> Policy:
 
 def policy_hash(policy: Policy) -> str:
     """BLAKE2b-256 (hex) of the document's canonical bytes: comments and order do not count."""
-    canonical = msgspec.json.encode(policy, order="deterministic")
+    return canonical_hash(canonical_bytes(policy))
+
+
+def canonical_bytes(policy: Policy) -> bytes:
+    """The document as it is hashed; read again, it is the same document."""
+    return msgspec.json.encode(policy, order="deterministic")
+
+
+def canonical_hash(canonical: bytes) -> str:
+    """The digest of such bytes. Of these alone: ``0`` read as a number is written again as ``0.0``."""
     return blake2b(canonical, digest_size=32, person=b"ps-policy").hexdigest()
 
 

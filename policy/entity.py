@@ -15,7 +15,9 @@ from podsql.planner.fragment import Field
 from podsql.policy.denial import Denial
 from podsql.policy.document import Policy
 from podsql.policy.functions import aggregate
+from podsql.policy.joins import Pair
 from podsql.policy.measures import degree
+from podsql.policy.populations import same_units
 from podsql.policy.reading import Derived
 from podsql.policy.rights import ColumnRights, PodTable, TableRights
 from podsql.policy.roles import (
@@ -33,9 +35,17 @@ COMPUTED: Final = "DOUBLE"
 
 
 def entity_rights(
-    inner: Scope, derived: Derived, policy: Policy, *, open_rows: bool
+    inner: Scope,
+    derived: Derived,
+    policy: Policy,
+    *,
+    open_rows: bool,
+    pairs: tuple[Pair, ...] = (),
 ) -> TableRights:
-    """Rights on ``derived``. ``open_rows``: everything it reads may leave row by row."""
+    """Rights on ``derived``. ``open_rows``: everything it reads may leave row by row.
+
+    ``pairs``: what its tables are joined on.
+    """
     keys = [inner.outputs[place] for place in sorted(derived.keys)]
     values = [out for place, out in enumerate(inner.outputs) if place not in derived.keys]
     require_no_aggregates(keys)
@@ -65,16 +75,18 @@ def entity_rights(
         columns=columns,
         release=base.release,
         rows=frozenset(),
-        unit=_unit(inner, derived),
+        unit=_unit(inner, derived, pairs),
         public=False,
     )
 
 
-def _unit(inner: Scope, derived: Derived) -> str:
-    """The key that names the unit: only one protected table, grouped by its unit."""
+def _unit(inner: Scope, derived: Derived, pairs: tuple[Pair, ...]) -> str:
+    """The key that names the unit: of the first protected table, and by the joins of any other."""
     (owner, *others) = protected(inner)
     outer = any(source.use.kind in ("right", "full") for source in inner.sources)
-    if others or outer or owner.hidden or owner.rights.unit is None:
+    if outer or owner.hidden or owner.rights.unit is None:
+        raise Denial("SUBQUERY_ROWS")
+    if {other.use.alias for other in others} - same_units(inner, [owner, *others], pairs):
         raise Denial("SUBQUERY_ROWS")
     for place in derived.keys:
         key = inner.outputs[place]
@@ -98,7 +110,7 @@ def _columns(inner: Scope, derived: Derived, *, free: bool) -> Iterator[tuple[st
                 ColumnRights(
                     name=name,
                     type=COMPUTED,
-                    roles=None if free else _roles(tree),
+                    roles=None if free else _roles(tree, copied=len(protected(inner)) > 1),
                     aggregates=None if free else _aggregates(tree, inner),
                     magnitude=any(inner.column(one).magnitude for one in tree.find_all(exp.Column)),
                     origin="",
@@ -106,10 +118,11 @@ def _columns(inner: Scope, derived: Derived, *, free: bool) -> Iterator[tuple[st
             )
 
 
-def _roles(tree: exp.Expr) -> frozenset[str]:
+def _roles(tree: exp.Expr, *, copied: bool) -> frozenset[str]:
     """A FILTER inside would tell units apart without being counted as a contribution.
 
     So would one column that weighs another, or a power: what is around it sees one value only.
+    ``copied``: rows of one protected table may be by those of another, so they are only counted.
     """
     columns = {(column.table, column.name) for column in tree.find_all(exp.Column)}
     if len(columns) > 1 or degree(tree) > 1:
@@ -118,10 +131,12 @@ def _roles(tree: exp.Expr) -> frozenset[str]:
         raise Denial("PREDICATE_IN_AGG")
     found = aggregate(tree)
     if found is not None and isinstance(tree, exp.Count) and isinstance(tree.this, exp.Star):
-        return COUNTED | SUMMED
+        return COUNTED if copied else COUNTED | SUMMED
     families = {one[1] for node in tree.walk() if (one := aggregate(node)) is not None}
     if families == {"count"}:
         return COUNTED
+    if copied:
+        raise Denial("PREDICATE_IN_AGG")
     # Anything but the bare aggregate could compare a measure, or mark one unit.
     if found is None or found[1] in ("extreme", "predicate"):
         raise Denial("PREDICATE_IN_AGG")

@@ -253,8 +253,8 @@ class Gate:
         outputs = read_outputs(fragment)
 
         def derive(inner: Scope, derived: Derived) -> TableRights:
-            leaves = self._check_source(inner, release)[0]
-            return entity_rights(inner, derived, self.policy, open_rows=leaves)
+            leaves, pairs = self._check_source(inner, release)
+            return entity_rights(inner, derived, self.policy, open_rows=leaves, pairs=pairs)
 
         reading = read(fragment, self.policy.limits)
         tables, explicit = self._rights, self._explicit

@@ -12,8 +12,10 @@ from sqlglot import exp
 from podsql.policy.document import Output
 from podsql.policy.functions import Family, aggregate
 from podsql.policy.populations import Population, calls_in, contributes
+from podsql.policy.roles import arguments
 from podsql.policy.scope import Scope
 from podsql.policy.spread import no_copies_within, rare_values, spread_of_rows
+from podsql.policy.total import leans_on_bounds
 
 GUARD: Final = "_ok"
 """Name of the guard column: BOOLEAN, removed by the engine."""
@@ -36,6 +38,7 @@ def guard_column(
         checks += spread_of_rows(aggregates, output.min_units)
     checks += no_copies_within(scope)
     checks += rare_values(populations, aggregates, scope, output.min_units)
+    checks += _within_bounds(aggregates, scope)
     if output.min_dof:
         checks += _freedom(populations, aggregates, output)
     checks += _levels(populations, keys, scope, output)
@@ -58,6 +61,20 @@ def _enough(count: exp.Expr, output: Output, *, zero: bool) -> exp.Expr:
         return least
     none = exp.EQ(this=count.copy(), expression=exp.Literal.number(0))
     return exp.paren(exp.or_(least, none, copy=False))
+
+
+def _within_bounds(aggregates: Sequence[exp.Expr], scope: Scope) -> list[exp.Expr]:
+    """Values are as declared, where a product counts on it."""
+    found = {}
+    for call in calls_in(aggregates):
+        for argument in arguments(call):
+            for column in leans_on_bounds(argument, scope):
+                low, high = map(exp.Literal.number, scope.column(column).bounds or ())
+                kept = exp.Between(this=column.copy(), low=low, high=high)
+                found[column] = exp.Coalesce(
+                    this=exp.LogicalAnd(this=kept), expressions=[exp.true()]
+                )
+    return list(found.values())
 
 
 def _freedom(

@@ -6,6 +6,8 @@ one to a float rounds the rest away).
 """
 
 import re
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 from typing import Final
 
 from sqlglot import exp
@@ -17,7 +19,8 @@ from podsql.policy.scope import Scope
 
 COLUMNS: Final = 4
 CONSTANTS: Final = 2
-DEGREE: Final = 2
+SQUARE: Final = 2
+"""Most factors of a product in which a column may occur twice."""
 CONSTANT: Final = re.compile(r"\d{1,6}(\.\d{0,6})?|\.\d{1,6}", re.ASCII)
 PLAIN_NODES: Final = (
     exp.Add,
@@ -32,8 +35,11 @@ PLAIN_NODES: Final = (
 )
 
 
-def require_measure(argument: exp.Expr, scope: Scope) -> None:
-    """Refuse an aggregate's argument that is more than arithmetic of measures."""
+def require_measure(argument: exp.Expr, scope: Scope, factors: int) -> None:
+    """Refuse an aggregate's argument that is more than arithmetic of measures.
+
+    ``factors``: the most that it may multiply.
+    """
     columns = constants = 0
     for node in argument.walk():
         if isinstance(node, exp.Column):
@@ -53,16 +59,53 @@ def require_measure(argument: exp.Expr, scope: Scope) -> None:
                 raise Denial("PREDICATE_IN_AGG")
         elif not isinstance(node, PLAIN_NODES):
             raise Denial("PREDICATE_IN_AGG")
-    if columns > COLUMNS or constants > CONSTANTS or degree(argument) > DEGREE:
+    if columns > COLUMNS or constants > CONSTANTS or degree(argument) > factors:
+        raise Denial("ENCODE_IN_AGG")
+    if degree(argument) > SQUARE and any(degree(argument, one) > 1 for one in columns_in(argument)):
         raise Denial("ENCODE_IN_AGG")
 
 
-def degree(tree: exp.Expr) -> int:
-    """Of the polynomial that ``tree`` is; powers of a column could tell its values apart."""
+def degree(tree: exp.Expr, of: exp.Column | None = None) -> int:
+    """Of the polynomial that ``tree`` is (in ``of``); powers of a column could tell its values apart."""
     if isinstance(tree, exp.Column):
-        return 1
-    parts = [degree(part) for part in tree.iter_expressions()]
+        return int(of is None or tree == of)
+    parts = [degree(part, of) for part in tree.iter_expressions()]
     return sum(parts) if isinstance(tree, exp.Mul) else max(parts, default=0)
+
+
+def columns_in(tree: exp.Expr) -> tuple[exp.Column, ...]:
+    """The different columns of ``tree``."""
+    return tuple(dict.fromkeys(tree.find_all(exp.Column)))
+
+
+def products(tree: exp.Expr) -> tuple[tuple[exp.Column, ...], ...]:
+    """Different columns that ``tree`` multiplies: what is left of it once lower sums are taken off."""
+    columns = columns_in(tree)
+    found = (
+        chosen for size in range(2, len(columns) + 1) for chosen in combinations(columns, size)
+    )
+    return tuple(chosen for chosen in found if _meet(tree, chosen))
+
+
+def _meet(tree: exp.Expr, chosen: Sequence[exp.Column]) -> bool:
+    """Whether some product of ``tree`` has a factor in each of the columns."""
+    if len(chosen) == 1:
+        return chosen[0] in columns_in(tree)
+    if not isinstance(tree, exp.Mul):
+        return any(_meet(part, chosen) for part in tree.iter_expressions())
+    left, right = tree.this, tree.expression
+    return any(
+        all(not side or _meet(part, side) for part, side in ((left, one), (right, other)))
+        for one, other in _splits(chosen)
+    )
+
+
+def _splits(
+    chosen: Sequence[exp.Column],
+) -> Iterator[tuple[list[exp.Column], list[exp.Column]]]:
+    for mask in range(1 << len(chosen)):
+        one = [column for at, column in enumerate(chosen) if mask >> at & 1]
+        yield one, [column for column in chosen if column not in one]
 
 
 def plain_column(node: exp.Expr, scope: Scope) -> exp.Column | None:

@@ -6,6 +6,8 @@ nothing is said that the document does not say.
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from podsql.policy.document import (
     ColumnClause,
     Dp,
@@ -65,6 +67,19 @@ def plain_words(policy: Policy) -> tuple[str, ...]:
         *_intersect(policy),
         *_dp(policy.dp),
     )
+
+
+def output_words(policy: Policy, release: str, *, public: bool = False) -> tuple[str, ...]:
+    """Rules on what leaves of a table released as ``release``; ``public``: none that analysts may
+    not know."""
+    if release == "dp":
+        return tuple(_dp(policy.dp))
+    if release == "rows":
+        return ("Rows of the columns named for it leave as they are.",)
+    rules = policy.output
+    if public:
+        rules = msgspec.structs.replace(rules, p_percent=0, nk=None)
+    return tuple(_output(rules))
 
 
 def _who(policy: Policy) -> Iterator[str]:
@@ -160,6 +175,10 @@ def _statements(policy: Policy) -> Iterator[str]:
         yield f"Of the functions that are safe, only {_list(policy.functions.scalar) or 'none'}."
     if policy.functions.aggregates is not None:
         yield f"Of the aggregates, only {_list(policy.functions.aggregates) or 'none'}."
+    if policy.functions.factors == 1:
+        yield "No figure multiplies columns with each other."
+    else:
+        yield f"A figure multiplies at most {policy.functions.factors} columns with each other."
     if filters.literal is not None:
         yield f"Only these columns may meet a value in a condition: {_list(filters.literal) or 'none'}."
     if filters.column is not None:

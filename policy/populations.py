@@ -138,27 +138,42 @@ def units(
 ) -> list[exp.Expr | None]:
     """One expression per privacy unit to count; None stands for the row itself."""
     visible = [source for source in protected if not source.hidden]
-    # What a hidden side gives away is counted only if it is about the same units.
-    for source in protected:
-        if source.hidden and not _about_the_same(source, visible, pairs):
-            raise Denial("ENTITY_COUNT")
+    # What a hidden side gives away is counted only if its units can be seen.
+    seen = [_seen(source, visible, pairs) for source in protected if source.hidden]
     if not visible:
         raise Denial("ENTITY_COUNT")
     if len(scope.sources) == 1 and visible[0].rights.unit is None:
         return [None]
-    same = _same_units(scope, visible, pairs)
-    return [_unit(source) for source in visible if source.use.alias not in same]
+    same = same_units(scope, visible, pairs)
+    own: list[exp.Expr | None] = [_unit(one) for one in visible if one.use.alias not in same]
+    return [*own, *dict.fromkeys(one for one in seen if one is not None)]
 
 
-def _about_the_same(source: Source, visible: list[Source], pairs: tuple[Pair, ...]) -> bool:
-    """Whether a semi or anti joined table meets a visible one on the units of both."""
+def _seen(source: Source, visible: list[Source], pairs: tuple[Pair, ...]) -> exp.Expr | None:
+    """The visible column that equals the unit of a semi or anti joined table; None: a unit itself.
+
+    Any other column is as good as a unit only if, like one, it meets no value and forms no groups.
+    """
     here = (source.use.alias, source.rights.unit)
-    wanted = [frozenset({here, (other.use.alias, other.rights.unit)}) for other in visible]
     own = {pair.columns for pair in pairs if pair.on == source.use.alias}
-    return source.rights.unit is not None and any(one in own for one in wanted)
+    met = [next(iter(one - {here})) for one in own if here in one]
+    units = {(other.use.alias, other.rights.unit): other for other in visible}
+    if any(one in units for one in met):
+        return None
+    for alias, name in sorted(met):
+        column = exp.column(name, table=alias, quoted=True)
+        other = next((one for one in visible if one.use.alias == alias), None)
+        if other is not None and not ({"filter", "dimension"} & _roles(column, other)):
+            return column
+    raise Denial("ENTITY_COUNT")
 
 
-def _same_units(scope: Scope, visible: list[Source], pairs: tuple[Pair, ...]) -> set[str]:
+def _roles(column: exp.Column, source: Source) -> frozenset[str]:
+    found = source.rights.columns[column.name.lower()].roles
+    return frozenset({"filter"}) if found is None else found
+
+
+def same_units(scope: Scope, visible: list[Source], pairs: tuple[Pair, ...]) -> set[str]:
     """Aliases whose unit equals that of an earlier source by the join, so counting one is enough."""
     if any(source.use.kind in ("right", "full") for source in scope.sources):
         return set()

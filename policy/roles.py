@@ -140,7 +140,7 @@ def _require_arguments(
         if all(scope.column(column).roles is None for column in columns):
             # Public values beside protected rows may not pick one of them out either.
             if guarded and columns and not tested and plain_column(argument, scope) is None:
-                require_measure(argument, scope)
+                require_measure(argument, scope, policy.functions.factors)
             continue
         if tested:
             require_condition(argument, scope, policy)
@@ -149,7 +149,7 @@ def _require_arguments(
         elif family != "count" and call.find(exp.Distinct) is not None:
             raise Denial("AGG_NOT_ALLOWED")
         else:
-            require_measure(argument, scope)
+            require_measure(argument, scope, policy.functions.factors)
             _require_listed(columns, family, call, scope)
 
 

@@ -6,10 +6,12 @@ makes of a row weigh no unit more than all others.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 
 from sqlglot import exp
 
 from podsql.policy.functions import aggregate
+from podsql.policy.measures import SQUARE, degree, products
 from podsql.policy.per_unit import UNIT, UnitRule
 from podsql.policy.populations import (
     ONCE,
@@ -99,9 +101,17 @@ def _summed(aggregates: Sequence[exp.Expr]) -> list[tuple[exp.Expr, exp.Expr | N
         columns = {c.sql("duckdb"): c for one in given for c in one.find_all(exp.Column)}
         additive = named[1] in ("sum", "avg") and not any(one.find(exp.Mul) for one in given)
         weighs = len(columns) > 1 and not additive
-        for part in (*given, *columns.values()):
+        long = [argument for argument in given if degree(argument) > SQUARE]
+        multiplied = (_product(one) for argument in long for one in products(argument))
+        for part in (*given, *columns.values(), *multiplied):
             found[repr((part, condition, weighs))] = (part, condition, weighs)
     return list(found.values())
+
+
+def _product(columns: Sequence[exp.Column]) -> exp.Expr:
+    """In doubles: a rule never fails on a value."""
+    factors: list[exp.Expr] = [exp.cast(column.copy(), "DOUBLE") for column in columns]
+    return reduce(lambda left, right: exp.Mul(this=left, expression=right), factors)
 
 
 def _differ(one: str, known: str, kept: str, least: int, *, weighs: bool) -> str:

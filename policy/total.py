@@ -7,6 +7,7 @@ checked is what is wrapped.
 """
 
 from dataclasses import replace
+from math import ceil
 from typing import Final
 
 from sqlglot import exp
@@ -14,6 +15,7 @@ from sqlglot import exp
 from podsql.planner.wire_types import FLOATS, INTEGERS, decimal_parts, known_type
 from podsql.policy.denial import Denial
 from podsql.policy.functions import aggregate, scalar_name
+from podsql.policy.measures import columns_in
 from podsql.policy.nodes import PREDICATES
 from podsql.policy.scope import Scope
 
@@ -177,7 +179,7 @@ def widened(argument: exp.Expr, scope: Scope) -> exp.Expr:
         if argument.find(exp.Literal) is not None:
             raise Denial("ENCODE_IN_AGG")  # a date so far away that it overflows for some
         return argument  # no arithmetic of numbers
-    if not floats and _digits(argument, scope) > MOST_DIGITS - bool(decimals):
+    if not floats and _digits(argument, scope, bounded=True) > MOST_DIGITS - bool(decimals):
         raise Denial("ENCODE_IN_AGG")
 
     def put(node: exp.Expr) -> exp.Expr:
@@ -197,17 +199,35 @@ def _declared(column: exp.Column, scope: Scope) -> str:
     return known_type(scope.column(column).type) or ""
 
 
-def _digits(tree: exp.Expr, scope: Scope) -> int:
-    """Decimal digits, those behind the point included, of the largest value ``tree`` can have."""
+def leans_on_bounds(argument: exp.Expr, scope: Scope) -> tuple[exp.Column, ...]:
+    """The columns without whose declared bounds a result could have too many digits."""
+    columns = columns_in(argument)
+    kinds = {_declared(column, scope) for column in columns}
+    exact = all(kind in INTEGERS or kind.startswith("DECIMAL(") for kind in kinds)
+    if not exact or argument.find(exp.Add, exp.Sub, exp.Mul, exp.Neg) is None:
+        return ()
+    most = MOST_DIGITS - any(kind.startswith("DECIMAL(") for kind in kinds)
+    if _digits(argument, scope, bounded=False) <= most:
+        return ()
+    return tuple(column for column in columns if scope.column(column).bounds is not None)
+
+
+def _digits(tree: exp.Expr, scope: Scope, *, bounded: bool) -> int:
+    """Decimal digits, those behind the point included, of the largest value ``tree`` can have.
+
+    ``bounded``: columns keep to their declared bounds.
+    """
     if isinstance(tree, exp.Column):
-        kind = _declared(tree, scope)
-        parts = decimal_parts(kind)
-        return parts[0] if parts is not None else DIGITS[kind]
+        parts = decimal_parts(_declared(tree, scope))
+        bounds = scope.column(tree).bounds if bounded else None
+        if bounds is not None:
+            return len(str(ceil(max(map(abs, bounds))))) + (parts[1] if parts is not None else 0)
+        return parts[0] if parts is not None else DIGITS[_declared(tree, scope)]
     if isinstance(tree, exp.Literal):
         return len(tree.name.replace(".", ""))
     if isinstance(tree, exp.DataType):
         return 0
-    inner = [_digits(part, scope) for part in tree.iter_expressions()]
+    inner = [_digits(part, scope, bounded=bounded) for part in tree.iter_expressions()]
     if isinstance(tree, exp.Mul):
         return sum(inner)
     return max(inner, default=0) + isinstance(tree, exp.Add | exp.Sub)

@@ -31,8 +31,8 @@ def bind_derived(node: exp.Subquery, catalog: Catalog) -> Source:
     query = _resolved(node.this, catalog)
     alias = node.args.get("alias") or exp.TableAlias()
     name = alias.name or "unnamed_subquery"
-    keys = _key_names(query)
-    if keys is None:
+    owner = _owner(query)
+    if owner is None:
         raise _not_local(name)
     _refuse_drift(query)
     prove_pod_local(query.source, query.scope)
@@ -52,15 +52,15 @@ def bind_derived(node: exp.Subquery, catalog: Catalog) -> Source:
     node.set("this", _apart(text, name))
     node.set("alias", exp.TableAlias(this=exp.to_identifier(name, quoted=True)))
     pods = choose_pods(query.source, query.scope, catalog, None)
-    base = next(
-        (s.table for s in query.scope.sources if s.table.partitioned), query.scope.sources[0].table
-    )
+    base, keys = owner.table, _local_keys(query, owner)
     unit, local = None, {}
     for item, field in zip(query.items, fields, strict=True):
-        key = item.tree.name.lower() if isinstance(item.tree, exp.Column) else ""
+        named = isinstance(item.tree, exp.Column) and item.tree.table == owner.alias
+        key = item.tree.name.lower() if named else ""
         if key in keys:
             local[field.name.lower()] = base.local_keys[key]
             unit = field.name if key == (base.privacy_unit or "").lower() else unit
+    tables = [source.table for source in query.scope.sources if source.table.partitioned]
     table = CatalogTable(
         name=base.name,
         kind=base.kind,
@@ -71,8 +71,8 @@ def bind_derived(node: exp.Subquery, catalog: Catalog) -> Source:
         pods=pods,
         local_keys=local,
         privacy_unit=unit,
-        releases=base.releases,
-        disclosures=base.disclosures,
+        releases=tuple(_release(tables, pod) for pod in pods),
+        disclosures=frozenset.intersection(*(table.disclosures for table in tables)),
     )
     return Source(alias=name, table=table, inner=query.scope)
 
@@ -110,23 +110,33 @@ def _resolved(select: exp.Select, catalog: Catalog) -> Query:
     return resolve_query(select, scope)
 
 
-def _key_names(query: Query) -> frozenset[str] | None:
-    """Lower-case names of the group keys that are local keys, if the whole may stay at the pod."""
-    owners = [source for source in query.scope.sources if source.table.partitioned]
-    if len(owners) != 1 or query.grouping_sets is not None or owners[0].nullable:
-        return None
-    (owner,) = owners
+def _owner(query: Query) -> Source | None:
+    """The federated table whose local key groups the query, if the whole may stay at the pod."""
+    sources = [source for source in query.scope.sources if source.table.partitioned]
     items = [item.tree for item in query.items]
     keys = [key for key in query.keys if isinstance(key, exp.Column) and key in items]
-    if len(keys) < len(query.keys):
+    if not sources or query.grouping_sets is not None or len(keys) < len(query.keys):
         return None
-    if any(has_window(tree) for tree in items):
+    owner = sources[0]
+    if owner.nullable or any(has_window(tree) for tree in items):
         return None
-    names = {key.name.lower() for key in keys if key.table == owner.alias}
-    local = names & owner.table.local_keys.keys()
-    by_row = all(release == "rows" for release in owner.table.releases)
+    local = _local_keys(query, owner)
+    by_row = all(release == "rows" for one in sources for release in one.table.releases)
     by_unit = (owner.table.privacy_unit or "").lower() in local
-    return frozenset(local) if local and (by_unit or by_row) else None
+    return owner if local and (by_unit or by_row) else None
+
+
+def _local_keys(query: Query, owner: Source) -> frozenset[str]:
+    """Lower-case names of the group keys that are local keys of ``owner``."""
+    found = [key for key in query.keys if isinstance(key, exp.Column)]
+    names = {key.name.lower() for key in found if key.table == owner.alias}
+    return frozenset(names & owner.table.local_keys.keys())
+
+
+def _release(tables: Sequence[CatalogTable], pod: str) -> str:
+    """What a pod lets leave of all ``tables``: rows only if of each."""
+    found = [table.releases[table.pods.index(pod)] for table in tables]
+    return next((one for one in found if one != "rows"), "rows")
 
 
 def _refuse_drift(query: Query) -> None:

@@ -5,7 +5,7 @@ rows do not leave, the counted groups) of the columns that are read and the cond
 it alone. Rule to keep: the SELECT itself is not changed, so its meaning is DuckDB's own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -14,10 +14,10 @@ from sqlglot import exp
 from podsql.errors import Error, error
 from podsql.planner.catalog import Catalog, CatalogTable
 from podsql.planner.plan import Block, Plan
-from podsql.planner.rules.bind_tables import find_table, kind_of
+from podsql.planner.rules.bind_tables import find_table
 from podsql.planner.rules.find_aggregates import aggregates_in, has_window
 from podsql.planner.rules.find_queries import arms_of, sources_of, star_of, subqueries_of
-from podsql.planner.rules.prove_pod_local import conjuncts
+from podsql.planner.rules.narrow_sources import Narrowing
 from podsql.planner.scope import POD_COLUMN, column
 from podsql.planner.wire_types import FLOATS
 
@@ -128,7 +128,7 @@ class Step:
         ``names``: those of the statement around it too, when it is run in place.
         """
         names = _names(select) if names is None else names
-        filters = dict(_filters(select, self.catalog))
+        narrowing = Narrowing.of(select, self.catalog)
         for holder in sources_of(select):
             node = holder.this
             if isinstance(node, exp.Subquery):
@@ -138,7 +138,7 @@ class Step:
                     table.set("alias", alias.copy() if alias is not None else _unnamed())
                     holder.set("this", table)
             elif isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
-                holder.set("this", self._table(node, select, names, filters.get(id(node), [])))
+                holder.set("this", self._table(node, select, names, narrowing))
             elif not isinstance(node, exp.Values):
                 raise error("NOT_SUPPORTED", "this part of FROM is not supported")
         for query in subqueries_of(select):
@@ -169,7 +169,7 @@ class Step:
         return exp.Table(this=exp.to_identifier(part_name(self.parts)))
 
     def _table(
-        self, node: exp.Table, select: exp.Select, names: Names, filters: list[exp.Expression]
+        self, node: exp.Table, select: exp.Select, names: Names, narrowing: Narrowing
     ) -> exp.Table:
         """The part that stands for a table."""
         table, _ = find_table(node, self.catalog)
@@ -183,8 +183,7 @@ class Step:
         )
         query = exp.select(*(exp.alias_(column(alias, n), n, quoted=True) for n in chosen))
         query.set("from_", exp.From(this=source))
-        if filters:
-            query.set("where", exp.Where(this=exp.and_(*filters, copy=False)))
+        narrowing.narrow(query, alias)
         if query == select:
             raise error("NOT_SUPPORTED", f"{table.name!r} can only be read as it is asked for")
         part, text = self._released(query, chosen, table)
@@ -277,59 +276,3 @@ def _starred(select: exp.Select, alias: str) -> bool:
         star_of(item) is not None and (isinstance(item, exp.Star) or item.table.lower() == alias)
         for item in select.expressions
     )
-
-
-def _filters(select: exp.Select, catalog: Catalog) -> Iterator[tuple[int, list[exp.Expression]]]:
-    """Per table (by id of its node) the conditions that only its own rows decide."""
-    tables: dict[str, tuple[exp.Table, CatalogTable]] = {}
-    open_to_where: set[str] = set()
-    own: dict[str, list[exp.Expression]] = {}
-    terms: list[tuple[exp.Expression, set[str]]] = []
-    for holder in sources_of(select):
-        node = holder.this
-        alias = (node.alias_or_name or "").lower()
-        kind = kind_of(holder)
-        if isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
-            tables[alias] = (node, find_table(node, catalog)[0])
-        if kind in ("right", "full"):
-            open_to_where.clear()
-        if kind in ("from", "inner", "cross", "right"):
-            open_to_where.add(alias)
-        on = holder.args.get("on")
-        if on is not None and kind in ("inner", "left", "semi", "anti"):
-            reach = {alias} if kind != "inner" else {*open_to_where}
-            terms += [(term, reach) for term in conjuncts(on)]
-    where = select.args.get("where")
-    if where is not None:
-        terms += [(term, open_to_where) for term in conjuncts(where.this)]
-    for term, reach in terms:
-        owner = _owner(term, tables)
-        if owner and owner in reach:
-            own.setdefault(owner, []).append(_qualified(term, owner, tables[owner][0]))
-    for alias, found in own.items():
-        yield id(tables[alias][0]), found
-
-
-def _owner(term: exp.Expression, tables: dict[str, tuple[exp.Table, CatalogTable]]) -> str:
-    """The one table that ``term`` reads; empty if there is none, or it holds more than columns."""
-    if term.find(exp.Query) is not None or has_window(term) or any(aggregates_in(term)):
-        return ""
-    owners = set()
-    for node in term.find_all(exp.Column):
-        if isinstance(node.this, exp.Star):
-            return ""
-        if node.table:
-            owners.add(node.table.lower() if node.table.lower() in tables else "")
-        else:
-            holding = [
-                alias for alias, (_, table) in tables.items() if table.column(node.name) is not None
-            ]
-            owners.add(holding[0] if len(holding) == 1 else "")
-    return owners.pop() if len(owners) == 1 else ""
-
-
-def _qualified(term: exp.Expression, alias: str, node: exp.Table) -> exp.Expression:
-    copy = term.copy()
-    for found in copy.find_all(exp.Column):
-        found.set("table", exp.to_identifier(node.alias or node.name, quoted=True))
-    return exp.paren(copy, copy=False)

@@ -50,7 +50,12 @@ def ask_policies(statement: Statement) -> pa.Table:
 
 
 def _ask(statement: Statement, plan: Plan, bound: Bound) -> pa.Table:
-    rows = [row for stage in plan.stages for row in _stage(statement, stage, plan, bound)]
+    rows = [
+        row
+        for stage in plan.stages
+        if not stage.same_as
+        for row in _stage(statement, stage, plan, bound)
+    ]
     return pa.Table.from_pylist(rows, schema=COLUMNS)
 
 

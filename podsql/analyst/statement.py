@@ -171,15 +171,19 @@ class Statement:
     def _answer(self, plan: Plan, bound: Bound, merger: Merger) -> pa.Table:
         self.on_cancel = lambda: merger.stop(self)
         gathered: dict[str, Mapping[str, pa.Table]] = {}
+        answered: dict[str, Mapping[str, pa.Table]] = {}
         withheld: dict[str, dict[str, int]] = {}
         self.outcome.withheld = 0
         self._exchanges = {}
         for place, stage in enumerate(plan.stages):
-            if stage.name not in self._exchanges:
+            if stage.name not in self._exchanges and not stage.same_as:
                 first = replace(stage, fragment=merger.fill(stage, plan, gathered))
                 self._start_wave([first, *plan.stages[place + 1 :]], plan, bound, merger)
-            gathered[stage.name] = self._gather(stage, plan, bound, merger)
-            for exchange in self._exchanges[stage.name]:
+            if not stage.same_as:
+                answered[stage.name] = self._gather(stage, plan, bound, merger)
+            asked = stage.same_as or stage.name
+            gathered[stage.name] = answered[asked]
+            for exchange in self._exchanges[asked]:
                 if exchange.evidence and (exchange.evidence.withheld or exchange.evidence.silent):
                     by_pod = withheld.setdefault(stage.name, {})
                     by_pod[exchange.card.name] = exchange.evidence.withheld
@@ -255,6 +259,8 @@ class Statement:
     ) -> None:
         """Ask for the first stage, and for those after it that wait for nothing."""
         for place, stage in enumerate(stages):
+            if stage.same_as:
+                continue
             if place and stage.scalars:
                 return
             if isinstance(stage.fragment, Psi):  # its pods answer as one: see _gather_together

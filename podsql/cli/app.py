@@ -7,7 +7,7 @@ import typer
 
 from podsql import __version__
 from podsql.cli import (
-    audit,
+    audit_reports,
     demo,
     doctor,
     explain,
@@ -40,7 +40,7 @@ for name, group in (
     ("pod", pod.app),
     ("policy", policy.app),
     ("key", key.app),
-    ("audit", audit.app),
+    ("audit", audit_reports.app),
 ):
     app.add_typer(group, name=name)
 for name, verb in (

@@ -6,20 +6,17 @@ manifest, and names the next command.
 
 import importlib.metadata
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from podsql.cli.times import iso
 from podsql.errors import Error
 from podsql.findings import Finding
 from podsql.membership import Membership, find_membership, load_membership
 from podsql.relay.keys import fingerprint
 from podsql.relay.sockets.endpoint import Endpoint
+from podsql.times import iso
 
 DAY: Final = 24 * 3600 * 1000
 SKEW: Final = 60_000
@@ -172,32 +169,19 @@ def disk(home: Path) -> Finding:
     return Finding(check="disk", state="ok", text=text)
 
 
-_PROBE: Final = """
-import sys
-from pathlib import Path
-import msgspec
-from podsql.engine.sandbox import restrict
-report = restrict(readable=[Path(sys.prefix)], memory_mb=512, cpu_seconds=10)
-sys.stdout.buffer.write(msgspec.json.encode([report.held, report.missing]))
-"""
-
-
 def sandbox() -> Finding:
     """Which walls this kernel puts around the processes that run SQL: tried out in a child."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", _PROBE], capture_output=True, timeout=20, check=True
-        )
-        held, missing = msgspec.json.decode(
-            done.stdout, type=tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
-        )
-    except (subprocess.SubprocessError, msgspec.MsgspecError):
+    from podsql.engine.probing import probe_sandbox  # only where there are such walls
+
+    report = probe_sandbox()
+    if report is None:
         return Finding(
             check="sandbox",
             state="failed",
             text="a process could not restrict itself",
             next="run the pod in a container, and allow trusted analysts only",
         )
+    held, missing = report.held, report.missing
     lacking = ", ".join(f"{name} ({reason})" for name, reason in missing)
     text = f"holds: {', '.join(held)}" + (f"; missing: {lacking}" if lacking else "")
     if "landlock" in held and {"network", "seccomp"} & set(held):

@@ -167,7 +167,7 @@ def published(desk: "Desk", edition: "Edition", secret: str | None) -> dict[str,
 
 def describe(manifest: "Manifest", name: str, now: int) -> dict[str, Any]:
     """A manifest as names and numbers."""
-    from podsql.cli.times import iso
+    from podsql.times import iso
 
     return {
         "federation": name,

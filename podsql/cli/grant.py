@@ -11,8 +11,8 @@ import typer
 from podsql.cli.options import AsJson, FederationPath, now_ms
 from podsql.cli.service_files import analyst_key, open_database
 from podsql.cli.terminal import put, put_json, put_pairs
-from podsql.cli.times import iso
 from podsql.errors import error
+from podsql.times import iso
 
 if TYPE_CHECKING:
     from podsql.policy.service.granting import Granted

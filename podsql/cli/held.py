@@ -11,7 +11,7 @@ import typer
 from podsql.cli.options import AsJson
 from podsql.cli.tables import Format, write_result
 from podsql.cli.terminal import put, put_json, say
-from podsql.cli.times import iso
+from podsql.times import iso
 
 if TYPE_CHECKING:
     from podsql.pod.holds import Hold, Holds

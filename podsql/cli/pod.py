@@ -11,7 +11,7 @@ from podsql.cli.join import Allowed, LocalKeys, References, Tables, Units
 from podsql.cli.options import AsJson, AskPassphrase, unseal
 from podsql.cli.reports import put_findings
 from podsql.cli.terminal import log_to_stderr, put, put_json, put_pairs, say
-from podsql.cli.times import iso
+from podsql.times import iso
 
 app = typer.Typer(no_args_is_help=True, help="Run a pod beside the data (the custodian).")
 app.add_typer(held.app, name="held")

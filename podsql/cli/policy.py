@@ -12,8 +12,8 @@ from podsql.cli.reports import put_findings
 from podsql.cli.service_files import open_database
 from podsql.cli.sql import Project, Purpose, read_statement
 from podsql.cli.terminal import log_to_stderr, put, put_json, put_pairs, say
-from podsql.cli.times import iso
 from podsql.errors import error
+from podsql.times import iso
 
 app = typer.Typer(no_args_is_help=True, help="Policy files and the policy service.")
 

@@ -76,8 +76,8 @@ def untrust(
 @app.command(name="list")
 def list_federations(directory: RelayDir = HERE, as_json: AsJson = False) -> None:
     """Print the federations a relay hosts: manifests, and who is connected (its own files say)."""
-    from podsql.cli.times import iso
     from podsql.convener.relay_files import read_hosted
+    from podsql.times import iso
 
     found = [
         {**each, "expires": iso(each["expires"]) if each["expires"] else None}

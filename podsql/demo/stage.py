@@ -69,6 +69,13 @@ class Stage:
 
     def build(self) -> None:
         """Found, invite, join everybody, start every process, wait until all are ready."""
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self) -> None:
         now = time.time_ns() // 1_000_000
         self._door.bind(str(self.home / "ready.sock"))
         peers = [(name, "pod") for name in self.pods]

@@ -24,19 +24,23 @@ from podsql.membership import Membership, load_membership
 from podsql.pod.config import PodConfig, load_pod_config
 from podsql.pod.consulting import Services
 from podsql.pod.control import SOCKET, Control, failure
-from podsql.pod.datasets import Place, hold, holds_of
+from podsql.pod.datasets import Place, drop_old_snapshots, hold, holds_of
 from podsql.pod.desk import Desk
 from podsql.pod.holding import Holding
 from podsql.pod.obeying import Obeying
+from podsql.pod.past_policies import keep_policy
 from podsql.pod.receipts import FOLDER
 from podsql.pod.releasing import Releasing, load_secret
 from podsql.pod.reporting import Reporting, report_of
-from podsql.policy.audit import Audit, Entry
+from podsql.policy.audit import FILE, Audit, Entry, lines
 from podsql.policy.ledger.store import Ledger
+from podsql.policy.pruning import prune
 from podsql.policy.requests import RequestBook
-from podsql.relay.keys import parse_fingerprint
+from podsql.relay.keys import fingerprint, parse_fingerprint
+from podsql.relay.manifest import Manifest
 from podsql.relay.sockets.endpoint import Endpoint, Request
 from podsql.service_messages import PodReport
+from podsql.times import iso
 
 log = logging.getLogger("podsql.pod")
 
@@ -60,8 +64,10 @@ class Pod:
             store=membership.store,
             egress=membership.egress,
             serve=self._serve,
+            on_manifest=self._note_revoked,
             name=membership.name,
         )
+        self._revoked: frozenset[bytes] = frozenset()
         self._gatekeepers = ThreadPoolExecutor(GATEKEEPERS, thread_name_prefix="gate")
         self._stopped = False
         self._opened = ExitStack()
@@ -79,11 +85,12 @@ class Pod:
     def _start(self) -> None:
         place, name = self.place, self.membership.name
         place.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._audit = Audit(place / "audit.jsonl", now=_now())
+        self._audit = Audit(place / FILE, now=_now())
         self._opened.callback(self._audit.close)
         self._book = RequestBook(place / "requests.sqlite")
         self._opened.callback(self._book.close)
         holding = hold(self.config, place, name)
+        drop_old_snapshots(place, holding.database)
         self._releasing = Releasing(
             Ledger(place / "ledger.sqlite", witness=place.witness(self.config)),
             load_secret(place / "secret"),
@@ -148,7 +155,9 @@ class Pod:
             pod=self.membership.keys.identity_public,
             receipts=place / FOLDER,
         )
+        keep_policy(place, holding.gate.policy)
         self._note("start", holding)
+        self._revoked = self._revocations_noted()
         self.endpoint.start()
         self.endpoint.post(lambda: self._open(holding))
 
@@ -188,14 +197,35 @@ class Pod:
 
             def swap() -> None:
                 assert self.desk is not None
+                old = self.desk.holding.database
                 self.desk.replace(holding)
                 self.reporting.tell()
+                self.endpoint.later(self._longest, lambda: self._drop(old))
                 done.set()
 
+            keep_policy(self.place, holding.gate.policy)
             self._note("data", holding)
             self.endpoint.post(swap)
             done.wait()
             return holding.data_version
+
+    @property
+    def _longest(self) -> float:
+        """Seconds after which no statement can still run on a snapshot that was replaced."""
+        return self.config.limits.seconds + 5
+
+    def _drop(self, old: Path) -> None:
+        """Remove a replaced snapshot: who has opted out since is still in it (I/O thread)."""
+        assert self.desk is not None
+        if not self._refreshing.acquire(blocking=False):
+            self.endpoint.later(self._longest, lambda: self._drop(old))
+            return
+        try:
+            # The data may have become again what they were: one content, one file.
+            if old != self.desk.holding.database:
+                old.unlink(missing_ok=True)
+        finally:
+            self._refreshing.release()
 
     def _catch_up(self) -> None:
         """A list of opted-out units changed: build anew, once a change (I/O thread)."""
@@ -219,6 +249,12 @@ class Pod:
         self.desk.paused = paused
         self._note("pause" if paused else "resume", self.desk.holding)
         self._tell()
+
+    def prune_audit(self, before: int) -> dict[str, Any]:
+        """Remove audit lines from before ``before`` (ms); statements wait meanwhile."""
+        seed = self.membership.keys.identity
+        done = prune(self._audit, before=before, now=_now(), seed=seed)
+        return {"removed": done.removed, "removed_ever": done.removed_ever, "head": done.head}
 
     def status(self) -> dict[str, Any]:
         """What the pod does now."""
@@ -259,6 +295,35 @@ class Pod:
         self._stopped = True
         self.endpoint.close()
         self._opened.close()
+
+    def _revocations_noted(self) -> frozenset[bytes]:
+        """Keys that the log already calls revoked: each is noted once."""
+        current = self.membership.store.current
+        if current is None or not current.revoked:
+            return frozenset()
+        noted = {
+            one.entry.fingerprint for one in lines(self._audit.path) if one.entry.event == "revoked"
+        }
+        return frozenset(key for key in current.revoked if fingerprint(key) in noted)
+
+    def _note_revoked(self, manifest: Manifest) -> None:
+        """From now on these keys open no session here (I/O thread)."""
+        fresh = frozenset(manifest.revoked) - self._revoked
+        names = {card.identity: card.name for card in manifest.all_cards}
+        for key in sorted(fresh):
+            line = Entry(
+                time=_now(),
+                event="revoked",
+                analyst=names.get(key, ""),
+                fingerprint=fingerprint(key),
+                reason=f"manifest {manifest.version} of {iso(manifest.issued)}",
+            )
+            try:
+                self._audit.append(line)
+            except Error as fault:  # the key is shut out all the same
+                log.error("a revocation is not in the audit log: %s", fault.message)
+                return
+            self._revoked |= {key}
 
     def _note(self, event: str, holding: Holding) -> None:
         self._audit.append(
@@ -309,6 +374,9 @@ def _command(pod: Pod, command: str, answer: Any) -> None:
     verb, _, named = command.partition(" ")
     assert pod.desk is not None
     match verb:
+        case "prune":
+            threading.Thread(target=lambda: answer(_prune(pod, named)), daemon=True).start()
+            return
         case "pause" | "resume":
             pod.pause(verb == "pause")
         case "forget":
@@ -324,6 +392,15 @@ def _refresh(pod: Pod) -> dict[str, Any]:
     except Error as fault:
         log.error("refresh failed, the old data stays: %s", fault.message)
         return failure(fault)
+
+
+def _prune(pod: Pod, before: str) -> dict[str, Any]:
+    try:
+        return pod.prune_audit(int(before))
+    except Error as fault:
+        return failure(fault)
+    except (ValueError, OSError):
+        return failure(error("ARGUMENT", "the audit log was not pruned"))
 
 
 def _now() -> int:

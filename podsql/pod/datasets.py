@@ -1,5 +1,6 @@
 """From ``pod.toml`` to what the gate and the engine need: a frozen snapshot and its tables."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,9 +121,11 @@ def holds_of(config: PodConfig, place: Place) -> Holds:
 
 
 def drop_old_snapshots(place: Place, keep: Path) -> None:
-    """Remove snapshots but ``keep``; engines that still serve one hold it open until they end."""
-    for path in (place / "snapshots").glob("*.duckdb"):
-        if path != keep:
+    """Remove snapshots but ``keep``, and what a kill left half built; before anything is served."""
+    for path in (place / "snapshots").iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path != keep:
             path.unlink(missing_ok=True)
 
 

@@ -79,9 +79,12 @@ class Obeying:
         """The custodian says that the service of this fingerprint was set up anew."""
         if mark not in self._services.fingerprints:
             raise error("ARGUMENT", "pod.toml names no such policy service")
+        frozen = self._services.beliefs.of(fingerprint_key(mark)).frozen
         self._services.beliefs.forget(fingerprint_key(mark))
         self._told.clear()
         self._note("service", mark, "forgotten by the custodian")
+        if frozen:
+            self._note("thawed", "", "its service was forgotten by the custodian")
         self._changed()
 
     def _obey(self, service: Card, before: Belief, after: Belief) -> None:
@@ -90,14 +93,14 @@ class Obeying:
             self._note("frozen", "", f"{by}, {self._end(None)} statements ended")
         for person in sorted(after.people - before.people):
             ended = self._end(person)
-            self._note("revoked", fingerprint(person), f"{by}, person, {ended} statements ended")
+            self._note("withdrawn", fingerprint(person), f"{by}, person, {ended} statements ended")
         gone = after.grants - before.grants
         holders = self._services.grants.holders(gone)
         for grant in sorted(gone):
             holder = holders.get(grant)
             ended = 0 if holder is None else self._end(holder)
             mark = "" if holder is None else fingerprint(holder)
-            self._note("revoked", mark, f"{by}, grant {grant}, {ended} statements ended")
+            self._note("withdrawn", mark, f"{by}, grant {grant}, {ended} statements ended")
         if before.frozen and not after.frozen:
             self._note("thawed", "", by)
 

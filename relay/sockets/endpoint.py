@@ -52,6 +52,7 @@ class Endpoint:
         store: ManifestStore,
         egress: Egress = Egress(),
         serve: Callable[[Request], None] | None = None,
+        on_manifest: Callable[[Manifest], None] | None = None,
         curve: bytes | None = None,
         name: str = "peer",
         timing: Timing = Timing(),
@@ -59,6 +60,7 @@ class Endpoint:
         self.name = name
         self.store = store
         self._serve = serve
+        self._on_manifest = on_manifest
         mailbox = keys if curve is None else replace(keys, curve=curve)
         epoch = int.from_bytes(os.urandom(4), "big")
         self._peer = Peer(keys=keys, curve_public=mailbox.curve_public, timing=timing)
@@ -318,6 +320,8 @@ class Endpoint:
     def _enrol(self, manifest: Manifest) -> None:
         self._feed_here(ev.Enrolled(manifest))
         self._watch_expiry(manifest)
+        if self._on_manifest is not None:
+            self._on_manifest(manifest)
 
     def _watch_expiry(self, manifest: Manifest) -> None:
         """An expired manifest names nobody, also when it expires while the endpoint runs."""

@@ -97,7 +97,25 @@ def test_version_and_help_are_there(capsys):
         *(("key", name) for name in ("show", "rotate", "recover")),
         *((name,) for name in ("invite", "join", "sql", "explain", "grant", "revoke", "doctor")),
         ("demo",),
-        ("audit", "verify"),
+        *(
+            ("audit", n)
+            for n in [
+                *(
+                    "init",
+                    "verify",
+                    "head",
+                    "export",
+                    "prune",
+                    "pack",
+                    "projects",
+                    "people",
+                    "data",
+                ),
+                *("infosec", "outputs", "dpia", "dsa", "decisions", "expiring", "revocations"),
+                *("activity", "budget", "incident", "opt-out", "retention", "register", "model"),
+                "assurance",
+            ]
+        ),
     ],
     ids=" ".join,
 )
@@ -171,6 +189,12 @@ def test_a_sealed_federation_needs_its_passphrase(monkeypatch, capsys):
         (["policy", "init", "--preset", "lax"], "ARGUMENT", 2),
         (["pod", "status"], "CONFIG", 2),
         (["audit", "verify", "missing.log"], "CONFIG", 2),
+        (["audit", "verify"], "CONFIG", 2),
+        (["audit", "head"], "CONFIG", 2),
+        (["audit", "dpia"], "CONFIG", 2),
+        (["audit", "activity", "--by", "moon"], "ARGUMENT", 2),
+        (["audit", "export", "--format", "xml"], "ARGUMENT", 2),
+        (["audit", "prune", "--before", "yesterday"], "ARGUMENT", 2),
     ],
 )
 def test_what_cannot_work_says_code_and_leaves_nothing(

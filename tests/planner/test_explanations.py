@@ -101,6 +101,7 @@ def test_the_json_shape_is_the_documented_one(catalog):
         "merge",
         "gives_away",
         "waits_for",
+        "same_as",
     ]
     assert stage["leaves"][0] == {
         "name": "k0",

@@ -42,7 +42,7 @@ def test_signed_grants_decide_until_the_list_is_too_old(federation):
         federation.start_service()
         with federation.orders() as orders:
             orders.off_board(CAROL, federation.key("ana"))
-        until(lambda: federation.events("revoked"))
+        until(lambda: federation.events("withdrawn"))
         federation.stop_service()
         assert code_of(con, COUNT) != ""
 
@@ -54,7 +54,7 @@ def test_where_the_service_answers_its_decision_rules(federation):
         with federation.orders() as orders:
             orders.revoke(CAROL, grant)
         assert code_of(con, COUNT) in ("DENIED", "UNKNOWN_TABLE")
-        until(lambda: federation.events("revoked"))
+        until(lambda: federation.events("withdrawn"))
         federation.stop_service()
         assert code_of(con, COUNT) not in ("",)
 

@@ -259,7 +259,7 @@ def test_a_count_across_pods_is_not_answered_under_review(tmp_path):
             for granted in orders._database.read("SELECT grant_id FROM grants"):
                 orders.revoke(CAROL, granted["grant_id"])
         federation.allow(review=True)
-        until(lambda: federation.events("revoked") and federation.events("revoked", "south"))
+        until(lambda: federation.events("withdrawn") and federation.events("withdrawn", "south"))
         assert code_of(con, sql) == "DENIED"
         assert "REVIEW" in {line.entry.reason for line in federation.events("query")}
 

@@ -143,7 +143,7 @@ def test_off_boarding_ends_what_runs_and_what_comes(slow):
         assert found == ["DENIED"]
         assert code_of(con, COUNT) in ("DENIED", "UNKNOWN_TABLE")
         assert bob.execute(COUNT).fetchall()
-        (person,) = [one for one in slow.events("revoked") if "person" in one.entry.reason]
+        (person,) = [one for one in slow.events("withdrawn") if "person" in one.entry.reason]
         assert person.entry.fingerprint == slow.mark("ana")
         assert "1 statements ended" in person.entry.reason
 
@@ -159,7 +159,7 @@ def test_a_revoked_grant_ends_what_it_was_behind(slow):
         assert found == ["DENIED"]
         assert code_of(con, COUNT) in ("DENIED", "UNKNOWN_TABLE")
         assert bob.execute(COUNT).fetchall()
-        (line,) = slow.events("revoked")
+        (line,) = slow.events("withdrawn")
         assert f"grant {slow.grant}, 1 statements ended" in line.entry.reason
 
 

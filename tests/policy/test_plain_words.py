@@ -22,7 +22,7 @@ intersect = {answer = "rows", max_candidates = 8, candidates_per_day = 9}
 release = "sdc_local"
 valid = {from = 2026-01-01, until = 2026-12-31}
 joins = {condition = "JOIN_REQUIRED", pairs = [["a.x", "b.y"]], types = ["inner"], kinds = ["psi_count"], psi_keys = 5}
-functions = {scalar = ["abs"], aggregates = ["count"]}
+functions = {scalar = ["abs"], aggregates = ["count"], factors = 1}
 filters = {literal = ["a.x"], column = ["a.x"], max_predicates = 3}
 limits = {seconds = 9, memory_mb = 8, rows_scanned = 7, queries_per_day = 6, sql_bytes = 5, depth = 4}
 [output]

@@ -22,10 +22,25 @@ from podsql.errors import Error
 
 POLICY = (Path(__file__).parent / "tpch_policy.toml").read_text()
 SPREAD = TPCH["customer"]
-UNITS = {**SPREAD.units, "orders": "o_orderkey"}
-# The same statement over the groups that have three orders at every pod that has any.
+UNITS = SPREAD.units
+# The same statement over the groups that have three units at every pod.
 GUARDED = {
-    "q08": lambda table: table.slice(0, 0),
+    "q08": "SELECT 0::BIGINT AS o_year, 0::DOUBLE AS mkt_share WHERE false",
+    "q13": """
+        SELECT c_count, sum(customers)::BIGINT AS custdist
+        FROM (
+            SELECT c_count, hash(c_custkey) % 4 AS pod, count(*) AS customers
+            FROM (
+                SELECT c_custkey, count(o_orderkey) AS c_count
+                FROM customer LEFT JOIN orders
+                ON c_custkey = o_custkey AND o_comment NOT LIKE '%special%requests%'
+                GROUP BY c_custkey
+            )
+            GROUP BY ALL
+        )
+        GROUP BY c_count HAVING count(*) = 4 AND min(customers) >= 3
+        ORDER BY custdist DESC, c_count DESC
+    """,
 }
 
 
@@ -71,13 +86,14 @@ def judge(con, pooled, name, sql):
         ours = cursor.fetch_arrow_table()
     except Error as fault:
         return ("withheld" if fault.code == "WITHHELD" else "refused"), ""
-    expected = pooled.sql(sql).to_arrow_table()
     if not cursor.withheld:
+        expected = pooled.sql(sql).to_arrow_table()
         return "answered", first_difference(ours, expected, ordered=False) or ""
     guarded = GUARDED.get(name)
     if guarded is None:
         return "in part", f"no guard was written by hand: {len(rows_of(ours))} rows"
-    return "in part", first_difference(ours, guarded(expected), ordered=False) or ""
+    left = pooled.sql(guarded).to_arrow_table()
+    return "in part", first_difference(ours, left, ordered=False) or ""
 
 
 def test_most_of_tpch_is_answered_and_no_answer_is_wrong(stage, pooled):
@@ -86,4 +102,4 @@ def test_most_of_tpch_is_answered_and_no_answer_is_wrong(stage, pooled):
     counts = Counter(end for end, _ in ended.values())
     print(f"policy 'branches', {len(ended)} statements: {dict(counts)}")
     assert {name: said for name, (_, said) in ended.items() if said} == {}
-    assert counts["answered"] >= 10
+    assert counts["answered"] >= 12

@@ -164,6 +164,6 @@ def test_off_boarding_ends_what_runs_and_every_later_request(stage, orders):
         for pod in ("north", "south"):
             until(
                 lambda pod=pod: [
-                    e for e in events(stage, pod, "revoked") if e.fingerprint == eve.fingerprint
+                    e for e in events(stage, pod, "withdrawn") if e.fingerprint == eve.fingerprint
                 ]
             )
