@@ -24,14 +24,15 @@ def split_options(sql: str) -> tuple[str, Options]:
     before = tokens[opening - 2].text.lower() if opening > 1 else ""
     if before in ("", "as"):
         return sql, Options()
-    values = _pairs(tokens[opening + 1 : -1])
+    values = pairs(tokens[opening + 1 : -1])
     return sql[: tokens[opening - 1].start].rstrip(), _options(values)
 
 
 Value = int | float | str | bool | tuple[str, ...]
 
 
-def _pairs(tokens: list[Token]) -> dict[str, Value]:
+def pairs(tokens: list[Token]) -> dict[str, Value]:
+    """``name = value, …``, each name once; OPTION if it is malformed."""
     values: dict[str, Value] = {}
     position = 0
     while position < len(tokens):

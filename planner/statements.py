@@ -1,20 +1,23 @@
 """What a statement is: a SELECT, or one of the forms around it that neither parser knows.
 
-``EXPLAIN``, ``SUMMARIZE``, ``SHOW``, ``DESCRIBE``, temporary tables and ``COPY``. Rule to keep:
-the SELECT inside a form is cut out of the text, never read or changed here.
+``EXPLAIN``, ``SUMMARIZE``, ``SHOW``, ``DESCRIBE``, temporary tables, ``COPY``, and orders to a
+policy service (``rights_orders``). Rule to keep: the SELECT inside a form is cut out of the text,
+never read or changed here.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal, cast, get_args
 
 from podsql.errors import Error, error
 from podsql.planner.closing import split_options
+from podsql.planner.forms import Form, Rest
 from podsql.planner.plan import Options
+from podsql.planner.rights_orders import FORMS as ORDERS
+from podsql.planner.rights_orders import RightsOrder, ShowRights, show_rights
 from podsql.planner.syntax import nearest
 from podsql.planner.tokens import Token, scalar_text, scan, split_statements
 
-Shown = Literal["pods", "tables", "grants"]
+Shown = Literal["pods", "tables", "grants", "budget"]
 FileFormat = Literal["parquet", "csv", "json", "arrow"]
 _SHOWN: Final[tuple[Shown, ...]] = get_args(Shown)
 _FILE_FORMATS: Final[tuple[FileFormat, ...]] = get_args(FileFormat)
@@ -54,7 +57,7 @@ class Summarize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Show:
-    """``SHOW PODS``, ``SHOW TABLES``, ``SHOW GRANTS``: what the pods offer."""
+    """``SHOW PODS``, ``SHOW TABLES``, ``SHOW GRANTS``, ``SHOW BUDGET``: what the pods say."""
 
     what: Shown
     options: Options
@@ -96,7 +99,17 @@ class Copy:
 
 
 Command = (
-    Query | Explain | ExplainPolicy | Summarize | Show | Describe | CreateTemporary | Drop | Copy
+    Query
+    | Explain
+    | ExplainPolicy
+    | Summarize
+    | Show
+    | Describe
+    | CreateTemporary
+    | Drop
+    | Copy
+    | RightsOrder
+    | ShowRights
 )
 
 
@@ -111,8 +124,8 @@ def classify(sql: str) -> Command:
         )
     for verb, form in _FORMS.items():
         if tokens and tokens[0].says(verb):
-            rest = _Rest(sql=sql[: tokens[-1].end], tokens=tokens[1:], form=form)
-            return form.read(rest)
+            rest = Rest(sql=sql[: tokens[-1].end], tokens=tokens[1:], form=form)
+            return cast(Command, form.read(rest))  # every form below gives one
     return Query(sql=sql)
 
 
@@ -122,91 +135,38 @@ def has_result(sql: str) -> bool:
     return not (tokens and tokens[0].says("create", "drop", "copy"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """How a form is read, and what is said of one that is malformed."""
-
-    read: "Callable[[_Rest], Command]"
-    usage: str
-    example: str
-
-
-@dataclass(slots=True, kw_only=True)
-class _Rest:
-    """What is still to be read of a form."""
-
-    sql: str
-    tokens: list[Token]
-    form: _Form
-
-    def malformed(self) -> Error:
-        """The form's own usage, as an error."""
-        return error("STATEMENT", self.form.usage, hint=self.form.example)
-
-    def takes(self, *words: str) -> bool:
-        """Whether the next words are these; then they are read."""
-        ahead = self.tokens[: len(words)]
-        if [token.text.lower() for token in ahead if token.kind == "word"] != list(words):
-            return False
-        del self.tokens[: len(words)]
-        return True
-
-    def require(self, *words: str) -> None:
-        """Read these words, or the form is malformed."""
-        if not self.takes(*words):
-            raise self.malformed()
-
-    def text(self) -> str:
-        """All of it, as written; malformed if there is nothing."""
-        if not self.tokens:
-            raise self.malformed()
-        return self.sql[self.tokens[0].start :]
-
-    def name(self) -> tuple[tuple[str, ...], str]:
-        """A name of one part or, with dots, of several; and how it is written."""
-        parts: list[str] = []
-        start = self.tokens[0].start if self.tokens else 0
-        while self.tokens and self.tokens[0].kind in ("word", "name"):
-            token = self.tokens.pop(0)
-            parts.append(scalar_text(token) or "")
-            if not self.tokens or self.tokens[0].text != ".":
-                return tuple(parts), self.sql[start : token.end]
-            self.tokens.pop(0)
-        raise self.malformed()
-
-    def own_name(self) -> str:
-        """The name of a temporary table: one part."""
-        parts, _ = self.name()
-        if len(parts) > 1:
-            raise self.malformed()
-        return parts[0]
-
-    def end(self) -> None:
-        """Malformed if anything is left."""
-        if self.tokens:
-            raise self.malformed()
-
-
-def _explain(rest: _Rest) -> Command:
-    if rest.takes("policy"):
+def _explain(rest: Rest) -> Command:
+    policy = rest.takes("policy")
+    analyze = not policy and rest.takes("analyze")
+    if rest.tokens and rest.tokens[0].says(*ORDERS):
+        raise no_plan(rest.tokens[0].text.upper())
+    if policy:
         return ExplainPolicy(sql=rest.text())
-    analyze = rest.takes("analyze")
     if rest.text().startswith("(") and rest.tokens[1:2] and rest.tokens[1].says("format"):
         raise rest.malformed()
     return Explain(sql=rest.text(), analyze=analyze)
 
 
-def _summarize(rest: _Rest) -> Command:
+def no_plan(words: str) -> Error:
+    """There is nothing to explain: an order runs nowhere."""
+    return error(
+        "STATEMENT",
+        f"{words} has no plan: it is an order to the policy services, and no pod runs it",
+        hint="EXPLAIN SELECT …; SHOW GRANTS says what the pods offer",
+    )
+
+
+def _summarize(rest: Rest) -> Command:
     table, options = _one_table(rest)
     return Summarize(table=table, options=options)
 
 
-def _describe(rest: _Rest) -> Command:
+def _describe(rest: Rest) -> Command:
     table, options = _one_table(rest)
     return Describe(table=table, options=options)
 
 
-def _one_table(rest: _Rest) -> tuple[str, Options]:
+def _one_table(rest: Rest) -> tuple[str, Options]:
     """``[TABLE] name`` and closing options, to the end."""
     rest.takes("table")
     if rest.tokens and rest.tokens[0].says("select", "from", "with"):
@@ -217,15 +177,20 @@ def _one_table(rest: _Rest) -> tuple[str, Options]:
     return ".".join(parts), _only_options(rest)
 
 
-def _show(rest: _Rest) -> Command:
+def _show(rest: Rest) -> Command:
     for what in _SHOWN:
-        if rest.takes(what):
-            return Show(what=what, options=_only_options(rest))
-    near = nearest(rest.tokens[0].text, _SHOWN) if rest.tokens else ""
+        if not rest.takes(what):
+            continue
+        if what == "grants" and rest.tokens and rest.tokens[0].says("for"):
+            return show_rights(rest, what)
+        return Show(what=what, options=_only_options(rest))
+    if rest.takes("requests"):
+        return show_rights(rest, "requests")
+    near = nearest(rest.tokens[0].text, (*_SHOWN, "requests")) if rest.tokens else ""
     raise error("STATEMENT", rest.form.usage, hint=near or rest.form.example)
 
 
-def _only_options(rest: _Rest) -> Options:
+def _only_options(rest: Rest) -> Options:
     """Closing options, and nothing before them."""
     if not rest.tokens:
         return Options()
@@ -236,7 +201,7 @@ def _only_options(rest: _Rest) -> Options:
     return options
 
 
-def _create(rest: _Rest) -> Command:
+def _create(rest: Rest) -> Command:
     replace = rest.takes("or", "replace")
     if not rest.takes("temp"):
         rest.require("temporary")
@@ -246,7 +211,7 @@ def _create(rest: _Rest) -> Command:
     return CreateTemporary(name=name, sql=rest.text(), replace=replace)
 
 
-def _drop(rest: _Rest) -> Command:
+def _drop(rest: Rest) -> Command:
     rest.require("table")
     if_exists = rest.takes("if", "exists")
     name = rest.own_name()
@@ -254,7 +219,7 @@ def _drop(rest: _Rest) -> Command:
     return Drop(name=name, if_exists=if_exists)
 
 
-def _copy(rest: _Rest) -> Command:
+def _copy(rest: Rest) -> Command:
     sql = _copied(rest)
     rest.require("to")
     file = rest.tokens.pop(0) if rest.tokens else None
@@ -272,7 +237,7 @@ def _copy(rest: _Rest) -> Command:
     return Copy(sql=sql, path=path, form=form, overwrite=overwrite)
 
 
-def _copied(rest: _Rest) -> str:
+def _copied(rest: Rest) -> str:
     """``(<select>)`` or a table's name, as a SELECT."""
     if not rest.tokens or rest.tokens[0].text != "(":
         _, written = rest.name()
@@ -285,7 +250,7 @@ def _copied(rest: _Rest) -> str:
     raise rest.malformed()
 
 
-def _copy_options(rest: _Rest) -> tuple[FileFormat | None, bool]:
+def _copy_options(rest: Rest) -> tuple[FileFormat | None, bool]:
     """``(FORMAT name, OVERWRITE [true | false])``, each at most once."""
     if not rest.tokens:
         return None, False
@@ -317,24 +282,25 @@ def _file_format(token: Token) -> FileFormat:
 
 
 _FORMS: Final = {
-    "explain": _Form(
+    "explain": Form(
         _explain,
         "only EXPLAIN, EXPLAIN ANALYZE and EXPLAIN POLICY are supported",
         "EXPLAIN SELECT …",
     ),
-    "summarize": _Form(_summarize, "SUMMARIZE takes the name of one table", "SUMMARIZE visits"),
-    "describe": _Form(_describe, "DESCRIBE takes the name of one table", "DESCRIBE visits"),
-    "desc": _Form(_describe, "DESC takes the name of one table", "DESC visits"),
-    "show": _Form(_show, "SHOW takes PODS, TABLES or GRANTS", "SHOW TABLES"),
-    "create": _Form(
+    "summarize": Form(_summarize, "SUMMARIZE takes the name of one table", "SUMMARIZE visits"),
+    "describe": Form(_describe, "DESCRIBE takes the name of one table", "DESCRIBE visits"),
+    "desc": Form(_describe, "DESC takes the name of one table", "DESC visits"),
+    "show": Form(_show, "SHOW takes PODS, TABLES, GRANTS, REQUESTS or BUDGET", "SHOW TABLES"),
+    "create": Form(
         _create,
         "only temporary tables can be created, each from a SELECT",
         "CREATE TEMP TABLE name AS SELECT …",
     ),
-    "drop": _Form(_drop, "only temporary tables can be dropped", "DROP TABLE [IF EXISTS] name"),
-    "copy": _Form(
+    "drop": Form(_drop, "only temporary tables can be dropped", "DROP TABLE [IF EXISTS] name"),
+    "copy": Form(
         _copy,
         "COPY writes a SELECT, or a table, to a file",
         "COPY (SELECT …) TO 'file' (FORMAT parquet)",
     ),
+    **ORDERS,
 }

@@ -23,7 +23,8 @@ from podsql.errors import error
 from podsql.membership import Membership, load_membership
 from podsql.planner.fragment import Field
 from podsql.planner.plan import Plan
-from podsql.planner.statements import Explain, classify
+from podsql.planner.rights_orders import RightsOrder
+from podsql.planner.statements import Explain, classify, no_plan
 
 if TYPE_CHECKING:
     import pandas
@@ -324,6 +325,8 @@ class Cursor:
         """
         self._open()
         command = classify(sql)
+        if isinstance(command, RightsOrder):
+            raise no_plan(command.words)
         statement = self._new_statement(sql, parameters, None, None)
         if isinstance(command, Explain):
             statement.sql = command.sql

@@ -7,7 +7,7 @@ cannot read. Rule to keep: a new message is a new tag; a changed one is a new ve
 """
 
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -118,6 +118,35 @@ class PolicyReply(Message, frozen=True, array_like=True, tag="policy/1"):
     """Standard deviation of each aggregate's noise."""
     statements_left: int | None = None
     figures_left: int | None = None
+
+
+class BudgetRequest(Message, frozen=True, array_like=True, tag="budgets?/1"):
+    """Analyst asks what is left of the budgets and quotas that its own statements draw on."""
+
+    purpose: str
+    project: str
+    offer: str
+
+
+class Allowance(Message, frozen=True, array_like=True, tag="allowance/1"):
+    """One of them. Epsilon at ``delta``; the others are numbers of things, without a delta."""
+
+    what: Literal["epsilon", "statements", "figures", "keys"]
+    per: str
+    """Who shares it: purpose, analyst, project (or several), everybody."""
+    period: Literal["day", "month", "year", "ever"]
+    total: float
+    spent: float
+    left: float
+    delta: float | None = None
+
+
+class BudgetReply(Message, frozen=True, array_like=True, tag="budgets/1"):
+    """What is left now; none where the pod's policy sets no such limit, or offers nothing."""
+
+    policy: str
+    """Its name; empty if nothing is offered."""
+    allowances: tuple[Allowance, ...]
 
 
 class StreamTicket(Message, frozen=True, array_like=True, tag="ticket/1"):
@@ -288,6 +317,8 @@ AnyMessage = (
     | EvidenceReply
     | PolicyAsk
     | PolicyReply
+    | BudgetRequest
+    | BudgetReply
     | PsiHand
     | PsiFetch
     | Cancel

@@ -179,9 +179,13 @@ class OrderReply(Message, frozen=True, array_like=True, tag="ordered/1"):
 
 
 class RightsRequest(Message, frozen=True, array_like=True, tag="rights?/1"):
-    """A person asks what was granted and asked for: own, or, for officers, ``everybody``'s."""
+    """A person asks what was granted and asked for: own, or, for officers, ``everybody``'s.
+
+    ``start``: leave out so many lines, which earlier replies brought.
+    """
 
     everybody: bool = False
+    start: int = 0
 
 
 class RightsLine(Message, frozen=True, array_like=True, tag="right/1"):
@@ -201,9 +205,10 @@ class RightsLine(Message, frozen=True, array_like=True, tag="right/1"):
 
 
 class RightsReply(Message, frozen=True, array_like=True, tag="rights/1"):
-    """What stands at the service, newest first."""
+    """What stands at the service, newest first. ``more``: there are lines beyond these."""
 
     lines: tuple[RightsLine, ...]
+    more: bool = False
 
 
 class ReviewRequest(Message, frozen=True, array_like=True, tag="review?/1"):

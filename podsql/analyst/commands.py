@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from podsql.analyst.answering import Answer, answer_of, select, temporary_tables
 from podsql.analyst.bench import Bench
+from podsql.analyst.budgets import budgets_shown
 from podsql.analyst.describing import (
     described,
     described_temporary,
@@ -20,12 +21,14 @@ from podsql.analyst.describing import (
 from podsql.analyst.dry_run import COLUMNS, ask_policies
 from podsql.analyst.explaining import explain
 from podsql.analyst.federation import Bound
+from podsql.analyst.ordering import give_order, show_rights
 from podsql.analyst.profiling import summarize
 from podsql.analyst.statement import Statement, missing_pods
 from podsql.analyst.writing import require_free, write_file
 from podsql.engine.temporary import Origin
-from podsql.errors import error
+from podsql.errors import Error, error
 from podsql.planner.plan import Options
+from podsql.planner.rights_orders import RightsOrder, ShowRights
 from podsql.planner.statements import (
     Command,
     Copy,
@@ -68,6 +71,12 @@ def run(command: Command, statement: Statement, bench: Bench) -> Answer:
             return Answer(rows=0)
         case Copy():
             return _copy(command, statement, bench)
+        case RightsOrder():
+            if statement.parameters:
+                raise error("PARAMETERS", f"{command.words} takes no parameters")
+            return answer_of(give_order(command, statement))
+        case ShowRights():
+            return answer_of(show_rights(command, statement))
 
 
 def _summarize(command: Summarize, statement: Statement, bench: Bench) -> Answer:
@@ -91,10 +100,22 @@ def _summarize(command: Summarize, statement: Statement, bench: Bench) -> Answer
 
 
 def _show(command: Show, statement: Statement, bench: Bench) -> Answer:
+    try:
+        return _shown(command, statement, bench)
+    except Error as fault:
+        if fault.code != "STALE_OFFER":
+            raise
+    # A pod took in new data or a new policy in between.
+    return _shown(command, statement, bench)
+
+
+def _shown(command: Show, statement: Statement, bench: Bench) -> Answer:
     bound = _offers(command.options, statement)
     if command.what == "pods":
         return answer_of(pods_shown(bound))
     _require_all(bound, command.options)
+    if command.what == "budget":
+        return answer_of(budgets_shown(statement, bound))
     if command.what == "tables":
         return answer_of(tables_shown(bound, bench.temporary.tables.values()))
     return answer_of(grants_shown(bound, statement.purpose, statement.project))

@@ -5,12 +5,12 @@ error, as it is for the statement itself.
 """
 
 import time
-from queue import SimpleQueue
 from typing import Final
 
 import pyarrow as pa
 
 from podsql.analyst.federation import Bound
+from podsql.analyst.gathering import ask_each
 from podsql.analyst.statement import Statement
 from podsql.errors import Error, error
 from podsql.messages import Failed, PolicyAsk, PolicyReply, decode, encode
@@ -60,10 +60,10 @@ def _ask(statement: Statement, plan: Plan, bound: Bound) -> pa.Table:
 
 
 def _stage(statement: Statement, stage: Stage, plan: Plan, bound: Bound) -> list[dict[str, object]]:
-    answers: SimpleQueue[tuple[str, bytes | Error]] = SimpleQueue()
     left = max(0.05, statement.deadline - time.monotonic())
+    bodies = {}
     for name in stage.pods:
-        ask = PolicyAsk(
+        asked = PolicyAsk(
             fragment=encode_fragment(stage.fragment),
             statement=statement.sql,
             tables=plan.tables,
@@ -71,13 +71,8 @@ def _stage(statement: Statement, stage: Stage, plan: Plan, bound: Bound) -> list
             project=statement.project,
             offer=bound.offers[name].version,
         )
-        statement.federation.endpoint.call(
-            bound.cards[name],
-            encode(ask),
-            timeout=left,
-            on_reply=lambda reply, name=name: answers.put((name, reply)),  # type: ignore[misc]
-        )
-    found = dict(answers.get() for _ in stage.pods)
+        bodies[bound.cards[name]] = encode(asked)
+    found = ask_each(statement, bodies, timeout=left)
     return [_row(stage.name, name, _read(name, found[name])) for name in stage.pods]
 
 

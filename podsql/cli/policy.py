@@ -1,4 +1,7 @@
-"""``podsql policy init|check|explain|test|serve|status``: policy files, and the policy service."""
+"""``podsql policy init|check|explain|test|serve|status``: policy files, and the policy service.
+
+What people do at a service is in ``policy_people``, ``policy_deciding`` and ``policy_keeping``.
+"""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from podsql.cli import policy_deciding, policy_keeping, policy_people
 from podsql.cli.exits import FAILED
 from podsql.cli.options import AsJson, AskPassphrase, FederationPath, now_ms, unseal
 from podsql.cli.reports import put_findings
@@ -16,6 +20,25 @@ from podsql.errors import error
 from podsql.times import iso
 
 app = typer.Typer(no_args_is_help=True, help="Policy files and the policy service.")
+for name, verb in (
+    ("officer", policy_people.officer),
+    ("person", policy_people.person),
+    ("project", policy_people.project),
+    ("off-board", policy_people.off_board),
+    ("freeze", policy_deciding.freeze),
+    ("thaw", policy_deciding.thaw),
+    ("setting", policy_deciding.setting),
+    ("requests", policy_deciding.requests),
+    ("approve", policy_deciding.approve),
+    ("refuse", policy_deciding.refuse),
+    ("held", policy_deciding.held),
+    ("release", policy_deciding.release),
+    ("withhold", policy_deciding.withhold),
+    ("history", policy_keeping.history),
+    ("backup", policy_keeping.backup),
+    ("restore", policy_keeping.restore),
+):
+    app.command(name)(verb)
 
 
 @app.command()

@@ -3,13 +3,17 @@
 Rule to keep: only a directory that joined as a service gets a store.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from podsql.cli.options import now_ms
 from podsql.errors import error
 
 if TYPE_CHECKING:
     from podsql.policy.service.database import Database
+    from podsql.policy.service.orders import Orders
 
 
 def write_store(federation: Path | None) -> Path:
@@ -42,6 +46,18 @@ def open_database(federation: Path | None) -> "Database":
     if not path.exists():
         raise error("CONFIG", f"no store at {str(path)!r}", hint="podsql policy init")
     return Database(path)
+
+
+@contextmanager
+def open_orders(federation: Path | None) -> "Iterator[tuple[Database, Orders]]":
+    """The store and the acts on it, until the block ends."""
+    from podsql.policy.service.orders import Orders
+
+    database = open_database(federation)
+    try:
+        yield database, Orders(database, now_ms)
+    finally:
+        database.close()
 
 
 def analyst_key(federation: Path | None, who: str) -> tuple[str, bytes]:

@@ -66,7 +66,9 @@ def _run(
         rows = cursor.rowcount
     else:
         rows = write_result(with_bars(cursor), form, output, limit=limit)
-    say(f"{rows} rows, {cursor.release}, pods: {', '.join(cursor.pods)}")
+    # What only the policy services answered has no pods and no release.
+    asked = f", {cursor.release}, pods: {', '.join(cursor.pods)}" if cursor.pods else ""
+    say(f"{rows} rows{asked}")
 
 
 def _require_room(statements: list[str], form: Format, output: Path | None) -> None:

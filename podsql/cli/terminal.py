@@ -58,6 +58,15 @@ def put_pairs(pairs: dict[str, Any], *, as_json: bool) -> None:
         put(f"{name:<{width}}  {value}")
 
 
+def put_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Records: a JSON array, or a block of named values each."""
+    if as_json:
+        put_json(rows)
+        return
+    for row in rows:
+        put("  ".join(f"{name}={value}" for name, value in row.items() if value not in (None, "")))
+
+
 def report(fault: Error) -> None:
     """``CODE: message`` and ``hint: …`` on stderr."""
     where = f" (pod {fault.pod!r})" if fault.pod else ""

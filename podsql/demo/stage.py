@@ -33,12 +33,16 @@ Tables = Mapping[str, Mapping[str, object]]
 
 @dataclass(kw_only=True)
 class Stage:
-    """Directories and processes. With ``service``, pods ask a policy service that grants all."""
+    """Directories and processes. With ``service``, pods ask a policy service."""
 
     home: Path
     pods: Mapping[str, Tables]
     analysts: tuple[str, ...] = ("ana",)
+    granted: tuple[str, ...] | None = None
+    """The analysts whom the service grants all; None: every one."""
     service: bool = True
+    further: tuple[str, ...] = ()
+    """More policy services, which grant nothing by themselves; pods ask each of them."""
     preset: str = "standard"
     policy: str = ""
     """Text of every pod's policy file, instead of a preset."""
@@ -80,7 +84,7 @@ class Stage:
         self._door.bind(str(self.home / "ready.sock"))
         peers = [(name, "pod") for name in self.pods]
         peers += [(name, "analyst") for name in self.analysts]
-        peers += [("access", "service")] * self.service
+        peers += [(name, "service") for name in self.services]
         endpoint = self.reached_at or self.listen
         choice = RelayChoice(endpoint=endpoint, plan=plan_relay(endpoint, listen=self.listen))
         founded = found("newyork", self.home / "convener", choice, now=now, invites=peers)
@@ -89,15 +93,21 @@ class Stage:
             join(line, self.home / name, way=WayOut(environ={}), now=now)
         if self.service:
             self._grant(now)
-            self.serve_policy()
+        for name in self.services:
+            self.serve_policy(name)
         for name, tables in self.pods.items():
             self._write_pod(name, tables)
             self.serve_pod(name, ready=0)
         self._await(len(self.pods))
 
-    def serve_policy(self) -> "subprocess.Popen[bytes]":
-        """Start the policy service's process."""
-        return self.run(["policy", "serve", "--federation", str(self.access)], ready=1)
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Names of the policy services."""
+        return ("access",) * self.service + self.further
+
+    def serve_policy(self, name: str = "access") -> "subprocess.Popen[bytes]":
+        """Start a policy service's process."""
+        return self.run(["policy", "serve", "--federation", str(self.membership(name))], ready=1)
 
     def serve_pod(self, name: str, *, ready: int = 1) -> "subprocess.Popen[bytes]":
         """Start a pod's process."""
@@ -109,7 +119,7 @@ class Stage:
         database = Database(store_path(self.access))
         orders = Orders(database, lambda: now)
         tables = sorted({table for pod in self.pods.values() for table in pod})
-        for analyst in self.analysts:
+        for analyst in self.analysts if self.granted is None else self.granted:
             keys = load_membership(self.membership(analyst)).keys
             for table in tables:
                 grant = make_grant(
@@ -119,7 +129,7 @@ class Stage:
         database.close()
 
     def _write_pod(self, name: str, tables: Tables) -> None:
-        services = [load_membership(self.access).keys.fingerprint] if self.service else []
+        services = [load_membership(self.membership(one)).keys.fingerprint for one in self.services]
         sections: dict[str, Mapping[str, object]] = {
             "pod": {"federation": "federation.toml", "state": "state"},
             "policy": {**self._rules(name), "services": services},

@@ -20,6 +20,7 @@ from podsql.engine.job import Failed as JobFailed
 from podsql.errors import Error, error
 from podsql.message import Message
 from podsql.messages import (
+    BudgetRequest,
     Cancel,
     Done,
     Evidence,
@@ -144,7 +145,7 @@ class Desk:
                     self._offer(request, message)
                 case QueryRequest():
                     self._query(request, message)
-                case PolicyAsk():
+                case PolicyAsk() | BudgetRequest():
                     self._explainer.serve(request, message, person_of(request.peer), self.holding)
                 case EvidenceAsk():
                     self._evidence(request, message)

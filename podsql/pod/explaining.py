@@ -1,4 +1,5 @@
 """``EXPLAIN POLICY`` at a pod: what its policy would say of a statement, by which rule, at what price.
+``SHOW BUDGET`` comes here too: both ask what holds, and neither runs anything.
 
 Rule to keep: nothing is read but the policy, the schema and the ledger, and nothing is taken from
 a budget. The rule behind a denial is told here, because no row had a part in it.
@@ -6,13 +7,16 @@ a budget. The rule behind a denial is told here, because no row had a part in it
 
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor
 
 import msgspec
 
 from podsql.errors import Error, error
-from podsql.messages import PolicyAsk, PolicyReply, encode
+from podsql.message import Message
+from podsql.messages import BudgetRequest, PolicyAsk, PolicyReply, encode
 from podsql.planner.fragment import decode_fragment
+from podsql.pod.allowances import budgets_left
 from podsql.pod.holding import Holding
 from podsql.pod.offers import OfferBook
 from podsql.pod.refusing import refuse
@@ -28,7 +32,7 @@ log = logging.getLogger("podsql.pod")
 
 
 class Explainer:
-    """Answers dry runs: takes them on the I/O thread, judges them on a gatekeeper's."""
+    """Takes questions on the I/O thread, answers them on a gatekeeper's."""
 
     def __init__(
         self, *, offers: OfferBook, releasing: Releasing, audit: Audit, gatekeepers: Executor
@@ -38,23 +42,36 @@ class Explainer:
         self._audit = audit
         self._gatekeepers = gatekeepers
 
-    def serve(self, request: Request, ask: PolicyAsk, person: Person, holding: Holding) -> None:
-        """Answer ``ask``; STALE_OFFER if it was planned over another offer."""
+    def serve(
+        self,
+        request: Request,
+        ask: PolicyAsk | BudgetRequest,
+        person: Person,
+        holding: Holding,
+    ) -> None:
+        """Answer ``ask``; STALE_OFFER if its author holds another offer by now."""
         now = time.time_ns() // 1_000_000
         if self._offers.current(person, ask.purpose, ask.project, now) != ask.offer:
             raise error("STALE_OFFER", "the pod offers something else by now")
         offered = self._offers.releases(person, ask.purpose, ask.project, now)
+        if isinstance(ask, BudgetRequest):
+            asker = Asker(person=person, purpose=ask.purpose, project=ask.project)
+            policy = holding.gate.policy if offered else None
+            self._answer(request, lambda: budgets_left(self._releasing, policy, asker, now))
+            return
         granted = [offered[name.lower()] for name in ask.tables if name.lower() in offered]
+        release = strictest("rows", *granted)
+        self._answer(request, lambda: self._judge(ask, person, holding, release, now))
 
+    def _answer(self, request: Request, find: Callable[[], Message]) -> None:
         def work() -> None:
             try:
-                reply = self._judge(ask, person, holding, strictest("rows", *granted), now)
-                request.reply(encode(reply))
+                request.reply(encode(find()))
             except Error as fault:
                 refuse(request, fault)
             except Exception:
-                log.exception("a dry run failed")
-                refuse(request, error("INTERNAL", "a dry run failed"))
+                log.exception("a question about the policy failed")
+                refuse(request, error("INTERNAL", "a question about the policy failed"))
 
         self._gatekeepers.submit(work)
 

@@ -73,7 +73,8 @@ class OfferBook:
         """Answer with an offer, at once or when every service has sent its grants."""
         key = (person.identity, request.purpose, request.project)
         kept = self._kept.get(key)
-        if kept and kept[1] - OFFER_MS // 2 > now:
+        # What a service grants may have changed since, and must hold at once.
+        if kept and not self._services and kept[1] - OFFER_MS // 2 > now:
             answer(OfferReply(offer=kept[2]))
         elif not self._services:
             answer(self._make(key, person, holding, (), now))

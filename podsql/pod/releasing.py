@@ -27,7 +27,7 @@ from podsql.policy.binned import BinOrder
 from podsql.policy.document import Dp, Policy
 from podsql.policy.gate import Verdict
 from podsql.policy.guard import GUARD
-from podsql.policy.ledger.cost import cap_of, epsilon_of
+from podsql.policy.ledger.cost import Cost, cap_of, epsilon_of
 from podsql.policy.ledger.overlap import Overlaps
 from podsql.policy.ledger.store import Ledger
 from podsql.policy.noise.backend import NoiseBackend, choose_backend
@@ -164,6 +164,22 @@ class Releasing:
             statements_left=statements,
             figures_left=figures,
         )
+
+    def drawn(self, policy: Policy, asker: Asker, now: int) -> list[tuple[str, float, Cost]]:
+        """Scope, epsilon and what was spent of every budget that ``asker`` draws on."""
+        if policy.dp is None:
+            return []
+        found = budgets(policy, policy.dp, asker, self.now(now))
+        return [(scope, epsilon, self._ledger.spent(scope)) for scope, epsilon in found.items()]
+
+    def counted(self, policy: Policy, asker: Asker, now: int) -> dict[str, tuple[int, int]]:
+        """How many statements, figures and own keys of ``asker`` were counted today, and ever."""
+        scopes = {
+            "statements": _statements(policy, asker),
+            "figures": _figures(policy, asker),
+            "keys": f"candidates/{_project(policy, asker)}",
+        }
+        return {what: self._ledger.used(scope, now) for what, scope in scopes.items()}
 
     # -- after it ran ------------------------------------------------------------------------------
 

@@ -59,13 +59,13 @@ class Database:
         """Copy the whole file, consistent, while others use it."""
         if target.exists():
             raise error("ARGUMENT", f"{target.name!r} exists", hint="choose another name")
+        target.touch(mode=0o600)
         with self._lock, _named(target):
             copy = sqlite3.connect(target)
             try:
                 self._slow.backup(copy)
             finally:
                 copy.close()
-        target.chmod(0o600)
 
     def close(self) -> None:
         """Close the file."""

@@ -16,6 +16,8 @@ from podsql.errors import error
 from podsql.policy.service.database import Database, Row
 
 GENESIS: Final = bytes(32)
+RESTORE: Final = "restore"
+"""The one act whose number may leave some out: it must be above what any pod has seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +34,19 @@ class Change:
 
 
 def note(
-    db: sqlite3.Connection, *, time: int, actor: str, act: str, object: str, detail: str = ""
+    db: sqlite3.Connection,
+    *,
+    time: int,
+    actor: str,
+    act: str,
+    object: str,
+    detail: str = "",
+    number: int | None = None,
 ) -> int:
-    """Write an act down, in the transaction that does it; its number."""
+    """Write an act down, in the transaction that does it; its number (the next, if none is given)."""
     row = db.execute("SELECT number, hash FROM history ORDER BY number DESC LIMIT 1").fetchone()
-    number, previous = (row["number"] + 1, row["hash"]) if row else (1, GENESIS)
+    following, previous = (row["number"] + 1, row["hash"]) if row else (1, GENESIS)
+    number = following if number is None else number
     found = _hash(previous, (number, time, actor, act, object, detail))
     db.execute(
         "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -72,13 +82,13 @@ def verify(database: Database) -> int:
 
 
 def _verified(rows: Iterable[Change]) -> int:
-    previous, count = GENESIS, 0
+    previous, last, count = GENESIS, 0, 0
     for row in rows:
-        count += 1
         fields = (row.number, row.time, row.actor, row.act, row.object, row.detail)
-        if row.number != count or row.hash != _hash(previous, fields):
-            raise error("INTERNAL", f"the service's history was changed at act {count}")
-        previous = row.hash
+        follows = row.number == last + 1 or (row.act == RESTORE and row.number > last)
+        if not follows or row.hash != _hash(previous, fields):
+            raise error("INTERNAL", f"the service's history was changed at act {last + 1}")
+        previous, last, count = row.hash, row.number, count + 1
     return count
 
 

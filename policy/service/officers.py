@@ -47,6 +47,7 @@ def add(db: sqlite3.Connection, officer: Officer, now: int) -> None:
         or db.execute("SELECT 1 FROM officers WHERE name = ?", (officer.name,)).fetchone()
     ):
         raise error("CONFLICT", f"an officer {officer.name!r} is or was here already")
+    _require_own_key(db, officer.name, officer.identity)
     db.execute(
         "INSERT INTO officers (name, role, identity, oidc, created) VALUES (?, ?, ?, ?, ?)",
         (officer.name, officer.role, officer.identity, officer.oidc, now),
@@ -55,6 +56,7 @@ def add(db: sqlite3.Connection, officer: Officer, now: int) -> None:
 
 def end(db: sqlite3.Connection, name: str, now: int) -> None:
     """End an officer and every way in; the last administrator stays."""
+    admins = _admins(db)
     done = db.execute(
         "UPDATE officers SET ended = ?, password = '' WHERE name = ? AND ended IS NULL", (now, name)
     )
@@ -62,7 +64,7 @@ def end(db: sqlite3.Connection, name: str, now: int) -> None:
         raise unknown(name)
     for table in ("sessions", "passkeys", "links"):
         db.execute(f"DELETE FROM {table} WHERE officer = ?", (name,))
-    _require_admin(db)
+    _require_admin(db, admins)
 
 
 def change(
@@ -71,13 +73,15 @@ def change(
     """Give an officer another role, key or sign-on; the last administrator stays one."""
     if role not in ROLES:
         raise error("ARGUMENT", f"unknown role {role!r}", hint=f"one of {', '.join(ROLES)}")
+    _require_own_key(db, name, identity)
+    admins = _admins(db)
     done = db.execute(
         "UPDATE officers SET role = ?, identity = ?, oidc = ? WHERE name = ? AND ended IS NULL",
         (role, identity, oidc, name),
     )
     if not done.rowcount:
         raise unknown(name)
-    _require_admin(db)
+    _require_admin(db, admins)
 
 
 def officers(database: Database) -> list[Officer]:
@@ -102,12 +106,29 @@ def unknown(name: str) -> Error:
     return error("ARGUMENT", f"no officer {name!r} is active here")
 
 
-def _require_admin(db: sqlite3.Connection) -> None:
-    (left,) = db.execute(
+def _admins(db: sqlite3.Connection) -> int:
+    (found,) = db.execute(
         "SELECT count(*) FROM officers WHERE role = 'admin' AND ended IS NULL"
     ).fetchone()
-    if not left:
+    return int(found)
+
+
+def _require_admin(db: sqlite3.Connection, before: int) -> None:
+    """Where there was an administrator, one is left."""
+    if before and not _admins(db):
         raise error("CONFLICT", "one administrator must stay", hint="make another one first")
+
+
+def _require_own_key(db: sqlite3.Connection, name: str, identity: bytes | None) -> None:
+    """Two officers with one key would be one person who counts as two."""
+    if identity is None:
+        return
+    taken = db.execute(
+        "SELECT name FROM officers WHERE identity = ? AND name != ? AND ended IS NULL",
+        (identity, name),
+    ).fetchone()
+    if taken:
+        raise error("CONFLICT", f"this key is that of officer {taken['name']!r}")
 
 
 def _officer(row: Row) -> Officer:

@@ -162,4 +162,4 @@ def _person(row: Row) -> Registered:
 
 
 def _nobody() -> Exception:
-    return error("ARGUMENT", "no such person is active here", hint="podsql policy people")
+    return error("ARGUMENT", "no such person is active here", hint="podsql policy person")

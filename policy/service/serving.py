@@ -119,7 +119,7 @@ class PolicyService:
             case OrderRequest():
                 return self._orders.obey(person, message.order)
             case RightsRequest():
-                return self._orders.rights(person, everybody=message.everybody)
+                return self._orders.rights(person, everybody=message.everybody, start=message.start)
         raise error("ROLE", "only pods may ask that of a policy service")
 
     # -- decisions -----------------------------------------------------------------------------

@@ -43,6 +43,17 @@ class Bell:
         self._path.unlink(missing_ok=True)
 
 
+def listens(store: Path) -> bool:
+    """Whether a process serves ``store``."""
+    path = store.with_name(store.name + SUFFIX)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+        try:
+            link.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
 def ring(store: Path) -> None:
     """Wake the process that serves ``store``, if one does."""
     path = store.with_name(store.name + SUFFIX)

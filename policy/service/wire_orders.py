@@ -20,12 +20,16 @@ from podsql.policy.service.granting import (
 )
 from podsql.policy.service.officers import Officer, by_identity
 from podsql.policy.service.orders import Orders
+from podsql.policy.service.people import people
 from podsql.relay.cards import Card
+from podsql.relay.keys import fingerprint
 from podsql.relay.signing import verify
 from podsql.service_messages import Order, OrderReply, RightsLine, RightsReply
 
 SKEW_MS: Final = 60_000
 ID_BYTES: Final = 16
+LINES: Final = 1_000
+"""Grants and requests of one reply, which must fit into one message."""
 
 Resolve = Callable[[str], Card | None]
 """A member by name or fingerprint."""
@@ -53,6 +57,8 @@ class WireOrders:
             raise error("CLOCK", "the order's time is not now", hint="check both clocks")
         if len(order.id) != ID_BYTES:
             raise error("BAD_MESSAGE", "an order needs an id")
+        if order.act in ("grant", "revoke"):
+            self._officer(peer)  # before anything is written for a stranger
         self._take(order.id, now)
         match order.act:
             case "ask":
@@ -65,19 +71,21 @@ class WireOrders:
             case "revoke":
                 return self._revoke(peer, order)
 
-    def rights(self, peer: Card, *, everybody: bool) -> RightsReply:
-        """Grants and requests: the peer's own, or everybody's for an officer."""
+    def rights(self, peer: Card, *, everybody: bool, start: int = 0) -> RightsReply:
+        """Grants and requests from ``start`` on: the peer's own, or everybody's for an officer."""
         if everybody:
             self._officer(peer).require("viewer")
         now = self._clock()
         own = None if everybody else peer.identity
-        asked = [_request_line(one) for one in requests(self._database, analyst=own)]
+        asked = [_request_line(one) for one in requests(self._database, analyst=own, limit=-1)]
         given = [
             _grant_line(one, now)
             for one in all_grants(self._database)
             if own is None or one.grant.analyst == own
         ]
-        return RightsReply(lines=(*given, *asked))
+        end = max(0, start) + LINES
+        lines = (*given, *asked)
+        return RightsReply(lines=lines[max(0, start) : end], more=end < len(lines))
 
     def _take(self, ident: bytes, now: int) -> None:
         """Use an order's id up; REPLAY if it was used before."""
@@ -131,13 +139,13 @@ class WireOrders:
         if order.grant_id:
             self._orders.revoke(officer, order.grant_id)
             return OrderReply(grants=(order.grant_id,))
-        card = self._member(order.analyst)
+        whom = self._known(order.analyst)
         wanted = {name if "." in name or "*" in name else f"main.{name}" for name in order.tables}
         found = [
             one.grant.grant_id
             for one in all_grants(self._database)
             if one.revoked is None
-            and one.grant.analyst == card.identity
+            and one.grant.analyst in whom
             and set(one.grant.tables) == wanted
             and order.pod in ("*", one.grant.pod)
         ]
@@ -158,6 +166,19 @@ class WireOrders:
         if card is None:
             raise _nobody(who)
         return card
+
+    def _known(self, who: str) -> set[bytes]:
+        """Keys that a name or fingerprint stands for, also of people who left the federation."""
+        found = {
+            one.identity
+            for one in people(self._database)
+            if who in (one.name, fingerprint(one.identity))
+        }
+        card = self._resolve(who)
+        found |= {card.identity} if card is not None else set()
+        if not found:
+            raise _nobody(who)
+        return found
 
 
 def _nobody(who: str) -> Error:
