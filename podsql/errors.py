@@ -128,6 +128,7 @@ CODES: Final[dict[str, type[Error]]] = {
     "CLOCK": OperationalError,
     "CONFLICT": OperationalError,
     "RELAY_UNREACHABLE": OperationalError,
+    "REPLACED": OperationalError,
     "PROXY": OperationalError,
     "EXPIRED_RESULT": OperationalError,
     # files that the analyst names

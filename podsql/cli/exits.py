@@ -65,6 +65,7 @@ EXITS: Final[dict[str, int]] = {
     "POD_LOST": PODS_MISSING,
     "UNKNOWN_PEER": PODS_MISSING,
     "RELAY_UNREACHABLE": PODS_MISSING,
+    "REPLACED": PODS_MISSING,
     "PROXY": PODS_MISSING,
     "TIMEOUT": TIMED_OUT,
     # failures of data, resources, other sides and ours
