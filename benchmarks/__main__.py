@@ -12,6 +12,7 @@ NAMES = (
     "relay",
     "stream",
     "gate",
+    "decisions",
     "tpch",
     "small_query",
     "analysts",

@@ -18,6 +18,7 @@ from podsql.analyst.commands import run
 from podsql.analyst.explaining import ExplainForm, explain
 from podsql.analyst.federation import Federation
 from podsql.analyst.meeting import Meeting
+from podsql.analyst.sharing import borrow, give_back
 from podsql.analyst.statement import Outcome, Statement
 from podsql.errors import error
 from podsql.membership import Membership, load_membership
@@ -51,9 +52,7 @@ def connect(
     """
     if not isinstance(federation, Membership):
         federation = load_membership(federation, passphrase=passphrase)
-    session = Federation(federation)
-    session.open()
-    return Connection(session, project=project, purpose=purpose, timeout=timeout)
+    return Connection(borrow(federation), project=project, purpose=purpose, timeout=timeout)
 
 
 class Connection:
@@ -206,7 +205,7 @@ class Connection:
         with self._lock:
             federation, self._federation = self._federation, None
         if federation is not None:
-            federation.close()
+            give_back(federation)
             self.bench.close()
 
     def __enter__(self) -> Self:

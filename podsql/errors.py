@@ -109,6 +109,7 @@ CODES: Final[dict[str, type[Error]]] = {
     "QUOTA": PolicyError,
     "POLICY_UNAVAILABLE": PolicyError,
     "PAUSED": PolicyError,
+    "IN_REVIEW": PolicyError,
     # data
     "DATA": DataError,
     "OVERFLOW": DataError,
@@ -127,6 +128,7 @@ CODES: Final[dict[str, type[Error]]] = {
     "CLOCK": OperationalError,
     "CONFLICT": OperationalError,
     "RELAY_UNREACHABLE": OperationalError,
+    "REPLACED": OperationalError,
     "PROXY": OperationalError,
     "EXPIRED_RESULT": OperationalError,
     # files that the analyst names

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
-from podsql.analyst.federation import Federation
 from podsql.analyst.own_table import arrow_of
+from podsql.analyst.sharing import borrow
 from podsql.driver import Connection
 from podsql.errors import error
 from podsql.membership import (
@@ -131,12 +131,16 @@ class LocalFederation:
                 list(starters.map(Pod.start, self.pods.values()))
             self._exit = stack.pop_all()
 
+    def _roles(self) -> dict[str, str]:
+        """Everybody's name and role."""
+        return {**dict.fromkeys(self._given, "pod"), **dict.fromkeys(self._analysts, "analyst")}
+
     def _found(self, home: Path, stack: ExitStack) -> None:
         """Keys, manifest and relay."""
         now = time.time_ns() // 1_000_000
         seed, relay_secret = generate_signing(), PeerKeys.generate().curve
         mark = fingerprint(signing_public(seed))
-        roles = {**dict.fromkeys(self._given, "pod"), **dict.fromkeys(self._analysts, "analyst")}
+        roles = self._roles()
         keys = {name: PeerKeys.generate() for name in roles}
         manifest = Manifest(
             federation=mark,
@@ -225,9 +229,7 @@ class LocalFederation:
         membership = self._members.get(analyst or self._analysts[0])
         if membership is None or membership.role != "analyst":
             raise error("ARGUMENT", f"no analyst {analyst!r} in this federation")
-        session = Federation(membership)
-        session.open()
-        return Connection(session, project=project, purpose=purpose, timeout=timeout)
+        return Connection(borrow(membership), project=project, purpose=purpose, timeout=timeout)
 
     def close(self) -> None:
         """Stop pods and relay; idempotent."""

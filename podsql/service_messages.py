@@ -17,7 +17,7 @@ class GrantsRequest(Message, frozen=True, array_like=True, tag="grants?/1"):
     nonce: bytes
 
 
-class Grant(Message, frozen=True, array_like=True, tag="grant/1"):
+class Grant(Message, frozen=True, array_like=True, tag="grant/2"):
     """Holder-of-key right (kind ``grant``): ``analyst`` may use ``tables`` of ``pod``.
 
     ``tables`` are names or ``*``; ``until`` and ``since`` are ms since the epoch.
@@ -32,6 +32,8 @@ class Grant(Message, frozen=True, array_like=True, tag="grant/1"):
     release: Literal["sdc_local", "sdc_merged", "dp", "rows"]
     since: int
     until: int
+    review: bool = False
+    """Results wait for a second person: no right where the service cannot be asked."""
 
 
 class GrantsReply(Message, frozen=True, array_like=True, tag="grants/1"):

@@ -24,23 +24,17 @@ GENESIS: Final = "0" * 64
 LINE_BYTES: Final = 4 * 1024 * 1024
 
 
+Event = Literal[
+    "query", "offer", "start", "stop", "pause", "resume", "data", "recovered", "explain",
+    "frozen", "thawed", "withdrawn", "revoked", "prune", "service", "held", "dropped",
+]  # fmt: skip
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One event. Hashes and keys are hexadecimal or fingerprints; times ms since the epoch."""
 
     time: int
-    event: Literal[
-        "query",
-        "offer",
-        "start",
-        "stop",
-        "pause",
-        "resume",
-        "data",
-        "recovered",
-        "explain",
-        "prune",
-        "revoked",
-    ]
+    event: Event
     decision: Literal["allow", "deny", "none"] = "none"
     reason: str = ""
     """A code of the gate, the services' words, or an error code."""
@@ -124,6 +118,11 @@ class Audit:
             _write(self._file, data)
             self.count, self.head = number + 1, found
             return found
+
+    def tip(self) -> tuple[int, str]:
+        """Number of lines and hash of the last, of one moment."""
+        with self._lock:
+            return self.count, self.head
 
     def rewrite(self, make: Callable[[int], None]) -> None:
         """Put what ``make`` writes into a new file in the place of this one, durably.

@@ -4,11 +4,11 @@ Rule to keep: fail closed. Nothing runs unless every service answered in time wi
 is signed by its pinned key, for this query, this pod and this nonce.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from podsql.errors import Error, error
+from podsql.errors import Error, PolicyError, error
 from podsql.message import Signed
 from podsql.messages import RequestHead, decode, decode_as, encode, query_hash
 from podsql.policy.denial import Denial
@@ -22,6 +22,19 @@ TRY_SECONDS: Final = 2.0
 TRIES: Final = 2
 LONGEST_MS: Final = 24 * 3600 * 1000
 NONCE_BYTES: Final = 16
+WENT_BACK: Final = "service went back"
+
+
+class Unavailable(PolicyError):
+    """A policy service gave no usable answer; ``reason`` is for the custodian's audit."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "a policy service did not give a usable answer",
+            code="POLICY_UNAVAILABLE",
+            hint="try again later; the custodian's audit says why",
+        )
+        self.reason = reason
 
 
 def require_fresh(head: RequestHead, now: int) -> None:
@@ -54,12 +67,12 @@ def read_grants(
 ) -> tuple[Grant, ...]:
     """The grants of ``reply`` that ``service`` signed for ``analyst`` and that hold at ``now``."""
     if reply.nonce != nonce:
-        raise _unavailable("answered another question")
+        raise Unavailable("answered another question")
     found = []
     for document in reply.grants:
         grant = decode_as(Grant, verify(document, "grant", service))
         if grant.analyst != analyst:
-            raise _unavailable("answered for another analyst")
+            raise Unavailable("answered for another analyst")
         if grant.since - SKEW_MS <= now < grant.until + SKEW_MS:
             found.append(grant)
     return tuple(found)
@@ -71,20 +84,12 @@ def read_decision(
     """The decision of ``reply``, if it is ``service``'s, on this query of this pod, and alive."""
     decision = decode_as(Decision, verify(reply.decision, "decision", service))
     if decision.nonce != nonce or decision.query_hash != query_hash(head):
-        raise _unavailable("decided another request")
+        raise Unavailable("decided another request")
     if decision.pod != head.pod:
-        raise _unavailable("decided for another pod")
+        raise Unavailable("decided for another pod")
     if decision.expires <= now - SKEW_MS:
-        raise _unavailable("sent a decision that has expired")
+        raise Unavailable("sent a decision that has expired")
     return decision
-
-
-def _unavailable(what: str) -> Error:
-    return error(
-        "POLICY_UNAVAILABLE",
-        f"a policy service {what}",
-        hint="the custodian's policy service did not give a usable answer; try again later",
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +97,8 @@ class Agreed:
     """Every service allows the request, under ``release`` at most."""
 
     release: Release
+    reviewers: tuple[bytes, ...] = ()
+    """Services where a second person must release the result first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,44 +108,61 @@ class Refused:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """A service gave no usable answer; ``reason`` is for the audit."""
+
+    reason: str
+
+
+Answer = Agreed | Refused | Lost
+Outcome = Answer | Literal["waiting"]
+
+
 @dataclass(slots=True, kw_only=True)
 class _Ask:
     nonce: bytes
+    floor: int
+    """The service's epoch as it was known when it was asked."""
     tries: int = 0
     due: float = 0.0
-    decision: Decision | None = None
-
-
-Outcome = Agreed | Refused | Literal["waiting", "unavailable"]
+    answer: Answer | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Consultation:
-    """One request put to every pinned service: two tries of two seconds each, then unavailable.
+    """One request put to every pinned service: two tries of two seconds each.
 
-    ``services`` are identity keys, ``random`` gives nonces. Time is monotonic seconds in ``tick``
-    and ms since the epoch in ``answered``.
+    ``services`` are identity keys, ``random`` gives nonces. ``floor`` is the epoch that a service
+    has reached. ``silent`` decides in place of one that did not answer at all. Time is monotonic
+    seconds in ``tick`` and ms since the epoch in ``answered``.
     """
 
     document: Signed
     head: RequestHead
     services: tuple[bytes, ...]
     random: Callable[[int], bytes]
+    floor: Callable[[bytes], int] = lambda _: 0
+    silent: Callable[[bytes], Answer] = lambda _: Lost(reason="no answer in time")
+    epochs: dict[bytes, int] = field(default_factory=dict)
+    """What each service said of its own epoch."""
     _asks: dict[bytes, _Ask] = field(default_factory=dict)
-    _lost: bool = False
 
     def tick(self, monotonic: float) -> Mapping[bytes, bytes]:
         """Messages to send now, by service: the first try, and the second of a silent service."""
         send = {}
         for service in self.services:
             ask = self._asks.get(service)
-            if ask is None or (ask.decision is None and monotonic >= ask.due):
+            if ask is None or (ask.answer is None and monotonic >= ask.due):
                 tries = 0 if ask is None else ask.tries
-                if tries >= TRIES:
-                    self._lost = True
+                if ask is not None and tries >= TRIES:
+                    ask.answer = self.silent(service)
                     continue
                 ask = _Ask(
-                    nonce=self.random(NONCE_BYTES), tries=tries + 1, due=monotonic + TRY_SECONDS
+                    nonce=self.random(NONCE_BYTES),
+                    floor=self.floor(service),
+                    tries=tries + 1,
+                    due=monotonic + TRY_SECONDS,
                 )
                 self._asks[service] = ask
                 send[service] = encode(DecisionRequest(head=self.document, nonce=ask.nonce))
@@ -147,71 +171,62 @@ class Consultation:
     def failed(self, service: bytes, monotonic: float) -> None:
         """The service could not be reached: its next try is due at once."""
         ask = self._asks.get(service)
-        if ask is not None and ask.decision is None:
+        if ask is not None and ask.answer is None:
             ask.due = monotonic
 
     def answered(self, service: bytes, body: bytes, now: int) -> None:
         """Take a service's answer; one that does not verify makes the request unavailable."""
         ask = self._asks.get(service)
-        if ask is None or ask.decision is not None:
+        if ask is None or ask.answer is not None:
             return
         try:
             reply = decode(body)
             if not isinstance(reply, DecisionReply):
-                raise _unavailable("did not decide")
-            ask.decision = read_decision(
+                raise Unavailable("did not decide")
+            decision = read_decision(
                 reply, service=service, nonce=ask.nonce, head=self.head, now=now
             )
-        except Error:
-            self._lost = True
+        except Error as fault:
+            ask.answer = Lost(reason=getattr(fault, "reason", fault.code))
+            return
+        if decision.epoch < ask.floor:
+            ask.answer = Lost(reason=WENT_BACK)
+            return
+        self.epochs[service] = decision.epoch
+        if decision.allow:
+            reviewers = (service,) if decision.review else ()
+            ask.answer = Agreed(release=decision.release, reviewers=reviewers)
+        else:
+            ask.answer = Refused(reason=decision.reason)
 
     def next_due(self) -> float | None:
         """When ``tick`` must be called again (monotonic), while an answer is missing."""
-        due = [ask.due for ask in self._asks.values() if ask.decision is None]
-        return min(due) if due and not self._lost else None
+        due = [ask.due for ask in self._asks.values() if ask.answer is None]
+        return min(due) if due and self.outcome() == "waiting" else None
 
     def outcome(self) -> Outcome:
         """Where the consultation stands."""
-        decisions = [ask.decision for ask in self._asks.values() if ask.decision is not None]
-        for decision in decisions:
-            if not decision.allow:
-                return Refused(reason=decision.reason)
-        if self._lost:
-            return "unavailable"
-        if len(decisions) < len(self.services):
+        answers = [ask.answer for ask in self._asks.values() if ask.answer is not None]
+        for kind in (Refused, Lost):
+            for answer in answers:
+                if isinstance(answer, kind):
+                    return answer
+        if len(answers) < len(self.services):
             return "waiting"
-        return Agreed(release=strictest("rows", *(decision.release for decision in decisions)))
-
-
-def unavailable() -> Error:
-    """The error of a consultation that ended ``unavailable``."""
-    return _unavailable("did not answer in time")
-
-
-def require_agreement(outcome: Outcome) -> Release:
-    """The release agreed on; Denial or POLICY_UNAVAILABLE otherwise."""
-    if isinstance(outcome, Agreed):
-        return outcome.release
-    if isinstance(outcome, Refused):
-        raise Denial("NOT_GRANTED")
-    raise unavailable()
-
-
-def grants_of(
-    replies: Mapping[bytes, GrantsReply],
-    *,
-    services: Sequence[bytes],
-    nonces: Mapping[bytes, bytes],
-    analyst: bytes,
-    now: int,
-) -> tuple[tuple[Grant, ...], ...]:
-    """Grants of every service, for ``Gate.offer_tables``; POLICY_UNAVAILABLE if one is missing."""
-    found = []
-    for service in services:
-        reply = replies.get(service)
-        if reply is None:
-            raise unavailable()
-        found.append(
-            read_grants(reply, service=service, nonce=nonces[service], analyst=analyst, now=now)
+        agreed = [answer for answer in answers if isinstance(answer, Agreed)]
+        return Agreed(
+            release=strictest("rows", *(answer.release for answer in agreed)),
+            reviewers=tuple(service for answer in agreed for service in answer.reviewers),
         )
-    return tuple(found)
+
+
+def require_agreement(outcome: Outcome) -> Agreed:
+    """What was agreed on; Denial or POLICY_UNAVAILABLE otherwise."""
+    match outcome:
+        case Agreed():
+            return outcome
+        case Refused():
+            raise Denial("NOT_GRANTED")
+        case Lost():
+            raise Unavailable(outcome.reason)
+    raise Unavailable("no answer yet")

@@ -43,6 +43,7 @@ Reason = Literal[
     "PSI_PROBE",
     "PSEUDO_COLUMN",
     "PURPOSE",
+    "REVIEW",
     "ROW_LEVEL",
     "STAR_EXPR",
     "STATEMENT",

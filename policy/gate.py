@@ -69,8 +69,9 @@ from podsql.policy.roles import (
 from podsql.policy.scope import Scope, Source, bind
 from podsql.policy.shares import named_shares
 from podsql.policy.spread import spread_rules
+from podsql.policy.table_cards import table_card
 from podsql.policy.total import without_errors
-from podsql.service_messages import Grant
+from podsql.service_messages import Grant, TableCard
 
 VERDICTS: Final = 4096
 """Verdicts kept; the least recently used goes first."""
@@ -150,6 +151,11 @@ class Gate:
     def table_names(self) -> tuple[str, ...]:
         """Tables of which the policy lists at least one column."""
         return tuple(sorted(rights.table.name for rights in self._rights.values()))
+
+    def table_cards(self) -> tuple[TableCard, ...]:
+        """The tables that the document lists, for a policy service: names, types, roles."""
+        listed = self._meeting | self._rights
+        return tuple(table_card(listed[name]) for name in sorted(listed))
 
     def offer_tables(
         self,

@@ -33,6 +33,24 @@ def loosest(grants: Iterable[Grant], table: str) -> Release | None:
     return next((release for release in order if release in given), None)
 
 
+def judge_tables(grants: Sequence[Grant], tables: Iterable[str]) -> tuple[Release, bool] | None:
+    """What one service's ``grants`` in force allow of a request that names all these tables.
+
+    The release, and whether its result is to be reviewed; None if a table is not covered.
+    """
+    found: list[Release] = []
+    review = False
+    for table in tables:
+        given = [grant for grant in grants if covers(grant, table)]
+        released = loosest(given, table)
+        if released is None:
+            return None
+        found.append(released)
+        # A grant without review serves alone, if it gives as much as any.
+        review = review or all(grant.review for grant in given if grant.release == released)
+    return (strictest(*found), review) if found else None
+
+
 def granted_release(
     services: Sequence[Sequence[Grant]],
     *,

@@ -174,6 +174,11 @@ class Stalled:
 
 
 @dataclass(frozen=True, slots=True)
+class Replaced:
+    """The relay says that another connection of this key took this one's place."""
+
+
+@dataclass(frozen=True, slots=True)
 class Replied:
     """The end of a call."""
 
@@ -230,4 +235,15 @@ Event = (
     | Consumed
     | Leave
 )
-Effect = Send | Welcomed | Fetched | PublishRefused | Stalled | Replied | Asked | Chunk | Broke
+Effect = (
+    Send
+    | Welcomed
+    | Fetched
+    | PublishRefused
+    | Stalled
+    | Replaced
+    | Replied
+    | Asked
+    | Chunk
+    | Broke
+)

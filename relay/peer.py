@@ -185,6 +185,8 @@ class Peer:
             self.out.emit(ev.Fetched(body))
         elif head.kind is Kind.NACK:
             self._nack(head, now)
+        elif head.kind is Kind.GONE and head.src == head.dst == self.address:
+            self.out.emit(ev.Replaced())
 
     def _control(self, header: bytes, body: bytes, now: float) -> None:
         key = header[24:56]

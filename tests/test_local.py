@@ -223,3 +223,15 @@ def test_closed_things_say_so(federation):
 def test_bad_arguments_are_refused_before_anything_runs(bad):
     with pytest.raises(podsql.InterfaceError):
         podsql.local(bad, isolation="thread")
+
+
+def test_connections_of_one_analyst_work_side_by_side(federation):
+    """They share one place at the relay, where a key has one; the last to close gives it up."""
+    with federation.connect() as one, federation.connect() as other:
+        assert one.execute(SQL).fetchall() == ANSWER
+        assert other.execute(SQL).fetchall() == ANSWER
+        assert one.execute(SQL).fetchall() == ANSWER
+        one.close()
+        assert other.execute(SQL).fetchall() == ANSWER
+    with federation.connect() as again:
+        assert again.execute(SQL).fetchall() == ANSWER

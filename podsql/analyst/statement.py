@@ -239,8 +239,7 @@ class Statement:
         self._exchanges = {}
         exchanges = [e for s in plan.stages for e in self._start(s, plan, bound, merger)]
         try:
-            for exchange in exchanges:
-                exchange.answer()
+            require_answers(exchanges)
         except Error:
             self.cancel_pods()
             raise
@@ -276,6 +275,7 @@ class Statement:
         exchanges = self._exchanges[stage.name]
         tables: dict[str, pa.Table] = {}
         lost: dict[str, Error] = {}
+        waiting: Error | None = None
         for exchange in exchanges:
             try:
                 tables[exchange.card.name] = exchange.table()
@@ -285,10 +285,16 @@ class Statement:
                 )
                 self._note(exchange)
             except Error as fault:
+                if fault.code == "IN_REVIEW":
+                    # The others go on, so that what they hold is reviewed at the same time.
+                    waiting = waiting or fault
+                    continue
                 if fault.code not in _ABSENT or plan.options.allow_partial is None:
                     self.cancel_pods()
                     raise
                 lost[exchange.card.name] = fault
+        if waiting is not None:
+            raise waiting
         if lost:
             allowed = plan.options.allow_partial or 0
             if len(tables) < allowed:
@@ -410,6 +416,20 @@ class Statement:
             for exchange in exchanges:
                 if exchange.evidence is None:
                     exchange.cancel()
+
+
+def require_answers(exchanges: Sequence[Exchange]) -> None:
+    """Every pod answers; one whose result is in review is told of after all the others."""
+    waiting: Error | None = None
+    for exchange in exchanges:
+        try:
+            exchange.answer()
+        except Error as fault:
+            if fault.code != "IN_REVIEW":
+                raise
+            waiting = waiting or fault
+    if waiting is not None:
+        raise waiting
 
 
 _ABSENT = frozenset({"POD_LOST", "TIMEOUT", "PODS_MISSING", "POD_FAILED", "UNKNOWN_PEER", "PAUSED"})

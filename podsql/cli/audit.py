@@ -71,13 +71,21 @@ def verify(
     signer: Annotated[
         str | None, typer.Option(help="The pod's fingerprint, where there is only the file.")
     ] = None,
+    receipt: Annotated[
+        Path | None,
+        typer.Option(
+            help="What a policy service signed of it (state/receipts): instead of --head."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the chain, its checkpoint and head; the number of entries, or the first that is wrong."""
     from podsql.pod.keeping import audit_path, check_log, pod_key
+    from podsql.pod.receipts import read_receipt
     from podsql.relay.keys import fingerprint_key
 
     file = audit_path(config) if path is None else path
+    head = head if receipt is None else read_receipt(receipt).head
     key = fingerprint_key(signer) if signer else pod_key(config) if path is None else None
     chain = check_log(file, head=head, signer=key)
     put_pairs(

@@ -58,12 +58,14 @@ EXITS: Final[dict[str, int]] = {
     "QUOTA": POLICY,
     "POLICY_UNAVAILABLE": POLICY,
     "PAUSED": POLICY,
+    "IN_REVIEW": POLICY,
     # who is missing
     "NO_PODS": PODS_MISSING,
     "PODS_MISSING": PODS_MISSING,
     "POD_LOST": PODS_MISSING,
     "UNKNOWN_PEER": PODS_MISSING,
     "RELAY_UNREACHABLE": PODS_MISSING,
+    "REPLACED": PODS_MISSING,
     "PROXY": PODS_MISSING,
     "TIMEOUT": TIMED_OUT,
     # failures of data, resources, other sides and ours

@@ -1,4 +1,4 @@
-"""``podsql pod init|check|mock|serve|status|budget|pause|resume``: what a custodian does."""
+"""``podsql pod init|check|mock|serve|status|services|held|budget|pause|resume``: a custodian's work."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
+from podsql.cli import held
 from podsql.cli.join import Allowed, LocalKeys, References, Tables, Units
 from podsql.cli.options import AsJson, AskPassphrase, unseal
 from podsql.cli.reports import put_findings
 from podsql.cli.terminal import log_to_stderr, put, put_json, put_pairs, say
+from podsql.times import iso
 
 app = typer.Typer(no_args_is_help=True, help="Run a pod beside the data (the custodian).")
+app.add_typer(held.app, name="held")
 PodFile = Annotated[Path, typer.Option("--config", help="The pod's configuration.")]
 HERE = Path("pod.toml")
 
@@ -88,6 +91,31 @@ def status(config: PodFile = HERE, as_json: AsJson = False) -> None:
     from podsql.pod.control import send
 
     put_pairs(send(config, "status"), as_json=as_json)
+
+
+@app.command()
+def services(
+    config: PodFile = HERE,
+    forget: Annotated[
+        str, typer.Option(help="Believe this service (fingerprint) anew: it was set up again.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """The policy services that the running pod asks: who, how far they got, when last heard."""
+    from podsql.pod.control import send
+
+    found = send(config, f"forget {forget}" if forget else "services")["services"]
+    if as_json:
+        put_json({"services": found})
+        return
+    for one in found:
+        where = one["name"] if one["in_manifest"] else "not in the manifest"
+        heard = f"last heard {iso(one['heard'])}" if one["heard"] else "not heard yet"
+        fresh = f"list until {iso(one['fresh_until'])}" if one["fresh_until"] else "no list"
+        frozen = ", has frozen this pod" if one["frozen"] else ""
+        put(f"{one['fingerprint']}  {where}  epoch {one['epoch']}, {heard}, {fresh}{frozen}")
+    if not found:
+        put("this pod asks no policy service")
 
 
 @app.command()

@@ -62,7 +62,7 @@ def flows(network: Network | None) -> tuple[Flow, ...]:
             direction="local",
             port="unix socket state/control.sock, mode 0600",
             protected_by="file permissions",
-            carries="status, pause, resume, reload, prune",
+            carries="status, pause, resume, reload, prune, services, forget, drop",
         ),
         Flow(
             source="pod",

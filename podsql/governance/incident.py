@@ -61,7 +61,8 @@ def incident_pack(
 
 
 _STEPS = (
-    "Freeze: podsql pod pause (new statements are refused; a restart ends the freeze).",
+    "Freeze: podsql pod pause (new statements are refused; a restart ends the freeze), or at the policy"
+    " service (running ones end too; only a thaw there ends it).",
     "Take one person out at once: podsql federation revoke NAME, at the convener; or out of policy.toml, and podsql pod reload.",
     "Keep the proof: podsql audit head, and send the line to somebody else; copy the state directory.",
     "Tables that were released cannot be called back; the hash of each shows which one an analyst holds.",
@@ -76,7 +77,11 @@ def state_of(facts: Facts) -> str:
         "stop": "stopped since",
         "start": "running since",
         "resume": "running since",
+        "thawed": "running since",
     }
+    frozen = [entry for entry in facts.log.entries if entry.event in ("frozen", "thawed")]
+    if frozen and frozen[-1].event == "frozen":
+        return f"frozen since {iso(frozen[-1].time)}"  # no restart ends it
     for entry in reversed(facts.log.entries):
         if entry.event in words:
             return f"{words[entry.event]} {iso(entry.time)}"

@@ -289,7 +289,12 @@ def _governance(facts: Facts) -> tuple[Answer, ...]:
             "yes",
             "a clock set back is refused; podsql doctor compares with the manifest",
         ),
-        _answer("governance", "kill switch", "partly", "podsql pod pause; a restart ends it"),
+        _answer(
+            "governance",
+            "kill switch",
+            "yes" if facts.services else "partly",
+            "podsql pod pause, which a restart ends; a freeze at a policy service, which none ends",
+        ),
         _answer(
             "governance",
             "proof of what left",

@@ -5,43 +5,21 @@ nothing here gives a budget back without a line that says so.
 """
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from podsql.errors import error
 from podsql.pod.config import load_pod_config
 from podsql.pod.datasets import Place, read_policy
-from podsql.policy.ledger.cost import epsilon_of
+from podsql.pod.spending import Spent, spent_of
+from podsql.policy.document import Policy
 from podsql.policy.ledger.store import Ledger
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spent:
-    """One budget: what was taken of it, in epsilon at the document's delta."""
-
-    scope: str
-    epsilon: float
-    budget: float
-    charges: int
 
 
 def budgets_of(config_path: Path) -> list[Spent]:
     """Every budget that was ever drawn on; LEDGER if the file was edited or is a restored copy."""
-    ledger, dp = _open(config_path, adopt=False)
+    ledger, policy = _open(config_path, adopt=False)
     try:
-        counts: dict[str, int] = {}
-        for charge in ledger.charges():
-            for scope in charge.scopes:
-                counts[scope] = 0 if charge.kind == "reset" else counts.get(scope, 0) + 1
-        return [
-            Spent(
-                scope=scope,
-                epsilon=epsilon_of(cost, dp[0]),
-                budget=dp[2] if "/everybody" in scope else dp[1],
-                charges=counts.get(scope, 0),
-            )
-            for scope, cost in ledger.scopes().items()
-        ]
+        return spent_of(ledger, policy)
     finally:
         ledger.close()
 
@@ -65,15 +43,11 @@ def adopt_ledger(config_path: Path) -> None:
     ledger.close()
 
 
-def _open(config_path: Path, *, adopt: bool) -> tuple[Ledger, tuple[float, float, float]]:
+def _open(config_path: Path, *, adopt: bool) -> tuple[Ledger, Policy]:
     config = load_pod_config(config_path)
     place = Place.of(config, config_path)
     path = place / "ledger.sqlite"
     if not path.exists():
         raise error("LEDGER", "this pod has no ledger yet", hint="podsql pod serve makes it")
     policy = read_policy(config, place)
-    ledger = Ledger(path, witness=place.witness(config), adopt=adopt)
-    if policy.dp is None:
-        return ledger, (1e-6, 0.0, 0.0)
-    total = policy.dp.epsilon_total or float("inf")
-    return ledger, (policy.dp.delta, policy.dp.epsilon_budget, total)
+    return Ledger(path, witness=place.witness(config), adopt=adopt), policy

@@ -7,7 +7,9 @@ state = "state"                       # snapshots, ledger of request ids, audit:
 [policy]
 file = "policy.toml"                  # or: preset = "standard"
 services = ["ps1…"]                   # fingerprints of policy services that must agree
+mode = "online"                       # or "offline": signed grants decide while a service is silent
 witness = "/other/disk/witness"       # shows that the privacy ledger was restored from a backup
+hold_days = 7                         # how long a result waits for a service's review
 
 [tables."clinic.visits"]
 path = "visits.parquet"
@@ -23,12 +25,13 @@ privacy_unit = "patient_id"
 
 import difflib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import tomli
 
 from podsql.errors import Error, error
+from podsql.policy.held import HOLD_DAYS
 
 CONFIG_BYTES = 64 * 1024
 """A larger file is refused before it is parsed."""
@@ -48,6 +51,8 @@ class PolicySection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     file: str | None = None
     preset: str | None = None
     services: tuple[str, ...] = ()
+    mode: Literal["online", "offline"] = "online"
+    hold_days: Annotated[float, msgspec.Meta(gt=0, le=366)] = HOLD_DAYS
     witness: str | None = None
     """A small file on another disk that shows a restored ledger; absent: beside ``pod.toml``."""
 

@@ -1,4 +1,4 @@
-"""The pod's local control socket: status, pause, resume, reload, prune TIME. One line of JSON each way.
+"""The pod's local control socket: a command, with at most one argument; a line of JSON back.
 
 A unix socket of mode 0600 in the pod's state directory; whoever may write there is the custodian.
 """
@@ -14,7 +14,7 @@ from podsql.errors import Error, error
 from podsql.pod.config import load_pod_config
 
 SOCKET: Final = "control.sock"
-COMMANDS: Final = ("status", "pause", "resume", "reload", "prune")
+COMMANDS: Final = ("status", "pause", "resume", "reload", "prune", "services", "forget", "drop")
 LINE_BYTES: Final = 4096
 
 

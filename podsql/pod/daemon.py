@@ -22,12 +22,16 @@ from podsql.errors import Error, error
 from podsql.lifecycle import wait_for_stop
 from podsql.membership import Membership, load_membership
 from podsql.pod.config import PodConfig, load_pod_config
+from podsql.pod.consulting import Services
 from podsql.pod.control import SOCKET, Control, failure
-from podsql.pod.datasets import Place, drop_old_snapshots, hold
+from podsql.pod.datasets import Place, drop_old_snapshots, hold, holds_of
 from podsql.pod.desk import Desk
 from podsql.pod.holding import Holding
+from podsql.pod.obeying import Obeying
 from podsql.pod.past_policies import keep_policy
+from podsql.pod.receipts import FOLDER
 from podsql.pod.releasing import Releasing, load_secret
+from podsql.pod.reporting import Reporting, report_of
 from podsql.policy.audit import FILE, Audit, Entry, lines
 from podsql.policy.ledger.store import Ledger
 from podsql.policy.pruning import prune
@@ -35,6 +39,7 @@ from podsql.policy.requests import RequestBook
 from podsql.relay.keys import fingerprint, parse_fingerprint
 from podsql.relay.manifest import Manifest
 from podsql.relay.sockets.endpoint import Endpoint, Request
+from podsql.service_messages import PodReport
 from podsql.times import iso
 
 log = logging.getLogger("podsql.pod")
@@ -51,7 +56,6 @@ class Pod:
         self.config = config
         self.place = place
         self.membership = membership
-        self._services = tuple(parse_fingerprint(mark) for mark in config.policy.services)
         self._refreshing = threading.Lock()
         self._catching_up = threading.Event()
         self.endpoint = Endpoint(
@@ -95,6 +99,14 @@ class Pod:
         self._opened.callback(lambda: self._gatekeepers.shutdown(wait=True, cancel_futures=True))
         limits = self.config.limits
         kind = WorkerPool if self.config.pod.isolation == "process" else ThreadPool
+        self.services = Services(
+            self.endpoint,
+            tuple(dict.fromkeys(map(parse_fingerprint, self.config.policy.services))),
+            place / "services.json",
+            pod=name,
+            offline=self.config.policy.mode == "offline",
+            clock=lambda: self._releasing.now(_now()),
+        )
         self.pool = kind(
             limits=Limits(
                 memory_mb=min(
@@ -112,6 +124,8 @@ class Pod:
         self._opened.callback(self.pool.close)
         spool = place / "spool"
         spool.mkdir(exist_ok=True, mode=0o700)
+        holds = holds_of(self.config, place)
+        holds.begin()
         self.desk = Desk(
             name=name,
             keys=self.membership.keys,
@@ -122,12 +136,25 @@ class Pod:
             audit=self._audit,
             gatekeepers=self._gatekeepers,
             releasing=self._releasing,
-            services=self._services,
+            services=self.services,
+            holds=holds,
             on_stale=self._catch_up,
             spool=spool,
             limits=limits,
         )
         self._opened.callback(self.desk.counting.close)
+        self.obeying = Obeying(
+            self.services, audit=self._audit, end=self.desk.end, changed=lambda: self._tell()
+        )
+        self.reporting = Reporting(
+            self.services,
+            self.obeying,
+            endpoint=self.endpoint,
+            workers=self._gatekeepers,
+            make=self._report,
+            pod=self.membership.keys.identity_public,
+            receipts=place / FOLDER,
+        )
         keep_policy(place, holding.gate.policy)
         self._note("start", holding)
         self._revoked = self._revocations_noted()
@@ -139,10 +166,28 @@ class Pod:
         assert self.desk is not None
         self.pool.warm(holding.database, holding.datasets)
         self.desk.sweep()
+        self.reporting.begin()
 
     def _serve(self, request: Request) -> None:
         assert self.desk is not None
-        self.desk.serve(request)
+        if request.peer.role == "service":
+            self.obeying.serve(request)
+        else:
+            self.desk.serve(request)
+
+    def _tell(self) -> None:
+        self.endpoint.post(self.reporting.tell)
+
+    def _report(self) -> PodReport:
+        assert self.desk is not None
+        holding = self.desk.holding
+        return report_of(
+            holding,
+            stopped=self.desk.stopped,
+            spent=self._releasing.spent(holding.gate.policy),
+            tip=self._audit.tip(),
+            now=_now(),
+        )
 
     def refresh(self) -> str:
         """Build data and policy anew and swap them in; the data version (any thread but I/O's)."""
@@ -154,6 +199,7 @@ class Pod:
                 assert self.desk is not None
                 old = self.desk.holding.database
                 self.desk.replace(holding)
+                self.reporting.tell()
                 self.endpoint.later(self._longest, lambda: self._drop(old))
                 done.set()
 
@@ -202,6 +248,7 @@ class Pod:
         assert self.desk is not None
         self.desk.paused = paused
         self._note("pause" if paused else "resume", self.desk.holding)
+        self._tell()
 
     def prune_audit(self, before: int) -> dict[str, Any]:
         """Remove audit lines from before ``before`` (ms); statements wait meanwhile."""
@@ -218,6 +265,7 @@ class Pod:
             "pod": self.membership.name,
             "fingerprint": self.membership.keys.fingerprint,
             "paused": self.desk.paused,
+            "frozen": self.services.beliefs.frozen,
             "answered": self.desk.answered,
             "refused": self.desk.refused,
             "running": self.desk.running,
@@ -303,7 +351,14 @@ def run_pod(config_path: Path) -> int:
         unwatch=pod.endpoint.unwatch_fd,
         run=lambda command, answer: _command(pod, command, answer),
     )
-    pod.endpoint.post(control.open)
+    listening = threading.Event()
+
+    def listen() -> None:
+        control.open()
+        listening.set()
+
+    pod.endpoint.post(listen)
+    listening.wait()  # who is told that the pod is ready may use its socket
     try:
         wait_for_stop({signal.SIGHUP: lambda: log.info("refreshed: %s", _refresh(pod))})
     finally:
@@ -316,13 +371,19 @@ def _command(pod: Pod, command: str, answer: Any) -> None:
     if command == "reload":
         threading.Thread(target=lambda: answer(_refresh(pod)), daemon=True).start()
         return
-    word, _, argument = command.partition(" ")
-    if word == "prune":
-        threading.Thread(target=lambda: answer(_prune(pod, argument)), daemon=True).start()
-        return
-    if command in ("pause", "resume"):
-        pod.pause(command == "pause")
-    answer(pod.status())
+    verb, _, named = command.partition(" ")
+    assert pod.desk is not None
+    match verb:
+        case "prune":
+            threading.Thread(target=lambda: answer(_prune(pod, named)), daemon=True).start()
+            return
+        case "pause" | "resume":
+            pod.pause(verb == "pause")
+        case "forget":
+            pod.obeying.forget(parse_fingerprint(named))
+        case "drop":
+            pod.desk.reviewing.drop(named)
+    answer({"services": pod.services.status()} if verb in ("services", "forget") else pod.status())
 
 
 def _refresh(pod: Pod) -> dict[str, Any]:

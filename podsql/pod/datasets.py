@@ -7,6 +7,7 @@ from pathlib import Path
 from podsql.engine.snapshot import Snapshot, TableSource, ViewSource, build_snapshot
 from podsql.pod.config import PodConfig, TableSection, ViewSection, qualified
 from podsql.pod.holding import Holding
+from podsql.pod.holds import Holds
 from podsql.pod.opting_out import Watch, read_list
 from podsql.pod.releasing import load_secret, salt
 from podsql.policy.document import Policy, load_policy, load_preset
@@ -106,6 +107,16 @@ def hold(config: PodConfig, place: Place, pod: str) -> Holding:
         datasets=snapshot.datasets,
         data_version=snapshot.version,
         opted_out=opted_out,
+    )
+
+
+def holds_of(config: PodConfig, place: Place) -> Holds:
+    """The results that wait at the pod for a review."""
+    return Holds(
+        place / "spool" / "held",
+        load_secret(place / "secret"),
+        limit_bytes=config.limits.spool_mb << 20,
+        days=config.policy.hold_days,
     )
 
 

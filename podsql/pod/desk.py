@@ -13,9 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
-
-import msgspec
+from typing import Literal
 
 from podsql.engine.job import Chunk, Event, Finished, Job, JobHandle, OnEvent, Pool, Started
 from podsql.engine.job import Failed as JobFailed
@@ -42,23 +40,26 @@ from podsql.messages import (
     payload_hash,
     query_hash,
 )
-from podsql.planner.fragment import Fragment, decode_fragment
+from podsql.planner.fragment import Fragment
+from podsql.pod.aside import Aside
 from podsql.pod.config import LimitsSection
 from podsql.pod.consulting import Services
 from podsql.pod.counting import Counting
 from podsql.pod.explaining import Explainer
 from podsql.pod.holding import Holding
+from podsql.pod.holds import Hold, Holds
 from podsql.pod.offers import OfferBook
-from podsql.pod.refusing import failed, public, refuse
+from podsql.pod.recording import entry_of, evidence_of
+from podsql.pod.refusing import failed, paused, public, refuse, used_up
 from podsql.pod.releasing import Asker, Released, Releasing
-from podsql.pod.requests import Held, Ticket
+from podsql.pod.requests import Held, Ticket, content_hash, fragment_of, person_of
 from podsql.pod.results import Output
-from podsql.policy.audit import Audit, Entry
-from podsql.policy.decisions import Outcome, read_head, require_agreement
+from podsql.pod.reviewing import Reviewing
+from podsql.policy.audit import Audit
+from podsql.policy.decisions import Agreed, Outcome, Unavailable, read_head, require_agreement
 from podsql.policy.denial import Denial, Withheld
 from podsql.policy.document import Release as ReleaseMode
 from podsql.policy.gate import Verdict
-from podsql.policy.person import Person
 from podsql.policy.requests import RequestBook
 from podsql.relay.cards import Card
 from podsql.relay.keys import PeerKeys
@@ -66,8 +67,6 @@ from podsql.relay.signing import sign
 from podsql.relay.sockets.endpoint import Endpoint, Request
 
 log = logging.getLogger("podsql.pod")
-
-T = TypeVar("T")
 
 LIVE_PER_ANALYST = 64
 SWEEP_SECONDS = 15.0
@@ -91,7 +90,8 @@ class Desk:
         audit: Audit,
         gatekeepers: Executor,
         releasing: Releasing,
-        services: tuple[str, ...],
+        services: Services,
+        holds: Holds,
         on_stale: Callable[[], None],
         spool: Path,
         limits: LimitsSection,
@@ -105,15 +105,24 @@ class Desk:
         self._audit = audit
         self._gatekeepers = gatekeepers
         self._releasing = releasing
-        self._services = Services(endpoint, services)
+        self._services = services
         self._on_stale = on_stale
         self._spool = spool
         self._limits = limits
-        self._offers = OfferBook(pod=name, seed=keys.identity, endpoint=endpoint)
+        self._offers = OfferBook(pod=name, seed=keys.identity, endpoint=endpoint, services=services)
         self._explainer = Explainer(
             offers=self._offers, releasing=releasing, audit=audit, gatekeepers=gatekeepers
         )
         self.counting = Counting(keys=keys, endpoint=endpoint, run=self._read_keys)
+        self.reviewing = Reviewing(
+            services,
+            holds,
+            endpoint=endpoint,
+            audit=audit,
+            pod=keys.identity_public,
+            guarded=self._guarded,
+        )
+        self._aside = Aside(gatekeepers, endpoint=endpoint, guarded=self._guarded, fail=self._fail)
         self._held = Held(limit_bytes=limits.spool_mb << 20)
         self._seen: set[tuple[bytes, bytes, str]] = set()
         self.answered = self.refused = 0
@@ -124,6 +133,8 @@ class Desk:
         """Take one call or note of a peer."""
         try:
             message = decode(request.body)
+            if self._services.beliefs.frozen and not isinstance(message, Cancel | Release):
+                raise paused()
             if isinstance(message, PsiHand | PsiFetch):
                 self.counting.serve(request, message)
                 return
@@ -135,7 +146,7 @@ class Desk:
                 case QueryRequest():
                     self._query(request, message)
                 case PolicyAsk() | BudgetRequest():
-                    self._explainer.serve(request, message, _person(request.peer), self.holding)
+                    self._explainer.serve(request, message, person_of(request.peer), self.holding)
                 case EvidenceAsk():
                     self._evidence(request, message)
                 case Cancel():
@@ -161,7 +172,28 @@ class Desk:
         self._held.expire(time.monotonic())
         self._book.forget(_now())
         self._gatekeepers.submit(self._audit.sync)
+        self._gatekeepers.submit(self.reviewing.sweep)
         self._endpoint.later(SWEEP_SECONDS, self.sweep)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is answered: the custodian paused the pod, or a service froze it."""
+        return self.paused or self._services.beliefs.frozen
+
+    def end(self, analyst: bytes | None) -> int:
+        """A service took rights back, of ``analyst`` or (None) for all: what runs ends, what was
+        offered and what waits to be read is dropped. How many statements ended."""
+        found = [t for t in self._held.all() if analyst in (None, t.person.identity)]
+        running = [ticket for ticket in found if not ticket.over]
+        for ticket in running:
+            self._fail(ticket, paused() if analyst is None else Denial("NOT_GRANTED"))
+        for ticket in found:
+            self._held.release(ticket.head.request_id, ticket.person.identity)
+        if analyst is None:
+            self._offers.clear()
+        else:
+            self._offers.forget(analyst)
+        return len(running)
 
     @property
     def running(self) -> int:
@@ -171,7 +203,7 @@ class Desk:
     # -- offers --------------------------------------------------------------------------------
 
     def _offer(self, request: Request, message: OfferRequest) -> None:
-        person = _person(request.peer)
+        person = person_of(request.peer)
 
         def answer(offer: OfferReply | Error) -> None:
             if isinstance(offer, Error):
@@ -179,7 +211,7 @@ class Desk:
             else:
                 request.reply(encode(offer))
 
-        self._offers.ask(message, person, self.holding, self._services.cards(), _now(), answer)
+        self._offers.ask(message, person, self.holding, _now(), answer)
 
     # -- queries -------------------------------------------------------------------------------
 
@@ -201,11 +233,11 @@ class Desk:
             self._attach(request, held, found)
             return
         if self.paused:
-            raise error("PAUSED", "the custodian has paused this pod", hint="try again later")
+            raise paused()
         if self.holding.opted_out.changed():
             self._on_stale()
             raise error("PAUSED", "the pod takes in a new opt-out list", hint="ask again soon")
-        person = _person(request.peer)
+        person = person_of(request.peer)
         payload = decode_as(QueryPayload, message.payload)
         ticket = Ticket(
             head=head,
@@ -214,6 +246,7 @@ class Desk:
             person=person,
             peer=request.peer,
             statement=payload.statement,
+            content=content_hash(payload),
             holding=self.holding,
             began=began,
             deadline=time.monotonic() + min(self._limits.seconds, (head.deadline - now) / 1000),
@@ -225,9 +258,9 @@ class Desk:
         try:
             if self._offers.current(person, head.purpose, head.project, now) != head.offer:
                 if self._book.knows(head.request_id):
-                    raise _used()
+                    raise used_up()
                 raise error("STALE_OFFER", "the pod offers something else by now")
-            fragment = _fragment(payload)
+            fragment = fragment_of(payload)
             self._judge(ticket, fragment, payload.fragment)
         except Error as fault:
             self._fail(ticket, fault)
@@ -250,17 +283,23 @@ class Desk:
     def _judge(self, ticket: Ticket, fragment: Fragment, encoded: bytes) -> None:
         """The gate: at once if this fragment was judged before, else on a gatekeeper's thread."""
         key = (encoded, ticket.person.identity, ticket.holding.gate.policy_hash)
-        if key in self._seen:
-            self._judged(ticket, fragment, self._check(ticket, fragment, None))
-            return
 
-        def done(verdict: Verdict) -> None:
+        def judge() -> Verdict | Denial:
+            try:
+                return self._check(ticket, fragment, None)
+            except Denial as denial:
+                return denial
+
+        def done(found: Verdict | Denial) -> None:
             if len(self._seen) > 4096:
                 self._seen.clear()
             self._seen.add(key)
-            self._judged(ticket, fragment, verdict)
+            self._judged(ticket, fragment, found)
 
-        self._off_loop(ticket, lambda: self._check(ticket, fragment, None), done)
+        if key in self._seen:
+            self._judged(ticket, fragment, judge())
+        else:
+            self._aside.run(ticket, judge, done)
 
     def _check(self, ticket: Ticket, fragment: Fragment, release: ReleaseMode | None) -> Verdict:
         head = ticket.head
@@ -274,8 +313,13 @@ class Desk:
             granted=head.tables,
         )
 
-    def _judged(self, ticket: Ticket, fragment: Fragment, verdict: Verdict) -> None:
-        ticket.verdict = verdict
+    def _judged(self, ticket: Ticket, fragment: Fragment, found: Verdict | Denial) -> None:
+        """Ask the services, also about what the file denies: the time that a denial takes would
+        tell what the pod has and grants to others."""
+        if isinstance(found, Verdict):
+            ticket.verdict = found
+        elif not self._services:
+            raise found
         if not self._services:
             self._begin(ticket)
             return
@@ -283,9 +327,16 @@ class Desk:
         def agreed(outcome: Outcome) -> None:
             self._guarded(ticket, lambda: begin(require_agreement(outcome)))
 
-        def begin(release: ReleaseMode) -> None:
-            ticket.verdict = self._check(ticket, fragment, release)
-            self._begin(ticket)
+        def begin(agreement: Agreed) -> None:
+            if isinstance(found, Denial):
+                raise found
+            ticket.verdict = self._check(ticket, fragment, agreement.release)
+            ticket.reviewers = agreement.reviewers
+            hold = self.reviewing.find(ticket) if ticket.reviewers else None
+            if hold is None:
+                self._begin(ticket)
+            else:
+                self._ask_review(ticket, hold)
 
         self._services.consult(
             ticket.document, ticket.head, given_up=lambda: ticket.over, then=agreed
@@ -308,22 +359,15 @@ class Desk:
             version, mark = ticket.holding.data_version, ticket.head.request_id
             return self._releasing.charge(verdict, policy, asker, version, mark, _now())
 
-        self._off_loop(ticket, pay, lambda earlier: self._run(ticket, earlier))
+        self._aside.run(ticket, pay, lambda earlier: self._run(ticket, earlier))
 
     def _run(self, ticket: Ticket, earlier: Released | None) -> None:
         """Record the id, then run: never the other way round. ``earlier``: released before."""
-        verdict, head = ticket.verdict, ticket.head
+        verdict = ticket.verdict
         assert verdict is not None
-        known = self._book.begin(head.request_id, ticket.query_hash, _now())
-        if not known.new:
-            raise _used()
-        ticket.recorded = True
-        ticket.executed = known.executed
-        ticket.output = Output(
-            request_id=head.request_id,
-            spool=self._spool,
-            on_stream=lambda: self._accept(ticket),
-        )
+        self._record(ticket)
+        if ticket.reviewers:
+            ticket.draft = self.reviewing.draft(ticket)
         if earlier is not None:
             self._finish(ticket, earlier)
             return
@@ -334,6 +378,18 @@ class Desk:
         guard = verdict.guard and not verdict.needs_ledger
         job = self._job(ticket, verdict.sql, rows, guard=guard)
         ticket.job = self._pool.run(job, lambda event: self._event(ticket, event))
+
+    def _record(self, ticket: Ticket) -> None:
+        known = self._book.begin(ticket.head.request_id, ticket.query_hash, _now())
+        if not known.new:
+            raise used_up()
+        ticket.recorded = True
+        ticket.executed = known.executed
+        ticket.output = Output(
+            request_id=ticket.head.request_id,
+            spool=self._spool,
+            on_stream=lambda: self._accept(ticket),
+        )
 
     def _job(self, ticket: Ticket, sql: str, rows: int, *, guard: bool) -> Job:
         return Job(
@@ -366,7 +422,7 @@ class Desk:
                     if len(ticket.raw) > HELD_BYTES:
                         raise error("RESULT_TOO_BIG", "the result has too many groups to be judged")
                 case Chunk():
-                    ticket.output.add(event.data)
+                    (ticket.draft or ticket.output).add(event.data)
                 case Finished() if free:
                     self._count(ticket, Released(arrow=b"", rows=0, withheld=0))
                 case Finished() if held:
@@ -394,7 +450,7 @@ class Desk:
             return self._releasing.noise(raw, verdict, policy, asker, version, mark)
 
         then = self._finish if verdict.psi is None else self._count
-        self._off_loop(ticket, work, lambda released: then(ticket, released))
+        self._aside.run(ticket, work, lambda released: then(ticket, released))
 
     def _count(self, ticket: Ticket, own: Released) -> None:
         """The count of this pod's own keys may leave: so they take part in the one across pods."""
@@ -410,29 +466,6 @@ class Desk:
     def _read_keys(self, ticket: Ticket, sql: str, rows: int, on_event: OnEvent) -> JobHandle:
         return self._pool.run(self._job(ticket, sql, rows, guard=False), on_event)
 
-    def _off_loop(self, ticket: Ticket, work: Callable[[], T], then: Callable[[T], None]) -> None:
-        """Run ``work`` on a gatekeeper's thread and go on with what it gives."""
-
-        def attempt() -> None:
-            try:
-                found = work()
-            except Error as fault:
-                failure = fault
-                self._endpoint.post(lambda: self._fail(ticket, failure))
-            except Exception:
-                log.exception("a release failed")
-                self._endpoint.post(
-                    lambda: self._fail(ticket, error("POD_FAILED", "the pod failed"))
-                )
-            else:
-                self._endpoint.post(lambda: self._continue(ticket, then, found))
-
-        self._gatekeepers.submit(attempt)
-
-    def _continue(self, ticket: Ticket, then: Callable[[T], None], found: T) -> None:
-        if not ticket.over:
-            self._guarded(ticket, lambda: then(found))
-
     def _accept(self, ticket: Ticket) -> None:
         """The result turned out to be large: it travels as a stream."""
         assert ticket.output is not None
@@ -442,32 +475,34 @@ class Desk:
         assert reply is not None
         self._answer(ticket, reply)
 
-    def _finish(self, ticket: Ticket, released: Released) -> None:
+    def _ask_review(self, ticket: Ticket, hold: Hold) -> None:
+        """The result is held: it leaves if the services say so now."""
+
+        def released(by: str) -> None:
+            if not ticket.recorded:
+                self._record(ticket)
+            finish = partial(self._finish, ticket, note=f"released by {by}")
+            self.reviewing.hand_out(ticket, hold, finish)
+
+        self.reviewing.ask(ticket, hold, released)
+
+    def _finish(self, ticket: Ticket, released: Released, note: str = "") -> None:
+        """The result may leave, or must be held first."""
         output, verdict = ticket.output, ticket.verdict
         assert output is not None
         assert verdict is not None
+        if ticket.draft is not None:
+            draft, ticket.draft = ticket.draft, None
+            keep = partial(self.reviewing.keep, ticket, draft, released)
+            self._aside.run(ticket, keep, partial(self._ask_review, ticket))
+            return
         if released.arrow:
             output.add(released.arrow)
         ticket.raw.clear()
         output.finish()
-        evidence = Evidence(
-            request_id=ticket.head.request_id,
-            query_hash=ticket.query_hash,
-            rows=released.rows,
-            withheld=released.withheld,
-            size=output.total,
-            chunks=output.chunks,
-            sha256=output.sha256,
-            data_version=ticket.holding.data_version,
-            policy_hash=ticket.holding.gate.policy_hash,
-            release=verdict.answer,
-            executed=ticket.executed,
-            micros=(time.perf_counter_ns() - ticket.began) // 1000,
-            noise=released.noise,
-            silent=verdict.noise is not None and verdict.noise.threshold > 0,
-        )
+        evidence = evidence_of(ticket, released)
         # The audit line stands before the result leaves; without it nothing may leave.
-        self._write(ticket, "allow", "", evidence)
+        self._write(ticket, "allow", note, evidence)
         self._book.finish(ticket.head.request_id, "done", evidence.sha256)
         output.evidence = sign("result", encode(evidence), self._keys.identity)
         ticket.over = True
@@ -501,7 +536,7 @@ class Desk:
             ticket.job.cancel()
         if ticket.verdict is not None and ticket.verdict.psi is not None:
             self.counting.end(ticket, fault)
-        reason = fault.reason if isinstance(fault, Denial | Withheld) else fault.code
+        reason = fault.reason if isinstance(fault, Denial | Withheld | Unavailable) else fault.code
         if isinstance(fault, Withheld):
             policy, asker = ticket.holding.gate.policy, Asker.of(ticket.person, ticket.head)
             self._gatekeepers.submit(self._releasing.count_withheld, policy, asker, _now())
@@ -517,6 +552,8 @@ class Desk:
         ticket.evidence_waiting.clear()
         if ticket.output is not None and ticket.output.source is not None:
             ticket.output.source.fail(public(fault))
+        if ticket.draft is not None:
+            ticket.draft.close()
         self._held.drop(ticket)
 
     def _answer(self, ticket: Ticket, reply: Message) -> None:
@@ -543,57 +580,15 @@ class Desk:
         else:
             self._fail(ticket, error("CANCELLED", "the statement was cancelled"))
 
-    def _write(self, ticket: Ticket, decision: str, reason: str, evidence: Evidence | None) -> None:
-        head, verdict = ticket.head, ticket.verdict
-        self._audit.append(
-            Entry(
-                time=_now(),
-                event="query",
-                decision=decision,  # type: ignore[arg-type]
-                reason=reason,
-                analyst=ticket.person.name,
-                fingerprint=ticket.person.fingerprint,
-                statement=ticket.statement,
-                request_id=head.request_id.hex(),
-                statement_id=head.statement_id.hex(),
-                head_hash=ticket.query_hash.hex(),
-                purpose=head.purpose,
-                project=head.project,
-                tables=verdict.tables if verdict else head.tables,
-                release=verdict.release if verdict else "",
-                data_version=ticket.holding.data_version,
-                policy_hash=ticket.holding.gate.policy_hash,
-                rows=evidence.rows if evidence else 0,
-                withheld=evidence.withheld if evidence else 0,
-                bytes=evidence.size if evidence else 0,
-                micros=evidence.micros if evidence else 0,
-                brought=ticket.brought,
-                met=ticket.met,
-                result_hash=evidence.sha256.hex() if evidence else "",
-            )
-        )
-
-
-def _used() -> Error:
-    return error(
-        "EXPIRED_RESULT",
-        "this request id was already used here, and its result is gone",
-        hint="send the statement again under a new id",
-    )
+    def _write(
+        self,
+        ticket: Ticket,
+        decision: Literal["allow", "deny", "none"],
+        reason: str,
+        evidence: Evidence | None,
+    ) -> None:
+        self._audit.append(entry_of(ticket, decision, reason, evidence, _now()))
 
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _person(card: Card) -> Person:
-    return Person(
-        name=card.name, identity=card.identity, fingerprint=card.fingerprint, role=card.role
-    )
-
-
-def _fragment(payload: QueryPayload) -> Fragment:
-    try:
-        return decode_fragment(payload.fragment)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise error("BAD_MESSAGE", "the fragment does not decode") from None

@@ -1,7 +1,8 @@
 """Offers a pod has made: signed, per analyst, purpose and project, kept until they expire.
 
 With policy services an offer is the intersection of the pod's file and every service's grants,
-fetched now; a service that does not answer makes the offer unavailable, never wider.
+fetched now; a service that does not answer makes the offer unavailable, never wider, unless what it
+signed before may stand for it (``Services.alone``).
 """
 
 import os
@@ -15,11 +16,11 @@ from podsql.errors import Error
 from podsql.message import Signed
 from podsql.messages import OfferReply, OfferRequest, decode, encode
 from podsql.planner.offer import Offer
+from podsql.pod.consulting import Services
 from podsql.pod.holding import Holding
-from podsql.policy.decisions import grants_of, unavailable
+from podsql.policy.decisions import Unavailable, read_grants
 from podsql.policy.document import Release as ReleaseMode
 from podsql.policy.person import Person
-from podsql.relay.cards import Card
 from podsql.relay.signing import sign
 from podsql.relay.sockets.endpoint import Endpoint
 from podsql.service_messages import Grant, GrantsReply, GrantsRequest
@@ -35,10 +36,11 @@ Answer = Callable[[OfferReply | Error], None]
 class OfferBook:
     """Makes offers and remembers which version each analyst holds. I/O thread only."""
 
-    def __init__(self, *, pod: str, seed: bytes, endpoint: Endpoint) -> None:
+    def __init__(self, *, pod: str, seed: bytes, endpoint: Endpoint, services: Services) -> None:
         self._pod = pod
         self._seed = seed
         self._endpoint = endpoint
+        self._services = services
         self._kept: OrderedDict[Key, tuple[str, int, Signed]] = OrderedDict()
 
     def clear(self) -> None:
@@ -60,74 +62,70 @@ class OfferBook:
         offer = msgspec.msgpack.decode(kept[2].body, type=Offer)
         return {table.name.lower(): table.release for table in offer.tables}
 
+    def forget(self, analyst: bytes) -> None:
+        """A right of ``analyst`` ended: what was offered is so no more."""
+        for key in [key for key in self._kept if key[0] == analyst]:
+            del self._kept[key]
+
     def ask(
-        self,
-        request: OfferRequest,
-        person: Person,
-        holding: Holding,
-        services: tuple[Card | None, ...],
-        now: int,
-        answer: Answer,
+        self, request: OfferRequest, person: Person, holding: Holding, now: int, answer: Answer
     ) -> None:
         """Answer with an offer, at once or when every service has sent its grants."""
         key = (person.identity, request.purpose, request.project)
         kept = self._kept.get(key)
         # What a service grants may have changed since, and must hold at once.
-        if kept and not services and kept[1] - OFFER_MS // 2 > now:
+        if kept and not self._services and kept[1] - OFFER_MS // 2 > now:
             answer(OfferReply(offer=kept[2]))
-        elif not services:
+        elif not self._services:
             answer(self._make(key, person, holding, (), now))
-        elif None in services:
-            answer(unavailable())
         else:
-            cards = tuple(card for card in services if card is not None)
-            self._consult(key, person, holding, cards, now, answer)
+            self._consult(key, person, holding, now, answer)
 
     def _consult(
-        self,
-        key: Key,
-        person: Person,
-        holding: Holding,
-        services: tuple[Card, ...],
-        now: int,
-        answer: Answer,
+        self, key: Key, person: Person, holding: Holding, now: int, answer: Answer
     ) -> None:
-        nonces = {card.identity: os.urandom(16) for card in services}
-        replies: dict[bytes, GrantsReply] = {}
-        waiting = set(nonces)
+        services = self._services.known()
+        nonces = {service: os.urandom(16) for service in services}
+        found: dict[bytes, tuple[Grant, ...]] = {}
+        ended = False
 
         def replied(service: bytes, reply: bytes | Error) -> None:
-            waiting.discard(service)
+            nonlocal ended
+            if ended:
+                return
             try:
-                message = decode(reply) if isinstance(reply, bytes) else None
-                if isinstance(message, GrantsReply):
-                    replies[service] = message
-                if waiting:
-                    return
-                grants = grants_of(
-                    replies,
-                    services=tuple(nonces),
-                    nonces=nonces,
-                    analyst=person.identity,
-                    now=now,
-                )
-                answer(self._make(key, person, holding, grants, now))
+                found[service] = self._granted(service, nonces[service], key, reply, now)
+                if len(found) == len(services):
+                    ended = True
+                    grants = tuple(found[one] for one in services)
+                    answer(self._make(key, person, holding, grants, now))
             except Error as fault:
+                ended = True
                 answer(fault)
 
-        for card in services:
+        for service, card in services.items():
             ask = GrantsRequest(
-                analyst=person.identity,
-                purpose=key[1],
-                project=key[2],
-                nonce=nonces[card.identity],
+                analyst=person.identity, purpose=key[1], project=key[2], nonce=nonces[service]
             )
             self._endpoint.call(
                 card,
                 encode(ask),
                 timeout=SERVICE_SECONDS,
-                on_reply=lambda reply, service=card.identity: replied(service, reply),  # type: ignore[misc]
+                on_reply=lambda reply, service=service: replied(service, reply),  # type: ignore[misc]
             )
+
+    def _granted(
+        self, service: bytes, nonce: bytes, key: Key, reply: bytes | Error, now: int
+    ) -> tuple[Grant, ...]:
+        """What one service grants; Unavailable if it does not say."""
+        if isinstance(reply, Error):
+            return self._services.alone(service, *key)
+        message = decode(reply)
+        if not isinstance(message, GrantsReply):
+            raise Unavailable("sent no grants")
+        grants = read_grants(message, service=service, nonce=nonce, analyst=key[0], now=now)
+        self._services.grants.keep((service, *key), grants)
+        return grants
 
     def _make(
         self,

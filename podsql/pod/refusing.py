@@ -27,3 +27,17 @@ def refuse(request: Request, fault: Error) -> None:
     """Answer ``request`` with what may be said of ``fault``."""
     said = public(fault)
     request.reply(encode(Failed(code=said.code, message=said.message, hint=said.hint)))
+
+
+def paused() -> Error:
+    """The pod answers nothing now: its custodian's act or a policy service's, which is not told."""
+    return error("PAUSED", "the custodian has paused this pod", hint="try again later")
+
+
+def used_up() -> Error:
+    """The request id ran before, and its result is not kept."""
+    return error(
+        "EXPIRED_RESULT",
+        "this request id was already used here, and its result is gone",
+        hint="send the statement again under a new id",
+    )

@@ -22,6 +22,7 @@ from podsql.messages import RequestHead
 from podsql.planner.fragment import Field
 from podsql.pod.joining import join_bins
 from podsql.pod.shares import Shares, read_shares, together, views
+from podsql.pod.spending import Spent, spent_of
 from podsql.policy.binned import BinOrder
 from podsql.policy.document import Dp, Policy
 from podsql.policy.gate import Verdict
@@ -76,6 +77,7 @@ class Releasing:
 
     def __init__(self, ledger: Ledger, secret: bytes) -> None:
         self._ledger = ledger
+        self._spent: tuple[object, list[Spent]] | None = None
         self._overlaps = Overlaps(ledger, _derived(secret, "overlap"))
 
     def close(self) -> None:
@@ -85,6 +87,13 @@ class Releasing:
     def now(self, now: int) -> int:
         """``now``, but never before a time the pod has seen (ms since the epoch)."""
         return self._ledger.moment(now)
+
+    def spent(self, policy: Policy) -> list[Spent]:
+        """Every budget that was ever drawn on; read anew when the chain has grown."""
+        key = (self._ledger.head(), policy)
+        if self._spent is None or self._spent[0] != key:
+            self._spent = (key, spent_of(self._ledger, policy))
+        return self._spent[1]
 
     # -- before the statement runs -----------------------------------------------------------------
 

@@ -6,11 +6,17 @@ newer results need the room (oldest first).
 
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import msgspec
 
 from podsql.engine.job import JobHandle
+from podsql.errors import error
 from podsql.message import Signed
-from podsql.messages import RequestHead
+from podsql.messages import QueryPayload, RequestHead
+from podsql.planner.fragment import Fragment, decode_fragment
 from podsql.pod.holding import Holding
+from podsql.pod.holds import Draft
 from podsql.pod.results import Output
 from podsql.policy.gate import Verdict
 from podsql.policy.person import Person
@@ -46,6 +52,12 @@ class Ticket:
     recorded: bool = False
     over: bool = False
     expires: float = float("inf")
+    content: bytes = b""
+    """Hash of what is to be run, and of the tables that come with it."""
+    reviewers: tuple[bytes, ...] = ()
+    """Services where a second person must release the result."""
+    draft: Draft | None = None
+    """Where a result that must be held goes instead of ``output``."""
     waiting: list[Request] = field(default_factory=list)
     evidence_waiting: list[Request] = field(default_factory=list)
 
@@ -73,6 +85,10 @@ class Held:
     def get(self, request_id: bytes) -> Ticket | None:
         """The ticket of an id, if it is held."""
         return self._tickets.get(request_id)
+
+    def all(self) -> list[Ticket]:
+        """Every ticket, ended or not."""
+        return list(self._tickets.values())
 
     def add(self, ticket: Ticket) -> None:
         """Hold a new request."""
@@ -116,6 +132,27 @@ class Held:
         del self._tickets[ticket.head.request_id]
         if ticket.output is not None:
             ticket.output.close()
+
+
+def person_of(card: Card) -> Person:
+    """The person whom the manifest lists under this card."""
+    return Person(
+        name=card.name, identity=card.identity, fingerprint=card.fingerprint, role=card.role
+    )
+
+
+def fragment_of(payload: QueryPayload) -> Fragment:
+    """The fragment in a payload; BAD_MESSAGE if it does not decode."""
+    try:
+        return decode_fragment(payload.fragment)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise error("BAD_MESSAGE", "the fragment does not decode") from None
+
+
+def content_hash(payload: QueryPayload) -> bytes:
+    """What makes two payloads the same work, whatever their statements' text is."""
+    body = msgspec.msgpack.encode((payload.fragment, payload.inputs))
+    return blake2b(body, digest_size=32, person=b"ps-content").digest()
 
 
 def _size(ticket: Ticket) -> int:

@@ -7,13 +7,12 @@ bound to the query's hash and the pod's nonce, so it serves no other request.
 from dataclasses import dataclass
 from typing import Final
 
-from podsql.errors import Error
+from podsql.errors import Error, error
 from podsql.message import Signed
 from podsql.messages import RequestHead, decode_as, encode, query_hash
 from podsql.policy.decisions import require_fresh
 from podsql.policy.document import Release
-from podsql.policy.grants import covers, in_force, loosest
-from podsql.policy.rights import strictest
+from podsql.policy.grants import in_force, judge_tables
 from podsql.policy.service.store import Rules, Standing
 from podsql.relay.signing import sign, verify
 from podsql.service_messages import Decision
@@ -39,7 +38,8 @@ class _Judged:
 def read_request(document: Signed) -> RequestHead:
     """The head, if its own analyst signed it."""
     head = decode_as(RequestHead, verify(document, "request"))
-    verify(document, "request", head.analyst)
+    if head.analyst != document.signer:
+        raise error("SIGNATURE", "the request is signed by another key than its analyst's")
     return head
 
 
@@ -112,7 +112,7 @@ def _judge(
     if not head.tables:
         return _Judged(reason="request names no table")
     live = [
-        one
+        one.grant
         for one in standing.grants
         if in_force(
             one.grant,
@@ -123,14 +123,7 @@ def _judge(
             now=now,
         )
     ]
-    found: list[Release] = []
-    review = False
-    for table in head.tables:
-        # A grant without review serves alone, if it gives as much as any.
-        given = [one for one in live if covers(one.grant, table)]
-        released = loosest((one.grant for one in given), table)
-        if released is None:
-            return _Judged(reason="no grant in force")
-        found.append(released)
-        review = review or all(one.review for one in given if one.grant.release == released)
-    return _Judged(reason="granted", release=strictest(*found), review=review)
+    found = judge_tables(live, head.tables)
+    if found is None:
+        return _Judged(reason="no grant in force")
+    return _Judged(reason="granted", release=found[0], review=found[1])

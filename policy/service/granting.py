@@ -18,18 +18,19 @@ RELEASES: Final[tuple[Release, ...]] = ("sdc_local", "sdc_merged", "dp", "rows")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
-    """A grant as the custodian sees it: also revoked and past ones.
-
-    ``review``: results wait for a second person before they leave the pod.
-    """
+    """A grant as the custodian sees it: also revoked and past ones."""
 
     grant: Grant
     name: str
     created: int
     revoked: int | None
-    review: bool = False
     given_by: str = ""
     revoked_by: str = ""
+
+    @property
+    def review(self) -> bool:
+        """Whether results wait for a second person before they leave the pod."""
+        return self.grant.review
 
     def in_force(self, now: int) -> bool:
         """Whether it holds at ``now`` (ms)."""
@@ -141,7 +142,6 @@ def _read(database: Database, where: str, *values: object) -> tuple[Granted, ...
             name=row["name"],
             created=row["created"],
             revoked=row["revoked"],
-            review=bool(row["review"]),
             given_by=row["given_by"],
             revoked_by=row["revoked_by"],
         )
@@ -160,6 +160,7 @@ def _grant(row: Row) -> Grant:
         release=row["release"],
         since=row["since"],
         until=row["until"],
+        review=bool(row["review"]),
     )
 
 

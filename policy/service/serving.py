@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from podsql.errors import Error, error
 from podsql.message import Message, Signed
 from podsql.messages import Failed, decode, encode
@@ -185,17 +187,7 @@ class PolicyService:
             if len(self._signed) >= SIGNED_KEPT:
                 self._signed.clear()
             end = min(grant.until, (window + GRANT_WINDOWS) * WINDOW_MS)
-            short = Grant(
-                grant_id=grant.grant_id,
-                analyst=grant.analyst,
-                pod=grant.pod,
-                tables=grant.tables,
-                purpose=grant.purpose,
-                project=grant.project,
-                release=grant.release,
-                since=grant.since,
-                until=end,
-            )
+            short = replace(grant, until=end)
             known = self._signed[grant, window] = sign("grant", encode(short), self._seed)
         return known
 

@@ -30,7 +30,7 @@ from podsql.relay.sockets.dealer import Dealer
 from podsql.relay.sockets.egress import Egress
 from podsql.relay.sockets.iothread import IoThread
 from podsql.relay.sockets.requests import Request, StreamReader
-from podsql.relay.sockets.uplink import Uplink
+from podsql.relay.sockets.uplink import Uplink, replaced
 from podsql.relay.streams import StreamSink, StreamSource
 
 __all__ = ["Egress", "Endpoint", "Request", "StreamReader"]
@@ -180,6 +180,9 @@ class Endpoint:
         if self._state != "running":
             raise error("CLOSED", "the endpoint is not running")
         ident = next(self._idents)
+        if self._uplink.displaced:
+            self.post(lambda: self._call_back(on_reply, replaced()))
+            return ident
         self._replies[ident] = on_reply
         self.feed(ev.Ask(ident, to, body, time.monotonic() + timeout))
         return ident
@@ -354,6 +357,13 @@ class Endpoint:
     def _stalled(self, effect: ev.Stalled) -> None:
         self._uplink.stalled()
 
+    def _replaced(self, effect: ev.Replaced) -> None:
+        """Nothing is heard here any more: who waits is told at once."""
+        self._uplink.replaced()
+        waiting, self._replies = self._replies, {}
+        for reply in waiting.values():
+            self._call_back(reply, replaced())
+
     def _settle(self, outcome: Manifest | Error) -> None:
         waiters, self._manifest_waiters = self._manifest_waiters, deque()
         for waiter in waiters:
@@ -368,4 +378,5 @@ class Endpoint:
         ev.Fetched: _fetched,
         ev.PublishRefused: _publish_refused,
         ev.Stalled: _stalled,
+        ev.Replaced: _replaced,
     }

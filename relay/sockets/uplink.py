@@ -59,6 +59,7 @@ class Uplink:
         self._wait = FIRST_WAIT
         self._no_handshake = 0
         self._refused = 0
+        self.displaced = False
         self._tunnel: Tunnel | None = None
 
     def start(self, deadline: float, failed: Callable[[Error], None]) -> None:
@@ -79,6 +80,7 @@ class Uplink:
         """The relay let this peer in."""
         self._wait = FIRST_WAIT
         self._no_handshake = self._refused = 0
+        self.displaced = False
         self._started = None
 
     def stalled(self) -> None:
@@ -87,13 +89,19 @@ class Uplink:
         self._down()
         self._again()
 
+    def replaced(self) -> None:
+        """Another connection of this key is in its place; it stays there until it ends."""
+        _LOG.warning("another process with the same keys took this one's place at the relay")
+        self.displaced = True
+
     def colour(self, outcome: bytes | Error) -> bytes | Error:
         """Say of a call that timed out what is known about the connection."""
         if isinstance(outcome, Error) and outcome.code in ("TIMEOUT", "POD_LOST") and not self._up:
             if self._refused:
                 return _not_admitted()
             return error("RELAY_UNREACHABLE", "the relay was not reachable in time")
-        return outcome
+        late = isinstance(outcome, Error) and outcome.code in ("TIMEOUT", "POD_LOST")
+        return replaced() if late and self.displaced else outcome
 
     def turned(self, turn: Turn) -> None:
         """The monitor saw the connection change."""
@@ -238,4 +246,13 @@ def _not_admitted() -> Error:
         "NOT_ADMITTED",
         "the relay does not admit this peer's key",
         hint="join with an invite, or ask the convener whether the key was revoked",
+    )
+
+
+def replaced() -> Error:
+    """The same keys are in use somewhere else."""
+    return error(
+        "REPLACED",
+        "another process with the same keys took this connection's place at the relay",
+        hint="end that process, or let it join with an identity of its own",
     )

@@ -212,3 +212,21 @@ def test_a_source_spills_ciphertext_to_a_nameless_file(relay, tmp_path):
     handle.grant(sink.chunks)
     assert sink.done.get(timeout=30) == "whole"
     assert sink.digest.digest() == digest
+
+
+def test_who_is_replaced_by_the_same_keys_elsewhere_is_told_at_once(relay):
+    """Two processes of one identity: the newer one is served, the older one's calls do not hang."""
+    held: SimpleQueue[Request] = SimpleQueue()
+    relay.join("north", serve=held.put)
+    older = relay.join("ana")
+    north = relay.members.cards["north"]
+    ended: SimpleQueue[bytes | Error] = SimpleQueue()
+    older.call(north, b"one", timeout=60, on_reply=ended.put)
+    held.get(timeout=20)
+    newer = relay.join("ana")
+    assert ended.get(timeout=20).code == "REPLACED"
+    older.call(north, b"two", timeout=60, on_reply=ended.put)
+    assert ended.get(timeout=20).code == "REPLACED"
+    newer.call(north, b"three", timeout=20, on_reply=ended.put)
+    held.get(timeout=20).reply(b"done")
+    assert ended.get(timeout=20) == b"done"

@@ -1,13 +1,12 @@
 """Attack: read the relay's whole memory. Nothing of data, statements, columns or tables is in it."""
 
-import re
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from memory import memory
 
 from podsql.demo.stage import Stage
 from podsql.driver import connect
@@ -43,23 +42,6 @@ def relay_pid(stage: Stage) -> int:
         ["pgrep", "-f", f"podsql.relayd {stage.home}"], capture_output=True, text=True, check=True
     )
     return int(found.stdout.split()[0])
-
-
-def memory(pid: int) -> bytes:
-    """Every readable byte of a process."""
-    parts = []
-    with Path(f"/proc/{pid}/mem").open("rb", 0) as file:
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            place = re.match(r"([0-9a-f]+)-([0-9a-f]+) r\S+ \S+ \S+ \S+ *(\S*)", line)
-            if place is None or place[3] in ("[vvar]", "[vsyscall]", "[vvar_vclock]"):
-                continue
-            start, end = int(place[1], 16), int(place[2], 16)
-            file.seek(start)
-            try:
-                parts.append(file.read(end - start))
-            except OSError:
-                continue  # a mapping that went away, or a guard page
-    return b"".join(parts)
 
 
 def test_no_canary_is_in_any_byte_the_relay_holds(stage):

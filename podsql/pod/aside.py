@@ -1,0 +1,57 @@
+"""Work of a ticket that waits for a disk or a long check: aside, on a gatekeeper's thread.
+
+Rule to keep: whatever happens there comes back to the I/O thread as one step of the ticket, or ends it.
+"""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import TypeVar
+
+from podsql.errors import Error, error
+from podsql.pod.requests import Ticket
+from podsql.relay.sockets.endpoint import Endpoint
+
+log = logging.getLogger("podsql.pod")
+
+T = TypeVar("T")
+
+
+class Aside:
+    """``guarded`` runs a step of a ticket, ``fail`` ends one: both on the I/O thread."""
+
+    def __init__(
+        self,
+        gatekeepers: Executor,
+        *,
+        endpoint: Endpoint,
+        guarded: Callable[[Ticket, Callable[[], None]], None],
+        fail: Callable[[Ticket, Error], None],
+    ) -> None:
+        self._gatekeepers = gatekeepers
+        self._endpoint = endpoint
+        self._guarded = guarded
+        self._fail = fail
+
+    def run(self, ticket: Ticket, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Run ``work`` aside and go on with what it gives."""
+
+        def attempt() -> None:
+            try:
+                found = work()
+            except Error as fault:
+                failure = fault
+                self._endpoint.post(lambda: self._fail(ticket, failure))
+            except Exception:
+                log.exception("a release failed")
+                self._endpoint.post(
+                    lambda: self._fail(ticket, error("POD_FAILED", "the pod failed"))
+                )
+            else:
+                self._endpoint.post(lambda: self._continue(ticket, then, found))
+
+        self._gatekeepers.submit(attempt)
+
+    def _continue(self, ticket: Ticket, then: Callable[[T], None], found: T) -> None:
+        if not ticket.over:
+            self._guarded(ticket, lambda: then(found))
