@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from podsql.errors import error
+from podsql.lifecycle import notify_ready
 from podsql.policy.service.page.app import make_app
 from podsql.policy.service.page.hosting import Site
 
@@ -105,6 +106,7 @@ def serve(site: Site, where: Listening) -> int:
     )
     sockets = [_bind(where.host, where.port)]
     log.info("the page of %s is at %s", _names(list(site.tenants)), where.origins[0])
+    notify_ready()  # the socket listens: who comes from here on is answered
     uvicorn.Server(config).run(sockets=sockets)
     return 0
 
