@@ -26,6 +26,7 @@ from podsql.membership import (
     RelaySection,
     key_text,
 )
+from podsql.message import settle
 from podsql.pod.config import (
     LimitsSection,
     PodConfig,
@@ -116,6 +117,7 @@ class LocalFederation:
         """Start everything; on a failure nothing is left running."""
         if self._policy is None:
             log.warning("no policy: every analyst may read everything (fine for tests and trials)")
+        settle()  # pods start in threads of their own below
         with ExitStack() as stack:
             home = Path(
                 stack.enter_context(
