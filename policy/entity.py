@@ -19,7 +19,7 @@ from podsql.policy.joins import Pair
 from podsql.policy.measures import degree
 from podsql.policy.populations import calls_in, same_units
 from podsql.policy.reading import Derived
-from podsql.policy.rights import ColumnRights, PodTable, TableRights
+from podsql.policy.rights import ColumnRights, PodTable, TableRights, strictest
 from podsql.policy.roles import (
     arguments,
     protected,
@@ -57,6 +57,8 @@ def entity_rights(
     owners = protected(inner)
     columns = dict(_columns(inner, derived, free=open_rows or not owners))
     base = owners[0].rights if owners else inner.sources[0].rights
+    # A row of it is about every protected table that it is made of.
+    release = strictest(base.release, *(owner.rights.release for owner in owners))
     table = PodTable(
         name=base.table.name,
         kind=base.table.kind,
@@ -67,7 +69,7 @@ def entity_rights(
         return TableRights(
             table=table,
             columns=columns,
-            release=base.release,
+            release=release,
             rows=frozenset(columns),
             unit=None,
             public=not owners,
@@ -75,7 +77,7 @@ def entity_rights(
     return TableRights(
         table=table,
         columns=columns,
-        release=base.release,
+        release=release,
         rows=frozenset(),
         unit=_unit(inner, derived, pairs),
         public=False,

@@ -40,7 +40,7 @@ TABLES = {
 }
 
 
-def gate(*, number='["join_key", "measure"]', factors=3, tables=None):
+def gate(*, number='["join_key", "measure"]', factors=3, tables=None, text=POLICY):
     return Gate(
         pod="north",
         tables={
@@ -51,7 +51,7 @@ def gate(*, number='["join_key", "measure"]', factors=3, tables=None):
             )
             for name, (columns, unit) in (tables or TABLES).items()
         },
-        policy=parse_policy(POLICY.format(any=ANY, number=number, factors=factors).encode()),
+        policy=parse_policy(text.format(any=ANY, number=number, factors=factors).encode()),
     )
 
 
@@ -127,6 +127,15 @@ def test_a_value_that_orders_copy_is_no_figure_of_a_person(ana):
     assert reason(ana, source, ("sum(d.n)", "DOUBLE")) == "PREDICATE_IN_AGG"
     source = PER_PERSON.format(value="count(*)")
     assert reason(ana, source, ("sum(d.n)", "HUGEINT")) == "PREDICATE_IN_AGG"
+
+
+@pytest.mark.parametrize("table", ["tables.orders", 'tables."*"'])
+def test_persons_are_counted_by_orders_only_as_the_stricter_table_lets(ana, table):
+    noised = POLICY.replace(f"[{table}.", f'[{table}]\nrelease = "dp"\n[{table}.', 1)
+    noised += "[dp]\nepsilon_per_query = 1\nepsilon_budget = 9\ndelta = 1e-6"
+    source = PER_PERSON.format(value="count(orders.o)")
+    found = reason(ana, source, COUNT, keys=[("d.n", "BIGINT")], text=noised)
+    assert found == "CONFLICTING_RELEASE"
 
 
 def test_a_value_that_orders_copy_is_no_figure_either_as_a_key(ana, shop):
