@@ -93,6 +93,8 @@ def judge_binned(
     projections += [exp.alias_(unit.copy(), f"e{place}") for place, unit in enumerate(people)]
     marks = marks_of(scope) if guarded and rules.overlap_guard else []
     projections += [exp.alias_(mark, name) for name, mark in marks]
+    if guarded and any(one.inner is not None and with_public(one.inner) for one in scope.sources):
+        raise Denial("SUBQUERY_ROWS")  # which may have copied a row to several of its own
     once = guarded and with_public(scope)
     if once:
         if not all(one.rights.table.numbered or one.inner for one in protected(scope)):
@@ -113,21 +115,39 @@ def judge_binned(
         share_list(f"e{place}", [(name, name) for name, _ in marks], salt)
         for place in range(len(people) if marks else 0)
     ]
-    return _counts(rows, names, order, listed, "DISTINCT c" if once else "*"), order
+    copied = sum(not one.hidden for one in protected(scope)) > 1
+    counted = "DISTINCT c" if once else "*"
+    return _counts(rows, names, order, listed, counted, copied=copied), order
 
 
 def _counts(
-    rows: str, names: Sequence[str], order: BinOrder, listed: Sequence[str], counted: str
+    rows: str,
+    names: Sequence[str],
+    order: BinOrder,
+    listed: Sequence[str],
+    counted: str,
+    *,
+    copied: bool,
 ) -> str:
     """Rows and units of each bin. A unit counts in its lowest bin alone, so that units add up.
 
-    What a public table copies counts once (``counted``).
+    What a public table copies counts once (``counted``). ``copied``: protected ones may copy rows;
+    where one unit has more than half of them, nobody is counted, and the group is withheld.
     """
     lowest, sums = [], [f"CAST(count({counted}) AS BIGINT) AS n"]
+    apart = ", ".join(names)
+    group = f"OVER (PARTITION BY {apart})" if names else "OVER ()"
     for place in range(order.units):
         same = ", ".join([*names, f"e{place}"])
         lowest.append(f"min(bin) OVER (PARTITION BY {same}) AS f{place}")
         people = f"count(DISTINCT e{place}) FILTER (WHERE bin IS NULL OR bin = f{place})"
+        if copied:
+            rows = (
+                f"SELECT *, count(e{place}) {group} AS t{place},"
+                f" count(e{place}) OVER (PARTITION BY {same}) AS w{place} FROM ({rows})"
+            )
+            lowest.append(f"max(w{place}) {group} AS m{place}")
+            people = f"CASE WHEN bool_and(2 * m{place} <= t{place}) THEN {people} ELSE 0 END"
         sums.append(f"CAST({people} AS BIGINT) AS u{place}")
         if order.named:
             sums.append(f"{listed[place]} FILTER (WHERE NOT (e{place}) IS NULL) AS _u{place}")

@@ -17,16 +17,18 @@ from podsql.policy.document import Policy
 from podsql.policy.functions import aggregate
 from podsql.policy.joins import Pair
 from podsql.policy.measures import degree
-from podsql.policy.populations import same_units
+from podsql.policy.populations import calls_in, same_units
 from podsql.policy.reading import Derived
-from podsql.policy.rights import ColumnRights, PodTable, TableRights
+from podsql.policy.rights import ColumnRights, PodTable, TableRights, strictest
 from podsql.policy.roles import (
+    arguments,
     protected,
     require_aggregates,
     require_no_aggregates,
     require_output,
 )
 from podsql.policy.scope import Scope
+from podsql.policy.total import leans_on_bounds
 
 COUNTED: Final = frozenset({"dimension", "filter"})
 SUMMED: Final = frozenset({"measure"})
@@ -55,6 +57,8 @@ def entity_rights(
     owners = protected(inner)
     columns = dict(_columns(inner, derived, free=open_rows or not owners))
     base = owners[0].rights if owners else inner.sources[0].rights
+    # A row of it is about every protected table that it is made of.
+    release = strictest(base.release, *(owner.rights.release for owner in owners))
     table = PodTable(
         name=base.table.name,
         kind=base.table.kind,
@@ -65,7 +69,7 @@ def entity_rights(
         return TableRights(
             table=table,
             columns=columns,
-            release=base.release,
+            release=release,
             rows=frozenset(columns),
             unit=None,
             public=not owners,
@@ -73,7 +77,7 @@ def entity_rights(
     return TableRights(
         table=table,
         columns=columns,
-        release=base.release,
+        release=release,
         rows=frozenset(),
         unit=_unit(inner, derived, pairs),
         public=False,
@@ -100,17 +104,23 @@ def _unit(inner: Scope, derived: Derived, pairs: tuple[Pair, ...]) -> str:
 
 
 def _columns(inner: Scope, derived: Derived, *, free: bool) -> Iterator[tuple[str, ColumnRights]]:
+    owners = protected(inner)
+    keys = [inner.outputs[place] for place in derived.keys]
+    tables = {column.table for key in keys for column in key.find_all(exp.Column)}
+    # A key of another protected table repeats the values of the first, once for each of its rows.
+    copied = len(owners) > 1 and tables != {owners[0].use.alias}
     for place, (name, tree) in enumerate(zip(derived.names, inner.outputs, strict=True)):
         if place in derived.keys and isinstance(tree, exp.Column):
             own = inner.column(tree)
-            yield name.lower(), replace(own, name=name)
+            roles = own.roles - SUMMED if copied and own.roles is not None else own.roles
+            yield name.lower(), replace(own, name=name, roles=roles)
         else:
             yield (
                 name.lower(),
                 ColumnRights(
                     name=name,
                     type=COMPUTED,
-                    roles=None if free else _roles(tree, copied=len(protected(inner)) > 1),
+                    roles=None if free else _roles(tree, inner),
                     aggregates=None if free else _aggregates(tree, inner),
                     magnitude=any(inner.column(one).magnitude for one in tree.find_all(exp.Column)),
                     origin="",
@@ -118,17 +128,21 @@ def _columns(inner: Scope, derived: Derived, *, free: bool) -> Iterator[tuple[st
             )
 
 
-def _roles(tree: exp.Expr, *, copied: bool) -> frozenset[str]:
+def _roles(tree: exp.Expr, inner: Scope) -> frozenset[str]:
     """A FILTER inside would tell units apart without being counted as a contribution.
 
     So would one column that weighs another, or a power: what is around it sees one value only.
-    ``copied``: rows of one protected table may be by those of another, so they are only counted.
+    Rows of one protected table may be copied by those of another, so they are only counted.
     """
+    copied = len(protected(inner)) > 1
     columns = {(column.table, column.name) for column in tree.find_all(exp.Column)}
     if len(columns) > 1 or degree(tree) > 1:
         raise Denial("PREDICATE_IN_AGG")
     if tree.find(exp.Filter) is not None:
         raise Denial("PREDICATE_IN_AGG")
+    # Nothing withholds a row of a derived table for a value outside its bounds.
+    if any(leans_on_bounds(one, inner) for call in calls_in([tree]) for one in arguments(call)):
+        raise Denial("ENCODE_IN_AGG")
     found = aggregate(tree)
     if found is not None and isinstance(tree, exp.Count) and isinstance(tree.this, exp.Star):
         return COUNTED if copied else COUNTED | SUMMED

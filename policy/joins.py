@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlglot import exp
 
+from podsql.planner.wire_types import key_kind, known_type
 from podsql.policy.denial import Denial
 from podsql.policy.document import Policy
 from podsql.policy.measures import plain_column
@@ -31,12 +32,25 @@ class Pair:
         """Both columns."""
         return frozenset((self.left, self.right))
 
+    def tells_apart(self, scope: Scope) -> bool:
+        """Whether no two values of one column equal one of the other, as '7' and '07' do 7."""
+        left, right = (
+            scope.column(exp.column(name, table=alias)).type
+            for alias, name in (self.left, self.right)
+        )
+        kind = key_kind(left)
+        return known_type(left) == known_type(right) or (
+            kind is not None and kind == key_kind(right)
+        )
+
     def holds(self, scope: Scope) -> bool:
         """Whether the joined rows have equal columns, or none on the right of a LEFT JOIN.
 
         In the ON of an outer join of a third table an equality filters nothing; in that of an
         anti join it is denied.
         """
+        if not self.tells_apart(scope):
+            return False
         if not self.on:
             return True
         source = next(found for found in scope.sources if found.use.alias == self.on)

@@ -6,8 +6,8 @@ one to a float rounds the rest away).
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from itertools import combinations
+from collections.abc import Sequence
+from itertools import combinations, combinations_with_replacement
 from typing import Final
 
 from sqlglot import exp
@@ -78,34 +78,34 @@ def columns_in(tree: exp.Expr) -> tuple[exp.Column, ...]:
     return tuple(dict.fromkeys(tree.find_all(exp.Column)))
 
 
-def products(tree: exp.Expr) -> tuple[tuple[exp.Column, ...], ...]:
-    """Different columns that ``tree`` multiplies: what is left of it once lower sums are taken off."""
-    columns = columns_in(tree)
-    found = (
-        chosen for size in range(2, len(columns) + 1) for chosen in combinations(columns, size)
-    )
-    return tuple(chosen for chosen in found if _meet(tree, chosen))
+def products(arguments: Sequence[exp.Expr], power: int) -> tuple[tuple[exp.Expr, ...], ...]:
+    """What sums of ``arguments``, to at most that power, multiply; each figure is of one of them.
+
+    With other terms around it, or once lower sums are taken off, only such a product is left: as
+    it is written, and of the bare columns.
+    """
+    listed = [term for argument in arguments for term in _terms(argument)]
+    found: dict[tuple[exp.Expr, ...], None] = {}
+    for count in range(1, power + 1):
+        for chosen in combinations_with_replacement(listed, count):
+            factors = tuple(dict.fromkeys(factor for term in chosen for factor in term))
+            columns = tuple(dict.fromkeys(one for part in factors for one in columns_in(part)))
+            if len(columns) > 1:
+                found[factors] = None
+            for size in range(2, len(columns) + 1):
+                found.update(dict.fromkeys(combinations(columns, size)))
+    return tuple(found)
 
 
-def _meet(tree: exp.Expr, chosen: Sequence[exp.Column]) -> bool:
-    """Whether some product of ``tree`` has a factor in each of the columns."""
-    if len(chosen) == 1:
-        return chosen[0] in columns_in(tree)
-    if not isinstance(tree, exp.Mul):
-        return any(_meet(part, chosen) for part in tree.iter_expressions())
-    left, right = tree.this, tree.expression
-    return any(
-        all(not side or _meet(part, side) for part, side in ((left, one), (right, other)))
-        for one, other in _splits(chosen)
-    )
-
-
-def _splits(
-    chosen: Sequence[exp.Column],
-) -> Iterator[tuple[list[exp.Column], list[exp.Column]]]:
-    for mask in range(1 << len(chosen)):
-        one = [column for at, column in enumerate(chosen) if mask >> at & 1]
-        yield one, [column for column in chosen if column not in one]
+def _terms(tree: exp.Expr) -> list[tuple[exp.Expr, ...]]:
+    """``tree`` multiplied out, each term as its factors; a factor is of one column."""
+    count = len(columns_in(tree))
+    if count < 2:
+        return [(tree,) if count else ()]
+    if isinstance(tree, exp.Mul):
+        left, right = _terms(tree.this), _terms(tree.expression)
+        return [(*one, *other) for one in left for other in right]
+    return [term for part in tree.iter_expressions() for term in _terms(part)]
 
 
 def plain_column(node: exp.Expr, scope: Scope) -> exp.Column | None:

@@ -4,7 +4,7 @@ Rule to keep: count privacy units, never rows, per group *and* per aggregate; jo
 add nothing. Every disclosure rule is stated over these populations.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -17,7 +17,7 @@ from podsql.policy.roles import arguments
 from podsql.policy.scope import Scope, Source
 
 ONCE: Final = "_once"
-"""A derived table's hidden column: whether no public table copied one of the rows behind its own."""
+"""A derived table's hidden column: the protected rows behind its own, each with the keys of that."""
 
 Added = Literal["rows", "units"]
 
@@ -59,6 +59,14 @@ def rows_once(scope: Scope) -> exp.Expr:
     """Of a group: whether each protected row is in it once."""
     different = exp.Count(this=exp.Distinct(expressions=[protected_row(scope)]), big_int=True)
     return exp.EQ(this=exp.Count(this=exp.Star(), big_int=True), expression=different)
+
+
+def rows_within(inner: Scope, keys: Sequence[exp.Expr]) -> exp.Expr:
+    """What a derived table with public ones in it has in its column ``ONCE``."""
+    key = ", ".join(key.sql("duckdb") for key in keys)
+    row = protected_row(inner).sql("duckdb")
+    listed: exp.Expr = exp.maybe_parse(f"list({{'k': hash({key}), 'r': {row}}})", dialect="duckdb")
+    return listed
 
 
 def protected_row(scope: Scope) -> exp.Expr:
@@ -139,7 +147,8 @@ def units(
     """One expression per privacy unit to count; None stands for the row itself."""
     visible = [source for source in protected if not source.hidden]
     # What a hidden side gives away is counted only if its units can be seen.
-    seen = [_seen(source, visible, pairs) for source in protected if source.hidden]
+    exact = [pair for pair in pairs if pair.tells_apart(scope)]
+    seen = [_seen(source, visible, exact) for source in protected if source.hidden]
     if not visible:
         raise Denial("ENTITY_COUNT")
     if len(scope.sources) == 1 and visible[0].rights.unit is None:
@@ -149,7 +158,7 @@ def units(
     return [*own, *dict.fromkeys(one for one in seen if one is not None)]
 
 
-def _seen(source: Source, visible: list[Source], pairs: tuple[Pair, ...]) -> exp.Expr | None:
+def _seen(source: Source, visible: list[Source], pairs: list[Pair]) -> exp.Expr | None:
     """The visible column that equals the unit of a semi or anti joined table; None: a unit itself.
 
     Any other column is as good as a unit only if, like one, it meets no value and forms no groups.

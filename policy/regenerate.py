@@ -18,7 +18,7 @@ from podsql.policy.denial import Denial
 from podsql.policy.functions import aggregate
 from podsql.policy.guard import GUARD
 from podsql.policy.nodes import TYPES
-from podsql.policy.populations import ONCE, rows_once, with_public
+from podsql.policy.populations import ONCE, rows_within, with_public
 from podsql.policy.reading import Derived
 from podsql.policy.scope import Scope, Source
 from podsql.policy.shares import ROWS, rows_behind
@@ -280,10 +280,10 @@ def _derived(inner: Scope, derived: Derived) -> exp.Select:
     values = zip(inner.outputs, derived.names, strict=True)
     outputs: list[exp.Expr] = [_alias(value.copy(), name) for value, name in values]
     outputs += [_alias(value, name) for name, value in rows_behind(inner)]
-    if with_public(inner):
-        outputs.append(_alias(rows_once(inner), ONCE))
-    select = select_of(inner, outputs)
     keys = [inner.outputs[place].copy() for place in sorted(derived.keys)]
+    if with_public(inner):
+        outputs.append(_alias(rows_within(inner, keys), ONCE))
+    select = select_of(inner, outputs)
     select.set("group", exp.Group(expressions=keys))
     return select
 

@@ -7,11 +7,12 @@ makes of a row weigh no unit more than all others.
 
 from collections.abc import Sequence
 from functools import reduce
+from typing import Final
 
 from sqlglot import exp
 
-from podsql.policy.functions import aggregate
-from podsql.policy.measures import SQUARE, degree, products
+from podsql.policy.functions import Family, aggregate
+from podsql.policy.measures import products
 from podsql.policy.per_unit import UNIT, UnitRule
 from podsql.policy.populations import (
     ONCE,
@@ -24,8 +25,11 @@ from podsql.policy.populations import (
 )
 from podsql.policy.roles import arguments
 from podsql.policy.scope import Scope, Source
+from podsql.policy.total import attempt
 
 KNOWN = f"{UNIT} IS NOT NULL"
+POWERS: Final[dict[Family, int]] = {"var": 2, "skewness": 4, "covar": 2, "corr": 2, "regr": 2}
+"""Of the arguments, in the sums that a family is made of: a variance of sums has their product."""
 
 
 def spread_rules(
@@ -80,14 +84,16 @@ def rare_values(
 
 
 def no_copies_within(scope: Scope) -> list[exp.Expr]:
-    """What a derived table computes of a row, no public table in it has copied."""
-    return [
-        _parsed(
-            f"coalesce(bool_and({exp.column(ONCE, table=source.use.alias, quoted=True).sql()}), true)"
-        )
-        for source in scope.sources
-        if not source.hidden and source.inner is not None and with_public(source.inner)
-    ]
+    """No public table in a derived one has copied a row, within a row of that or to several."""
+    checks = []
+    for source in scope.sources:
+        if not source.hidden and source.inner is not None and with_public(source.inner):
+            behind = exp.column(ONCE, table=source.use.alias, quoted=True).sql("duckdb")
+            # The joins around it may repeat its own rows.
+            rows = f"flatten(list(DISTINCT {behind}) FILTER (WHERE {behind} IS NOT NULL))"
+            different = f"list_distinct([e['r'] FOR e IN {rows}])"
+            checks.append(_parsed(f"coalesce(len({rows}) = len({different}), true)"))
+    return checks
 
 
 def _summed(aggregates: Sequence[exp.Expr]) -> list[tuple[exp.Expr, exp.Expr | None, bool]]:
@@ -101,17 +107,16 @@ def _summed(aggregates: Sequence[exp.Expr]) -> list[tuple[exp.Expr, exp.Expr | N
         columns = {c.sql("duckdb"): c for one in given for c in one.find_all(exp.Column)}
         additive = named[1] in ("sum", "avg") and not any(one.find(exp.Mul) for one in given)
         weighs = len(columns) > 1 and not additive
-        long = [argument for argument in given if degree(argument) > SQUARE]
-        multiplied = (_product(one) for argument in long for one in products(argument))
+        multiplied = map(_product, products(given, POWERS.get(named[1], 1)))
         for part in (*given, *columns.values(), *multiplied):
             found[repr((part, condition, weighs))] = (part, condition, weighs)
     return list(found.values())
 
 
-def _product(columns: Sequence[exp.Column]) -> exp.Expr:
+def _product(factors: Sequence[exp.Expr]) -> exp.Expr:
     """In doubles: a rule never fails on a value."""
-    factors: list[exp.Expr] = [exp.cast(column.copy(), "DOUBLE") for column in columns]
-    return reduce(lambda left, right: exp.Mul(this=left, expression=right), factors)
+    soft: list[exp.Expr] = [exp.cast(attempt(factor), "DOUBLE") for factor in factors]
+    return reduce(lambda left, right: exp.Mul(this=left, expression=right), soft)
 
 
 def _differ(one: str, known: str, kept: str, least: int, *, weighs: bool) -> str:

@@ -217,20 +217,27 @@ def _digits(tree: exp.Expr, scope: Scope, *, bounded: bool) -> int:
 
     ``bounded``: columns keep to their declared bounds.
     """
+    return sum(_places(tree, scope, bounded=bounded))
+
+
+def _places(tree: exp.Expr, scope: Scope, *, bounded: bool) -> tuple[int, int]:
+    """Digits before the point and behind it: a sum needs the most of either."""
     if isinstance(tree, exp.Column):
-        parts = decimal_parts(_declared(tree, scope))
+        kind = _declared(tree, scope)
+        parts = decimal_parts(kind)
+        whole, behind = (DIGITS[kind], 0) if parts is None else (parts[0] - parts[1], parts[1])
         bounds = scope.column(tree).bounds if bounded else None
-        if bounds is not None:
-            return len(str(ceil(max(map(abs, bounds))))) + (parts[1] if parts is not None else 0)
-        return parts[0] if parts is not None else DIGITS[_declared(tree, scope)]
+        return whole if bounds is None else len(str(ceil(max(map(abs, bounds))))), behind
     if isinstance(tree, exp.Literal):
-        return len(tree.name.replace(".", ""))
+        before, _, after = tree.name.partition(".")
+        return len(before), len(after)
     if isinstance(tree, exp.DataType):
-        return 0
-    inner = [_digits(part, scope, bounded=bounded) for part in tree.iter_expressions()]
+        return 0, 0
+    inner = [_places(part, scope, bounded=bounded) for part in tree.iter_expressions()]
+    places = [list(one) for one in zip(*inner, strict=True)] or [[0], [0]]
     if isinstance(tree, exp.Mul):
-        return sum(inner)
-    return max(inner, default=0) + isinstance(tree, exp.Add | exp.Sub)
+        return sum(places[0]), sum(places[1])
+    return max(places[0]) + isinstance(tree, exp.Add | exp.Sub), max(places[1])
 
 
 def _cannot_fail(term: exp.Expr, scope: Scope) -> bool:

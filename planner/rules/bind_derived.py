@@ -21,6 +21,7 @@ from podsql.planner.rules.resolve_query import resolve_query
 from podsql.planner.scope import POD_COLUMN, Query, Scope, Source
 from podsql.planner.syntax import describe
 
+_STRICTEST_FIRST: Final = ("dp", "sdc_merged", "sdc_local", "rows")
 _PARTS: Final = frozenset({"expressions", "from_", "joins", "where", "group"})
 
 
@@ -134,9 +135,9 @@ def _local_keys(query: Query, owner: Source) -> frozenset[str]:
 
 
 def _release(tables: Sequence[CatalogTable], pod: str) -> str:
-    """What a pod lets leave of all ``tables``: rows only if of each."""
+    """What a pod lets leave of all ``tables``: the strictest of each."""
     found = [table.releases[table.pods.index(pod)] for table in tables]
-    return next((one for one in found if one != "rows"), "rows")
+    return min(found, key=_STRICTEST_FIRST.index)
 
 
 def _refuse_drift(query: Query) -> None:

@@ -17,7 +17,7 @@ from podsql.policy.rights import PodTable
 
 PERSON = {
     "id": "INTEGER", "city": "VARCHAR", "age": "INTEGER", "diag": "VARCHAR", "smoker": "INTEGER",
-    "income": "INTEGER", "score": "INTEGER",
+    "income": "INTEGER", "score": "INTEGER", "married": "INTEGER",
 }  # fmt: skip
 REF = {"n": "INTEGER", "k": "INTEGER"}
 POLICY = """
@@ -315,7 +315,7 @@ def test_how_many_rows_differ_from_the_most_frequent_value_is_counted_right(ana)
         values = [chance.choice([chance.randrange(levels), 0, 0]) for _ in range(size)]
         gate = make(output=f"min_units = {least}")
         con.execute("CREATE OR REPLACE TABLE person (id INTEGER, score INTEGER, smoker INTEGER)")
-        rows = ", ".join(f"({n}, {x}, {n})" for n, x in enumerate(values))
+        rows = ", ".join(f"({n}, {x}, {n + 1})" for n, x in enumerate(values))
         con.execute(f"INSERT INTO person VALUES {rows}")
         rest = size - max(Counter(values).values())
         figure = ("covar_pop(p.smoker, p.score)", "DOUBLE")
@@ -347,6 +347,67 @@ def test_no_weight_hides_in_a_subquery_a_sum_or_a_quotient(base, ana, source, fi
     assert ask(base, ana, source, (figure, "DOUBLE")) == []
 
 
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "sum(p.income * p.score)",
+        "sum(p.income * p.score + p.age)",
+        "sum((p.income + p.age) * (p.score + 1))",
+        "sum((3 - p.income) * p.score - 2 * p.age)",
+        "covar_pop(p.income, p.score)",
+        "covar_pop(p.income + p.age, p.score + p.age)",
+        "regr_sxy(p.income, p.score)",
+        "var_pop(p.income + p.score)",
+        "skewness(p.age - p.income - p.score)",
+        "sum(p.income * p.score * p.age + p.age)",
+        "sum((p.age * (1 - p.smoker) + p.score) * (1 - p.married))",
+        "sum(p.age * (1 - p.smoker) * (1 - p.married) + p.score)",
+    ],
+)
+def test_a_product_that_few_have_hides_behind_no_other_term(ana, figure):
+    """Less sums of the columns alone, which may leave, it would be person 7's own."""
+    roles = "id = {roles = ['entity_key']}\n\"*\" = {roles = ['measure']}"
+    gate = make(roles, more="[functions]\nfactors = 3", output="min_units = 8")
+    con = duckdb.connect()
+    for last, shown in ((7, False), (17, True)):
+        con.execute(
+            "CREATE OR REPLACE TABLE person AS SELECT i::INTEGER AS id, (1000 + i)::INTEGER AS age,"
+            f" CASE WHEN i <= {last} THEN 5 + i ELSE 0 END::INTEGER AS income, (i > {last})::INTEGER"
+            " AS smoker, (i BETWEEN 7 AND 17)::INTEGER AS score, (i NOT BETWEEN 7 AND 17)::INTEGER"
+            " AS married FROM range(60) r(i)"
+        )
+        assert bool(ask(con, ana, "FROM person p", (figure, "DOUBLE"), gate=gate)) is shown
+    con.close()
+
+
+@pytest.mark.parametrize(
+    "derived",
+    [
+        "SELECT p.id AS id, p.income AS s, r.n AS n FROM {joined} GROUP BY p.id, p.income, r.n",
+        "SELECT p.id AS id, r.n AS n, sum(p.income) AS s FROM {joined} GROUP BY p.id, r.n",
+    ],
+)
+def test_a_public_table_copies_no_row_to_several_of_a_derived_table(base, ana, derived):
+    """Each row of it is there once, and person 7's income a hundred times."""
+    few = "person p JOIN ref r ON CASE WHEN p.age = 87 THEN 99 ELSE 0 END >= r.n"
+    once = "person p JOIN ref r ON p.age = r.n"
+    for joined, shown in ((few, False), (once, True)):
+        source = f"FROM ({derived.format(joined=joined)}) d"
+        assert bool(ask(base, ana, source, ("sum(d.s)", "HUGEINT"))) is shown
+        copied = f"{source} JOIN person q ON q.id = d.id"
+        assert bool(ask(base, ana, copied, ("sum(d.s)", "HUGEINT"))) is shown
+    columns = COLUMNS.replace("bounds = [0, 200000]", "bounds = [0, 200000], bin = 100000")
+    fragment = Binned(
+        source=f"FROM ({derived.format(joined=few)}) d",
+        keys=(),
+        column=Column("bin", "d.s", "BIGINT"),
+    )
+    with pytest.raises(Denial):
+        make(columns, output='quantile = "binned"').check(
+            fragment, person=ana, purpose="", project="", now=1_770_000_000_000
+        )
+
+
 def test_copies_of_a_row_that_are_left_out_are_other_rows(base, ana):
     """A row joined to a public table is told by both: leaving one copy out is a difference."""
     fragment = Aggregate(
@@ -360,6 +421,27 @@ def test_copies_of_a_row_that_are_left_out_are_other_rows(base, ana):
     assert '"p"."age"' in mark
     assert '"r"."k"' in mark
     assert base.execute(verdict.sql).fetchall()
+
+
+@pytest.mark.parametrize("keys", [(), (Column("k0", "p.city", "VARCHAR"),)])
+def test_a_bin_is_of_nobody_where_a_join_copies_mostly_one_persons_rows(ana, keys):
+    con = duckdb.connect()
+    con.execute(
+        "CREATE TABLE person AS SELECT least(i, 40)::INTEGER AS id, 'c' AS city, 30 AS age,"
+        " (50000 + least(i, 40) * 1000)::INTEGER AS income FROM range(60) r(i)"
+    )
+    columns = COLUMNS.replace("bounds = [0, 200000]", "bounds = [0, 200000], bin = 200000")
+    gate = make(columns, output='quantile = "binned"')
+    asked = {"person": ana, "purpose": "", "project": "", "now": 1_770_000_000_000}
+    for source, people in (
+        ("FROM person p", 41),
+        ("FROM person p JOIN person q ON p.id = q.id", 0),  # 40 rows, and 400 of person 40
+        ("FROM person p SEMI JOIN person q ON p.id = q.id", 41),
+    ):
+        fragment = Binned(source=source, keys=keys, column=Column("bin", "p.income", "BIGINT"))
+        (row,) = con.execute(gate.check(fragment, **asked).sql).fetchall()
+        assert row[len(keys) + 2] == people
+    con.close()
 
 
 def test_a_bin_counts_no_copy_that_a_public_table_makes(base, ana):

@@ -40,7 +40,7 @@ TABLES = {
 }
 
 
-def gate(*, number='["join_key", "measure"]', factors=3):
+def gate(*, number='["join_key", "measure"]', factors=3, tables=None, text=POLICY):
     return Gate(
         pod="north",
         tables={
@@ -49,9 +49,9 @@ def gate(*, number='["join_key", "measure"]', factors=3):
                 columns=tuple(Field(*one) for one in columns.items()),
                 privacy_unit=unit,
             )
-            for name, (columns, unit) in TABLES.items()
+            for name, (columns, unit) in (tables or TABLES).items()
         },
-        policy=parse_policy(POLICY.format(any=ANY, number=number, factors=factors).encode()),
+        policy=parse_policy(text.format(any=ANY, number=number, factors=factors).encode()),
     )
 
 
@@ -129,12 +129,53 @@ def test_a_value_that_orders_copy_is_no_figure_of_a_person(ana):
     assert reason(ana, source, ("sum(d.n)", "HUGEINT")) == "PREDICATE_IN_AGG"
 
 
+@pytest.mark.parametrize("table", ["tables.orders", 'tables."*"'])
+def test_persons_are_counted_by_orders_only_as_the_stricter_table_lets(ana, table):
+    noised = POLICY.replace(f"[{table}.", f'[{table}]\nrelease = "dp"\n[{table}.', 1)
+    noised += "[dp]\nepsilon_per_query = 1\nepsilon_budget = 9\ndelta = 1e-6"
+    source = PER_PERSON.format(value="count(orders.o)")
+    found = reason(ana, source, COUNT, keys=[("d.n", "BIGINT")], text=noised)
+    assert found == "CONFLICTING_RELEASE"
+
+
+def test_a_value_that_orders_copy_is_no_figure_either_as_a_key(ana, shop):
+    keys = "person.p, person.worth"
+    source = (
+        f"FROM (SELECT person.p AS p, person.worth AS w{{0}} FROM person LEFT JOIN orders"
+        f" ON orders.p = person.p GROUP BY {keys}{{1}}) AS d"
+    )
+    total = ("sum(d.w)", "DECIMAL(38,2)")
+    assert reason(ana, source.format(", orders.o AS o", ", orders.o"), total) == "PREDICATE_IN_AGG"
+    verdict = ask(ana, source.format(", count(orders.o) AS n", ""), total, keys=[("d.n", "BIGINT")])
+    assert [row[1] for row in shown(shop, verdict)] == [12, 15, 18, 21]
+
+
 def test_rows_of_other_units_are_not_summarised_per_person(ana):
     source = (
         "FROM (SELECT orders.p AS p, count(*) AS n FROM orders JOIN line ON line.o = orders.o"
         " GROUP BY orders.p) AS d"
     )
     assert reason(ana, source, COUNT, keys=[("d.n", "BIGINT")]) == "SUBQUERY_ROWS"
+
+
+@pytest.mark.parametrize(
+    ("source", "denied"),
+    [
+        ("FROM person JOIN orders ON orders.p = person.p", ""),
+        ("FROM orders SEMI JOIN person ON orders.p = person.p", "ENTITY_COUNT"),
+        (PER_PERSON.format(value="count(orders.o)"), "SUBQUERY_ROWS"),
+    ],
+)
+def test_units_that_are_several_texts_of_one_number_are_not_counted_for_it(
+    ana, shop, source, denied
+):
+    """'7', '07', '007' and so on are twelve persons of one table, and one of the other."""
+    text = {**TABLES, "main.person": ({**TABLES["main.person"][0], "p": "VARCHAR"}, "p")}
+    shop.execute("ALTER TABLE person ALTER p TYPE VARCHAR USING repeat('0', p) || '7'")
+    if denied:
+        assert reason(ana, source, COUNT, tables=text) == denied
+    else:
+        assert shown(shop, ask(ana, source, COUNT, tables=text)) == []
 
 
 CHARGE = ("sum(line.price * (1 - line.share) * (1 + line.tax))", "DECIMAL(38,6)")

@@ -241,3 +241,41 @@ def test_what_no_attempt_catches_is_denied(base, ana, value, allowed):
     else:
         with pytest.raises(Denial):
             run(base, ana, where=where)
+
+
+def test_no_arithmetic_of_measures_overflows_for_few(ana):
+    """A sum needs the digits before the point of one column and those behind it of another."""
+    kinds = {
+        "id": "INTEGER",
+        "wealth": "DECIMAL(18,2)",
+        "rate": "DECIMAL(30,30)",
+        "big": "DECIMAL(38,2)",
+    }
+    columns = (
+        'id = {roles = ["entity_key"]}\nbig = {roles = ["measure"], bounds = [0, 1000]}\n'
+        '"*" = {roles = ["measure"]}'
+    )
+    fields = tuple(Field(*one) for one in kinds.items())
+    gate = Gate(
+        pod="north",
+        tables={"main.staff": PodTable(name="main.staff", columns=fields, privacy_unit="id")},
+        policy=parse_policy(
+            f'version = 1\nname = "w"\npeople = "*"\n[tables.staff.columns]\n{columns}'.encode()
+        ),
+    )
+    derived = "FROM (SELECT id AS id, count(big * {0}) AS n FROM staff GROUP BY id) AS d"
+    for source, figure, denied in (
+        ("FROM staff", "count(wealth + rate)", True),
+        ("FROM staff", "count(wealth + 999999.999999)", False),
+        ("FROM staff", "count(big * 999999)", False),  # withheld for a value beyond the bounds
+        (derived.format(999999), "count(*)", True),
+        (derived.format("wealth").replace("big * ", ""), "count(*)", False),
+    ):
+        fragment = Aggregate(source=source, keys=(), aggregates=(Column("a0", figure, "BIGINT"),))
+        asked = {"person": ana, "purpose": "", "project": "", "now": 1_770_000_000_000}
+        if denied:
+            with pytest.raises(Denial) as caught:
+                gate.check(fragment, **asked)
+            assert caught.value.reason == "ENCODE_IN_AGG"
+        else:
+            assert gate.check(fragment, **asked).guard
