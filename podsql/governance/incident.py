@@ -61,7 +61,7 @@ def incident_pack(
 
 
 _STEPS = (
-    "Freeze: podsql pod pause (new statements are refused; a restart ends the freeze), or at the policy"
+    "Freeze: podsql pod pause (new statements are refused until podsql pod resume), or at the policy"
     " service (running ones end too; only a thaw there ends it).",
     "Take one person out at once: podsql federation revoke NAME, at the convener; or out of policy.toml, and podsql pod reload.",
     "Keep the proof: podsql audit head, and send the line to somebody else; copy the state directory.",

@@ -292,8 +292,8 @@ def _governance(facts: Facts) -> tuple[Answer, ...]:
         _answer(
             "governance",
             "kill switch",
-            "yes" if facts.services else "partly",
-            "podsql pod pause, which a restart ends; a freeze at a policy service, which none ends",
+            "yes",
+            "podsql pod pause, or a freeze at a policy service; no restart ends either",
         ),
         _answer(
             "governance",

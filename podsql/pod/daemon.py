@@ -45,6 +45,8 @@ from podsql.times import iso
 log = logging.getLogger("podsql.pod")
 
 GATEKEEPERS = 2
+PAUSED = "paused"
+"""A file in the state directory while the custodian's pause holds."""
 
 
 class Pod:
@@ -157,6 +159,9 @@ class Pod:
         )
         keep_policy(place, holding.gate.policy)
         self._note("start", holding)
+        if (place / PAUSED).exists():
+            self.desk.paused = True
+            self._note("pause", holding)
         self._revoked = self._revocations_noted()
         self.endpoint.start()
         self.endpoint.post(lambda: self._open(holding))
@@ -244,9 +249,13 @@ class Pod:
         threading.Thread(target=build, name="catch-up", daemon=True).start()
 
     def pause(self, paused: bool) -> None:
-        """Refuse new statements, or take them again."""
+        """Refuse new statements, also after a restart, or take them again."""
         assert self.desk is not None
+        if paused:
+            (self.place / PAUSED).touch(mode=0o600)
         self.desk.paused = paused
+        if not paused:
+            (self.place / PAUSED).unlink(missing_ok=True)
         self._note("pause" if paused else "resume", self.desk.holding)
         self._tell()
 

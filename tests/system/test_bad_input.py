@@ -191,13 +191,17 @@ def test_attack_8_a_revoked_analyst_is_turned_away(stage):
     assert fault.code in ("NOT_ADMITTED", "REVOKED")
 
 
-def test_a_paused_pod_says_so_and_goes_on_when_resumed(con, stage):
+def test_a_paused_pod_says_so_also_after_a_restart_and_goes_on_when_resumed(con, stage):
     from podsql.pod.control import send
 
     config = stage.home / "north" / "pod.toml"
     assert send(config, "pause")["paused"] is True
     fault = fault_of(lambda: con.execute("SELECT min(x) FROM t"))
     assert fault.code == "PAUSED"
+    os.kill(pod_pid(stage, "north"), signal.SIGKILL)
+    stage.serve_pod("north")
+    assert send(config, "status")["paused"] is True
+    assert fault_of(lambda: con.execute("SELECT max(x) FROM t")).code == "PAUSED"
     assert send(config, "resume")["paused"] is False
     assert con.execute("SELECT min(x) FROM t").fetchall() == [(0,)]
 
