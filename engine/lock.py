@@ -29,6 +29,9 @@ NO_SURPRISES: Final = (
 )
 """Extensions, secrets and what Python variables could leak: also at import."""
 
+OWN: Final = ("SET enable_progress_bar=", "SET operator_memory_limit=")
+"""What DuckDB knows of one connection only; ``memory_limit`` holds for all of them together."""
+
 SHUT: Final = (
     "SET enable_external_access=false",
     "SET disabled_filesystems='LocalFileSystem'",
@@ -58,8 +61,13 @@ def connect_read_only(database: Path) -> duckdb.DuckDBPyConnection:
 
 
 def lock(con: duckdb.DuckDBPyConnection, limits: Limits) -> None:
-    """Shut every door of this instance for good."""
-    for setting in (*NO_SURPRISES, *PINNED_SETTINGS, *resource_settings(limits), *SHUT):
+    """Shut every door of this instance for good: for ``con`` and for every cursor made of it."""
+    for setting in (*NO_SURPRISES, *PINNED_SETTINGS, *resource_settings(limits)):
+        con.execute(setting)
+        if not setting.startswith(OWN):
+            # A cursor starts with the instance's values, not with those of its connection.
+            con.execute(setting.replace("SET ", "SET GLOBAL ", 1))
+    for setting in SHUT:
         con.execute(setting)
 
 

@@ -203,6 +203,9 @@ class ThreadPool:
             for dataset in job.datasets:
                 register(con, dataset)
             task.connection = con
+            if task.ending or task.over:
+                # It was interrupted before there was anything to interrupt.
+                return Failed("CANCELLED", message_of("CANCELLED"))
             run = Run(task.number, job.sql, job.inputs, job.guard, job.max_rows, job.max_bytes)
             rows, withheld = run_statement(
                 con,
