@@ -7,7 +7,7 @@ SUITES := .suites/.made
 FORMAT ?= table
 FUZZ_SECONDS ?= 3600
 
-.PHONY: demo test check assurance soak fuzz bench coverage chromium format clean
+.PHONY: demo test check assurance soak fuzz suites bench coverage chromium format clean
 
 demo: $(READY)
 	$(BIN)/podsql demo
@@ -33,6 +33,9 @@ fuzz: $(READY)
 	PODSQL_BIG=1 PODSQL_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -q -s --timeout 0 \
 	  tests/policy/test_fuzz_gate.py tests/policy/noise tests/policy/test_noised.py \
 	  tests/system/test_attack_lists.py tests/differential/test_random_tables.py
+
+suites: $(READY) $(SUITES)
+	PODSQL_BIG=1 $(BIN)/python -m pytest -q --timeout 0 tests/suites tests/system/test_service_killed.py
 
 bench: $(READY) $(SUITES)
 	$(BIN)/python -m benchmarks --format $(FORMAT)

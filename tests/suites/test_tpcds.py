@@ -1,5 +1,6 @@
 """TPC-DS over four pods that share customers and items: most of it from groups alone."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from suite import GROUPS_ONLY, TPCDS, WITH_ROWS, Suite
 
 ROWS_NEEDED = frozenset({"q01", "q30", "q34", "q46", "q68", "q73", "q79", "q81", "q84"})
 """They list single customers."""
+CHOSEN = sorted(TPCDS.statements())[:: 1 if os.environ.get("PODSQL_BIG") else 7]
+"""All of them in ``make suites``."""
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +25,12 @@ def suite():
 
 def test_every_statement_over_groups_is_equal_or_lists_people(suite):
     catalog = suite.catalog(GROUPS_ONLY)
-    ended = {name: suite.judge(sql, catalog)[0] for name, sql in TPCDS.statements().items()}
+    statements = TPCDS.statements()
+    assert len(statements) == 99
+    ended = {name: suite.judge(statements[name], catalog)[0] for name in CHOSEN}
     wrong = {name: verdict for name, verdict in ended.items() if verdict != "equal"}
-    assert set(wrong) == ROWS_NEEDED, wrong
+    assert set(wrong) == ROWS_NEEDED & set(CHOSEN), wrong
     assert all(verdict.startswith("refused") for verdict in wrong.values()), wrong
-    assert len(ended) == 99
 
 
 def test_those_that_list_people_are_answered_where_rows_leave(suite):

@@ -93,15 +93,17 @@ def test_a19_grant_and_revoke_hold_from_the_next_statement_on(stage, ana, ben):
         ("south", "no limit"),
     ]
 
-    (ended,) = rows(ben, "REVOKE SELECT ON visits FROM ana")
-    assert (ended["id"], ended["state"]) == (given["id"], "revoked")
+    ended = {row["id"]: row["state"] for row in rows(ben, "REVOKE SELECT ON visits FROM ana")}
+    assert ended[given["id"]] == "revoked"
+    assert set(ended.values()) == {"revoked"}
     assert refused(ana, COUNT).code in ("DENIED", "UNKNOWN_TABLE")
     assert rows(ana, "SHOW GRANTS") == []
     assert rows(ana, "SHOW GRANTS FOR ME")[0]["state"] == "revoked"
 
     history = policy(stage, "history")
     acts = [(one["actor"], one["act"], one["object"]) for one in history]
-    assert acts[:2] == [("ben", "revoke", given["id"]), ("ben", "grant", given["id"])]
+    revoked, granted = (acts.index(("ben", act, given["id"])) for act in ("revoke", "grant"))
+    assert revoked < granted  # newest first
 
 
 def test_a_request_becomes_a_grant_when_a_custodian_approves_it(stage):

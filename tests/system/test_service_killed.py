@@ -14,7 +14,7 @@ from podsql.policy.service.granting import all_grants
 from podsql.policy.service.history import verify
 from podsql.policyd import store_path
 
-KILLS = 20
+KILLS = 20 if os.environ.get("PODSQL_BIG") else 6
 WRITER = """
 import sys, time
 from pathlib import Path

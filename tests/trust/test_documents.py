@@ -138,8 +138,8 @@ def grant_bytes() -> bytes:
 
 def test_attack_43_other_encodings_of_a_signed_body_break_its_signature() -> None:
     body = grant_bytes()
-    assert body.endswith(b"\x05\x09")
-    long_form = body[:-2] + b"\xcc\x05\xcd\x00\x09"
+    assert body.endswith(b"\x05\x09\xc2")  # since, until, review
+    long_form = body[:-3] + b"\xcc\x05\xcd\x00\x09\xc2"
     assert decode_as(Grant, long_form) == decode_as(Grant, body)
     document = sign("grant", body, SEED)
     refused("SIGNATURE", verify, msgspec.structs.replace(document, body=long_form), "grant")
@@ -152,7 +152,7 @@ def test_attack_43_other_encodings_of_a_signed_body_break_its_signature() -> Non
         bytes((grant_bytes()[0] + 1,)) + grant_bytes()[1:] + b"\x01",
         grant_bytes()[:-1],
         grant_bytes()[:-1] + b"\xa1x",
-        msgspec.msgpack.encode({"type": "grant/1", "grant_id": "g", "until": 9}),
+        msgspec.msgpack.encode({"type": "grant/2", "grant_id": "g", "until": 9}),
         b"\x82\xa5until\x01\xa5until\x02",
         b"\xdd\x00\x10\x00\x00" + bytes(64),
         b"\x91" * 500,
