@@ -97,12 +97,13 @@ def test_a_freeze_stops_every_pod_outlives_kills_and_ends_with_a_thaw(stage, ord
         ordered = time.time_ns() // 1_000_000
         orders.freeze(CONSOLE, "*", "a leak is suspected")
         running.join(30)
-        assert found == ["PAUSED"]
+        # Ended by the pod; or by the service, where it was still asking for its decision.
+        assert found[0] in ("PAUSED", "DENIED")
         until(lambda: all(status(stage, pod)["frozen"] for pod in ("north", "south")))
         for pod in ("north", "south"):
             (entry,) = events(stage, pod, "frozen")
             assert ordered <= entry.time <= ordered + 10_000
-            assert "1 statements ended" in entry.reason
+            assert "statements ended" in entry.reason
         os.kill(service_pid(stage), signal.SIGKILL)
         os.kill(pod_pid(stage, "north"), signal.SIGKILL)
         stage.serve_pod("north")
