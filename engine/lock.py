@@ -63,10 +63,9 @@ def connect_read_only(database: Path) -> duckdb.DuckDBPyConnection:
 def lock(con: duckdb.DuckDBPyConnection, limits: Limits) -> None:
     """Shut every door of this instance for good: for ``con`` and for every cursor made of it."""
     for setting in (*NO_SURPRISES, *PINNED_SETTINGS, *resource_settings(limits)):
-        con.execute(setting)
-        if not setting.startswith(OWN):
-            # A cursor starts with the instance's values, not with those of its connection.
-            con.execute(setting.replace("SET ", "SET GLOBAL ", 1))
+        # A cursor starts with the instance's values, not with those of its connection.
+        everywhere = setting.replace("SET ", "SET GLOBAL ", 1)
+        con.execute(setting if setting.startswith(OWN) else everywhere)
     for setting in SHUT:
         con.execute(setting)
 
