@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from podsql.errors import error
+from podsql.errors import Error, error
 from podsql.message import Message, Signed
 from podsql.service_messages import (
     DecisionReply,
@@ -357,6 +357,20 @@ def decode(data: bytes) -> AnyMessage:
         return _DECODER.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise error("BAD_MESSAGE", "message does not decode") from None
+
+
+def reply_of(kind: type[M], reply: bytes | Error, odd: str, *, pod: str | None = None) -> M:
+    """The reply to a call, of ``kind``; else the error that it is, the refusal that it holds, or
+    BAD_MESSAGE with ``odd``. ``pod`` stands in the error."""
+    if isinstance(reply, Error):
+        reply.pod = reply.pod or pod
+        raise reply
+    message = decode(reply)
+    if isinstance(message, Failed):
+        raise error(message.code, message.message, hint=message.hint, pod=pod)
+    if not isinstance(message, kind):
+        raise error("BAD_MESSAGE", odd, pod=pod)
+    return message
 
 
 def decode_as(kind: type[M], data: bytes) -> M:

@@ -10,8 +10,8 @@ import pyarrow as pa
 from podsql.analyst.federation import Bound
 from podsql.analyst.gathering import ask_each
 from podsql.analyst.statement import Statement
-from podsql.errors import Error, error
-from podsql.messages import BudgetReply, BudgetRequest, Failed, decode, encode
+from podsql.errors import Error
+from podsql.messages import BudgetReply, BudgetRequest, encode, reply_of
 
 COLUMNS: Final = pa.schema(
     [
@@ -43,15 +43,7 @@ def budgets_shown(statement: Statement, bound: Bound) -> pa.Table:
 
 
 def _read(pod: str, reply: bytes | Error) -> BudgetReply:
-    if isinstance(reply, Error):
-        reply.pod = pod
-        raise reply
-    message = decode(reply)
-    if isinstance(message, Failed):
-        raise error(message.code, message.message, hint=message.hint, pod=pod)
-    if not isinstance(message, BudgetReply):
-        raise error("BAD_MESSAGE", "the pod did not say what is left of its budgets", pod=pod)
-    return message
+    return reply_of(BudgetReply, reply, "the pod did not say what is left of its budgets", pod=pod)
 
 
 def _rows(pod: str, said: BudgetReply) -> list[dict[str, object]]:

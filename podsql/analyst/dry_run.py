@@ -12,8 +12,8 @@ import pyarrow as pa
 from podsql.analyst.federation import Bound
 from podsql.analyst.gathering import ask_each
 from podsql.analyst.statement import Statement
-from podsql.errors import Error, error
-from podsql.messages import Failed, PolicyAsk, PolicyReply, decode, encode
+from podsql.errors import Error
+from podsql.messages import PolicyAsk, PolicyReply, encode, reply_of
 from podsql.planner.fragment import encode_fragment
 from podsql.planner.plan import Plan, Stage
 
@@ -77,15 +77,7 @@ def _stage(statement: Statement, stage: Stage, plan: Plan, bound: Bound) -> list
 
 
 def _read(pod: str, reply: bytes | Error) -> PolicyReply:
-    if isinstance(reply, Error):
-        reply.pod = pod
-        raise reply
-    message = decode(reply)
-    if isinstance(message, Failed):
-        raise error(message.code, message.message, hint=message.hint, pod=pod)
-    if not isinstance(message, PolicyReply):
-        raise error("BAD_MESSAGE", "the pod did not say what its policy would do", pod=pod)
-    return message
+    return reply_of(PolicyReply, reply, "the pod did not say what its policy would do", pod=pod)
 
 
 def _row(stage: str, pod: str, said: PolicyReply) -> dict[str, object]:

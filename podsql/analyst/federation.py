@@ -14,7 +14,7 @@ import msgspec
 
 from podsql.errors import Error, error
 from podsql.membership import Membership
-from podsql.messages import Failed, OfferReply, OfferRequest, decode, encode
+from podsql.messages import OfferReply, OfferRequest, encode, reply_of
 from podsql.planner.catalog import Catalog, build_catalog
 from podsql.planner.offer import Offer
 from podsql.relay.cards import Card
@@ -131,13 +131,7 @@ class Federation:
 
 def read_offer(card: Card, reply: bytes | Error) -> Offer:
     """Verify a pod's signed offer: by this pod's key, about this pod."""
-    if isinstance(reply, Error):
-        raise reply
-    message = decode(reply)
-    if isinstance(message, Failed):
-        raise error(message.code, message.message, hint=message.hint, pod=card.name)
-    if not isinstance(message, OfferReply):
-        raise error("BAD_MESSAGE", "the pod did not answer with an offer", pod=card.name)
+    message = reply_of(OfferReply, reply, "the pod did not answer with an offer", pod=card.name)
     body = verify(message.offer, "offer", card.identity)
     try:
         offer = msgspec.msgpack.decode(body, type=Offer)

@@ -21,7 +21,7 @@ from podsql.membership import (
     membership_text,
 )
 from podsql.message import Signed
-from podsql.messages import Failed, JoinReply, JoinRequest, decode, encode
+from podsql.messages import JoinReply, JoinRequest, encode, reply_of
 from podsql.relay.cards import Card, card_text, make_card
 from podsql.relay.invite import Invite, invite_curve, invite_from_text, secret_hash
 from podsql.relay.keys import PeerKeys, load_keys, replace_file, save_keys
@@ -169,12 +169,8 @@ def _redeem(
 
 def read_reply(reply: bytes) -> JoinReply:
     """The registrar's answer; its refusal is raised as the error it names."""
-    answer = decode(reply)
-    if isinstance(answer, Failed):
-        raise error(answer.code, answer.message, hint=answer.hint)
-    if not isinstance(answer, JoinReply):
-        raise error("BAD_MESSAGE", "the registrar sent something else than an answer to a join")
-    return answer
+    odd = "the registrar sent something else than an answer to a join"
+    return reply_of(JoinReply, reply, odd)
 
 
 def check_member(manifest: Manifest | None, keys: PeerKeys, name: str) -> None:

@@ -16,7 +16,7 @@ from podsql.policy.grants import in_force
 from podsql.policy.service import pods, reviews
 from podsql.policy.service.decide import Asker, bar, decide, read_request, sign_decision
 from podsql.policy.service.standings import standing_of
-from podsql.policy.service.store import Decided, Store
+from podsql.policy.service.store import Decided, Store, log_decision
 from podsql.policy.service.wire_orders import WireOrders
 from podsql.relay.cards import Card
 from podsql.relay.keys import PeerKeys
@@ -166,7 +166,8 @@ class PolicyService:
             nonce=asked.nonce,
             now=now,
         )
-        self._store.note(
+        log_decision(
+            self._store.database,
             Decided(
                 time=now,
                 pod=pod.name,
@@ -177,7 +178,7 @@ class PolicyService:
                 allow=decision.allow,
                 reason=decision.reason,
                 query_hash=decision.query_hash,
-            )
+            ),
         )
         return DecisionReply(decision=sign_decision(decision, self._seed))
 

@@ -84,15 +84,6 @@ class Store:
                 )
             return self._rules
 
-    def note(self, decided: Decided) -> None:
-        """Log a decision."""
-        log_decision(self.database, decided)
-
-    def decisions(self, limit: int = 100) -> tuple[Decided, ...]:
-        """The last decisions, newest first."""
-        rows = self.database.read("SELECT * FROM decisions ORDER BY number DESC LIMIT ?", limit)
-        return tuple(map(_decided, rows))
-
     def close(self) -> None:
         """Close the file."""
         self.database.close()

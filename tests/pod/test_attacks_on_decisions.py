@@ -22,6 +22,7 @@ from podsql.messages import (
 from podsql.planner.fragment import encode_fragment
 from podsql.pod.daemon import Pod
 from podsql.policy.decisions import TRIES, TRY_SECONDS
+from podsql.policy.service.store import search_decisions
 from podsql.relay.signing import sign
 from podsql.service_messages import (
     Decision,
@@ -216,7 +217,7 @@ def test_attack_50_a_table_without_a_grant_and_one_that_is_not_there_take_the_sa
         said = [Failed(fault.code, fault.message, fault.hint) for fault in (secret, absent)]
         assert said[0] == said[1]
         assert said[0].code == "DENIED"
-        asked = {one.tables for one in store.decisions(2)}
+        asked = {one.tables for _, one in search_decisions(store.database, limit=2)}
         assert asked == {("main.secret",), ("main.absent",)}
         times: dict[bytes, list[float]] = {b"secret": [], b"absent": []}
         for number in range(PAIRS):

@@ -28,7 +28,7 @@ from podsql.policy.service.granting import all_grants, make_grant
 from podsql.policy.service.officers import CONSOLE
 from podsql.policy.service.orders import Orders
 from podsql.policy.service.serving import PolicyService
-from podsql.policy.service.store import Store
+from podsql.policy.service.store import Store, search_decisions
 from podsql.relay.cards import Card, make_card, read_card
 from podsql.relay.keys import PeerKeys
 from podsql.relay.signing import sign
@@ -147,7 +147,11 @@ def test_a_granted_request_is_allowed_until_it_is_revoked(desk):
     assert (decision.allow, decision.release) == (True, "sdc_local")
     revoke(desk.store, grant_id, now=NOW)
     assert desk.decide(make_head()).allow is False
-    assert [decided.allow for decided in desk.store.decisions()] == [False, True, False]
+    assert [decided.allow for _, decided in search_decisions(desk.store.database)] == [
+        False,
+        True,
+        False,
+    ]
     with pytest.raises(Error):
         revoke(desk.store, grant_id, now=NOW)
 
@@ -374,7 +378,7 @@ def test_only_pods_may_ask(desk, role):
     )
     assert isinstance(reply, Failed)
     assert reply.code == "ROLE"
-    assert desk.store.decisions() == ()
+    assert search_decisions(desk.store.database) == []
 
 
 @pytest.mark.parametrize(
