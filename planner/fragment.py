@@ -13,6 +13,8 @@ import msgspec
 
 Disclosure = OneOf["noised", "additive", "moments", "extreme", "sketch", "distinct", "rows"]
 """What a partial gives away, lowest first."""
+Family = OneOf["moments", "gaussian", "binomial", "poisson", "gamma", "products", "kmeans", "cox"]
+"""What the sums of a model's round are of."""
 
 
 class Literal(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -148,16 +150,33 @@ class Bins(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     literals: tuple[Literal, ...] = ()
 
 
+class Feature(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One column of a model's design: ``sql`` is one expression over a row.
+
+    ``indicator``: a condition, 1 where it is true and 0 where it is false; else a number.
+    """
+
+    name: str
+    sql: str
+    indicator: bool = False
+
+
 class ModelStep(
     msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="model/1"
 ):
-    """One round of an exact model: the pod builds the SQL from family, features and state."""
+    """One round of an exact model: the pod builds the SQL from family, columns and state.
 
-    family: str
+    The sums are over the rows in which every feature and target has a value, of features less
+    ``centre`` by ``scale`` (both empty: as they are). Output: ``planner/training/steps.py``.
+    """
+
+    family: Family
     source: str
-    features: tuple[Column, ...]
-    target: Column | None
-    state: tuple[float, ...]
+    features: tuple[Feature, ...]
+    targets: tuple[Feature, ...] = ()
+    centre: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    state: tuple[float, ...] = ()
     literals: tuple[Literal, ...] = ()
     masked: bool = False
 

@@ -110,6 +110,12 @@ CODES: Final[dict[str, type[Error]]] = {
     "POLICY_UNAVAILABLE": PolicyError,
     "PAUSED": PolicyError,
     "IN_REVIEW": PolicyError,
+    # models
+    "UNKNOWN_MODEL": ProgrammingError,
+    "MODEL_STATE": ProgrammingError,
+    "SEPARATION": DataError,
+    "COLLINEAR": DataError,
+    "NOT_CONVERGED": DataError,
     # data
     "DATA": DataError,
     "OVERFLOW": DataError,

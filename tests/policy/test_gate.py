@@ -12,6 +12,7 @@ from podsql.planner.fragment import (
     Aggregate,
     Bins,
     Column,
+    Feature,
     Field,
     Literal,
     ModelStep,
@@ -150,7 +151,7 @@ def test_kinds_that_are_not_known_here_are_refused(judge):
     source, column = "FROM person", ONE[0]
     for fragment in (
         Bins(source=source, column=column, level=0, path=()),
-        ModelStep(family="linear", source=source, features=ONE, target=None, state=()),
+        ModelStep(family="gaussian", source=source, features=(Feature("x", "age"),)),
         TorchStep(module="m", source=source, state=b""),
         Aggregate(source=source, keys=(), aggregates=COUNT, masked=True),
     ):

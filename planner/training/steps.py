@@ -1,0 +1,225 @@
+"""One round of a model as SQL over complete rows: what is summed, and how much each row weighs.
+
+The relation that is read has ``x0``, ``x1``, … (features) and ``y0``, … (targets) of DOUBLE, none
+NULL, and ``e0``, … (privacy units). A row's design vector is ``a0 = 1`` and
+``a{j+1} = (x{j} - centre[j]) / scale[j]``. Rule to keep: SQL is made of the family, the number of
+columns and finite numbers only; no text of an analyst comes here.
+
+Families (McCullagh & Nelder 1989, Generalized Linear Models, 2.5):
+
+``moments``   ``s{j}``, ``q{j}``: sums of every column and of its square (features, then targets).
+``products``  ``h{i}_{j}``: sums of ``a{i} a{j}``, ``i <= j``.
+``gaussian``, ``binomial`` (logit), ``poisson``, ``gamma`` (log): a round of Fisher scoring at the
+coefficients ``state`` (one for each of ``a0``, …). ``h{i}_{j}``: sums of ``w a{i} a{j}``;
+``u{j}``: the score, sums of ``r a{j}``; ``deviance``; ``pearson``: Pearson's chi-squared; ``ll``:
+the part of the log-likelihood that depends on the mean. With an empty ``state`` the round starts
+where R's glm does, from the targets: ``u{j}`` are the sums of ``w z a{j}``, of the working response z.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Final
+
+from podsql.errors import error
+from podsql.planner.fragment import Family, Field, ModelStep
+
+MOST_ETA: Final = 30.0
+"""Linear predictors of a link that is not the identity are cut to this, either way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A round over a relation of complete rows."""
+
+    relation: str
+    """SELECT of the rows with what ``sums`` and ``weights`` name."""
+    sums: tuple[tuple[str, str], ...]
+    """Name and aggregate of every output, DOUBLE, after ``n``."""
+    weights: tuple[str, ...] = ()
+    """Per row, not negative: each must be spread over many units, or few make the sums."""
+    mass: str = "1"
+    """Per row, 0 to about 1: how much it may move the sums. Their sum is a number of rows."""
+    valid: str = "true"
+    """What every row must be for the family."""
+
+
+def step_fields(step: ModelStep) -> tuple[Field, ...]:
+    """The outputs of a round: ``n``, its complete rows; ``dropped``, the others; then the sums."""
+    written = write_step(step, "rows")
+    counts = (Field("n", "BIGINT"), Field("dropped", "BIGINT"))
+    return (*counts, *(Field(name, "DOUBLE") for name, _ in written.sums))
+
+
+def write_step(step: ModelStep, rows: str) -> Written:
+    """The round over the relation ``rows``; MODEL_STATE for numbers that cannot be used."""
+    features = len(step.features)
+    if len(step.centre) != len(step.scale) or len(step.centre) not in (0, features):
+        raise _wrong("centre and scale are one number for each feature")
+    if not all(map(isfinite, (*step.centre, *step.scale, *step.state))) or not all(step.scale):
+        raise _wrong("a number is not finite, or a scale is 0")
+    return _FAMILIES[step.family](step, rows)
+
+
+def design(step: ModelStep) -> list[str]:
+    """``a0``, ``a1``, … over the columns of complete rows."""
+    found = ["1.0::DOUBLE"]
+    for place in range(len(step.features)):
+        if step.centre:
+            centre, scale = number(step.centre[place]), number(step.scale[place])
+            found.append(f"(x{place} - {centre}) / {scale}")
+        else:
+            found.append(f"x{place}")
+    return found
+
+
+def number(value: float) -> str:
+    """A finite number as a DOUBLE of DuckDB, to the last bit."""
+    return f"({value!r}::DOUBLE)"
+
+
+def _moments(step: ModelStep, rows: str) -> Written:
+    names = [f"x{place}" for place in range(len(step.features))]
+    names += [f"y{place}" for place in range(len(step.targets))]
+    sums = [(f"s{place}", f"sum({name})") for place, name in enumerate(names)]
+    sums += [(f"q{place}", f"sum({name} * {name})") for place, name in enumerate(names)]
+    return Written(relation=f"SELECT * FROM {rows}", sums=tuple(sums))
+
+
+def _products(step: ModelStep, rows: str) -> Written:
+    vector = design(step)
+    placed = ", ".join(f"{one} AS a{place}" for place, one in enumerate(vector))
+    return Written(
+        relation=f"SELECT *, {placed} FROM {rows}", sums=tuple(_pairs(len(vector), lambda p: p))
+    )
+
+
+def _pairs(size: int, weighed: Callable[[str], str]) -> list[tuple[str, str]]:
+    return [
+        (f"h{i}_{j}", f"sum({weighed(f'a{i} * a{j}')})")
+        for i in range(size)
+        for j in range(i, size)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glm:
+    """Per row, over ``y`` and the mean ``mu`` (and its link ``eta``)."""
+
+    mean: str
+    weight: str
+    residual: str
+    """Times ``a{j}``: the score."""
+    deviance: str
+    pearson: str
+    likelihood: str
+    start: tuple[str, str, str]
+    """Mean, weight and working response from the target alone."""
+    mass: str
+    valid: str
+    bounded: bool = True
+
+
+_GLMS: Final[dict[str, Glm]] = {
+    "gaussian": Glm(
+        mean="eta",
+        weight="1.0::DOUBLE",
+        residual="y - mu",
+        deviance="(y - mu) * (y - mu)",
+        pearson="(y - mu) * (y - mu)",
+        likelihood="0.0::DOUBLE",
+        start=("y", "1.0::DOUBLE", "y"),
+        mass="1.0::DOUBLE",
+        valid="true",
+        bounded=False,
+    ),
+    "binomial": Glm(
+        mean="1 / (1 + exp(-eta))",
+        weight="1 / ((1 + exp(-eta)) * (1 + exp(eta)))",
+        residual="y - mu",
+        deviance="2 * ln(1 + exp(CASE WHEN y = 1 THEN -eta ELSE eta END))",
+        pearson="CASE WHEN y = 1 THEN exp(-eta) ELSE exp(eta) END",
+        likelihood="-ln(1 + exp(CASE WHEN y = 1 THEN -eta ELSE eta END))",
+        start=(
+            "(y + 0.5) / 2",
+            "((y + 0.5) / 2) * (1 - (y + 0.5) / 2)",
+            "ln((y + 0.5) / (1.5 - y)) + (y - (y + 0.5) / 2)"
+            " / (((y + 0.5) / 2) * (1 - (y + 0.5) / 2))",
+        ),
+        mass="4 * w",
+        valid="y IN (0, 1)",
+    ),
+    "poisson": Glm(
+        mean="exp(eta)",
+        weight="mu",
+        residual="y - mu",
+        deviance="2 * (CASE WHEN y > 0 THEN y * (ln(y) - eta) ELSE 0 END - (y - mu))",
+        pearson="(y - mu) * (y - mu) / mu",
+        likelihood="y * eta - mu - lgamma(y + 1)",
+        start=("y + 0.1", "y + 0.1", "ln(y + 0.1) + (y - (y + 0.1)) / (y + 0.1)"),
+        mass="least(w, 1)",
+        valid="y >= 0",
+    ),
+    "gamma": Glm(
+        mean="exp(eta)",
+        weight="1.0::DOUBLE",
+        residual="(y - mu) / mu",
+        deviance="2 * ((y - mu) / mu - (ln(y) - eta))",
+        pearson="((y - mu) / mu) * ((y - mu) / mu)",
+        likelihood="ln(y) - eta - y / mu",
+        start=("y", "1.0::DOUBLE", "ln(y)"),
+        mass="1.0::DOUBLE",
+        valid="y > 0",
+    ),
+}
+
+
+def _glm(step: ModelStep, rows: str) -> Written:
+    """Three layers: the design, the linear predictor, what each row adds."""
+    family, vector = _GLMS[step.family], design(step)
+    if len(step.targets) != 1 or len(step.state) not in (0, len(vector)):
+        raise _wrong("one target, and a coefficient for every column of the design or none")
+    placed = ", ".join(f"{one} AS a{place}" for place, one in enumerate(vector))
+    first = f"SELECT *, {placed}, y0 AS y FROM {rows}"
+    if step.state:
+        eta = " + ".join(f"{number(b)} * a{place}" for place, b in enumerate(step.state))
+        if family.bounded:
+            eta = f"least(greatest({eta}, {-MOST_ETA}), {MOST_ETA})"
+        second = f"SELECT *, {family.mean} AS mu FROM (SELECT *, {eta} AS eta FROM ({first}))"
+        added, weight = family.residual, family.weight
+        measured = (family.deviance, family.pearson, family.likelihood)
+    else:
+        mean, weight, response = family.start
+        second = f"SELECT *, {mean} AS mu FROM ({first})"
+        added = f"({weight}) * ({response})"
+        measured = ("0.0::DOUBLE",) * 3
+    names = ("deviance", "pearson", "ll")
+    added_up = ", ".join(f"{one} AS {name}" for one, name in zip(measured, names, strict=True))
+    relation = f"SELECT *, {weight} AS w, {added} AS r, {added_up} FROM ({second})"
+    size = len(vector)
+    sums = _pairs(size, lambda pair: f"w * {pair}" if weight != "1.0::DOUBLE" else pair)
+    sums += [(f"u{j}", f"sum(r * a{j})") for j in range(size)]
+    sums += [(name, f"sum({name})") for name in names]
+    return Written(
+        relation=relation,
+        sums=tuple(sums),
+        weights=tuple(f"w * a{j} * a{j}" for j in range(size)),
+        mass=family.mass,
+        valid=family.valid,
+    )
+
+
+def _wrong(text: str) -> Exception:
+    return error("MODEL_STATE", f"the state of a model's round cannot be used: {text}")
+
+
+_FAMILIES: Final[dict[Family, Callable[[ModelStep, str], Written]]] = {
+    "moments": _moments,
+    "products": _products,
+    **dict.fromkeys(("gaussian", "binomial", "poisson", "gamma"), _glm),
+}
+
+
+def families() -> Sequence[Family]:
+    """What ``write_step`` knows."""
+    return tuple(_FAMILIES)
