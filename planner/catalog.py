@@ -4,7 +4,7 @@ Rule to keep: one declared type per column. A pod that deviates is recorded and 
 a difference that no type can hold without loss is an error that names the pods.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -28,6 +28,8 @@ class CatalogColumn:
     """Low, high and width of the bins that every pod offers alike."""
     groupable: bool = True
     """Every pod lets values of it stand for groups."""
+    values: tuple[str, ...] = ()
+    """The texts it may hold, where every pod declares them."""
 
     @property
     def missing(self) -> frozenset[str]:
@@ -80,8 +82,8 @@ class Catalog:
     pods: tuple[str, ...]
 
 
-def build_catalog(offers: Mapping[str, Offer]) -> Catalog:
-    """Settle the offers (by pod name) into one catalog.
+def build_catalog(offers: Mapping[str, Offer], use: str = "select") -> Catalog:
+    """Settle the offers (by pod name) of tables for ``use`` into one catalog.
 
     AMBIGUOUS_SCHEMA if pods differ beyond repair, REFERENCE_MISMATCH if a reference table does.
     """
@@ -89,7 +91,7 @@ def build_catalog(offers: Mapping[str, Offer]) -> Catalog:
     found: dict[str, dict[str, TableOffer]] = {}
     for pod in pods:
         for table in offers[pod].tables:
-            if "select" in table.uses:
+            if use in table.uses:
                 found.setdefault(table.name, {})[pod] = table
     tables = {name: _settle(name, found[name]) for name in sorted(found)}
     digest = blake2b(digest_size=16)
@@ -184,4 +186,10 @@ def _columns(name: str, offers: Mapping[str, TableOffer]) -> Iterator[CatalogCol
             deviations=tuple(sorted(deviations.items())),
             groupable=all(not c.roles or "dimension" in c.roles for c in by_pod.values()),
             bins=first.bins if {c.bins for c in by_pod.values()} == {first.bins} else None,
+            values=_values(by_pod.values()),
         )
+
+
+def _values(offered: Iterable[ColumnOffer]) -> tuple[str, ...]:
+    listed = [column.values for column in offered]
+    return tuple(dict.fromkeys(one for values in listed for one in values)) if all(listed) else ()

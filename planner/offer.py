@@ -21,6 +21,8 @@ class ColumnOffer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     """Of ``entity_key, join_key, dimension, filter, measure``; empty: every role."""
     bins: tuple[float, float, float] | None = None
     """Low and high bound and width of its public bins, where binned quantiles are offered."""
+    values: tuple[str, ...] = ()
+    """The texts it may hold, where the policy declares them."""
 
 
 class TableOffer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -43,8 +45,8 @@ class TableOffer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     psi_count: bool = False
     """Its keys may be counted together with those of other pods, by private set intersection."""
     uses: tuple[str, ...] = ("select",)
-    """What it may be used for: ``select`` (statements), ``intersect`` (private intersection with the
-    analyst's own keys)."""
+    """What it may be used for: ``select`` (statements), ``train`` (models), ``intersect`` (private
+    intersection with the analyst's own keys)."""
 
 
 class Offer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

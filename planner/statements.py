@@ -1,7 +1,7 @@
 """What a statement is: a SELECT, or one of the forms around it that neither parser knows.
 
-``EXPLAIN``, ``SUMMARIZE``, ``SHOW``, ``DESCRIBE``, temporary tables, ``COPY``, and orders to a
-policy service (``rights_orders``). Rule to keep: the SELECT inside a form is cut out of the text,
+``EXPLAIN``, ``SUMMARIZE``, ``SHOW``, ``DESCRIBE``, temporary tables, ``COPY``, models
+(``training/orders``), and orders to a policy service (``rights_orders``). Rule to keep: the SELECT inside a form is cut out of the text,
 never read or changed here.
 """
 
@@ -16,6 +16,15 @@ from podsql.planner.rights_orders import FORMS as ORDERS
 from podsql.planner.rights_orders import RightsOrder, ShowRights, show_rights
 from podsql.planner.syntax import nearest
 from podsql.planner.tokens import Token, scalar_text, scan, split_statements
+from podsql.planner.training.orders import FORMS as MODEL_FORMS
+from podsql.planner.training.orders import (
+    ExplainTrain,
+    ModelOrder,
+    ShowModels,
+    read_describe,
+    read_drop,
+    read_train,
+)
 
 Shown = Literal["pods", "tables", "grants", "budget"]
 FileFormat = Literal["parquet", "csv", "json", "arrow"]
@@ -110,6 +119,7 @@ Command = (
     | Copy
     | RightsOrder
     | ShowRights
+    | ModelOrder
 )
 
 
@@ -132,12 +142,14 @@ def classify(sql: str) -> Command:
 def has_result(sql: str) -> bool:
     """Whether one statement has rows to show, as far as its first word says."""
     tokens = scan(sql)
-    return not (tokens and tokens[0].says("create", "drop", "copy"))
+    return not (tokens and tokens[0].says("create", "drop", "copy", "export", "import"))
 
 
 def _explain(rest: Rest) -> Command:
     policy = rest.takes("policy")
     analyze = not policy and rest.takes("analyze")
+    if not analyze and not policy and rest.takes("train"):
+        return ExplainTrain(train=read_train(rest))
     if rest.tokens and rest.tokens[0].says(*ORDERS):
         raise no_plan(rest.tokens[0].text.upper())
     if policy:
@@ -162,6 +174,8 @@ def _summarize(rest: Rest) -> Command:
 
 
 def _describe(rest: Rest) -> Command:
+    if len(rest.tokens) == 2 and rest.takes("model"):
+        return read_describe(rest)
     table, options = _one_table(rest)
     return Describe(table=table, options=options)
 
@@ -178,6 +192,9 @@ def _one_table(rest: Rest) -> tuple[str, Options]:
 
 
 def _show(rest: Rest) -> Command:
+    if rest.takes("models"):
+        rest.end()
+        return ShowModels()
     for what in _SHOWN:
         if not rest.takes(what):
             continue
@@ -186,7 +203,7 @@ def _show(rest: Rest) -> Command:
         return Show(what=what, options=_only_options(rest))
     if rest.takes("requests"):
         return show_rights(rest, "requests")
-    near = nearest(rest.tokens[0].text, (*_SHOWN, "requests")) if rest.tokens else ""
+    near = nearest(rest.tokens[0].text, (*_SHOWN, "requests", "models")) if rest.tokens else ""
     raise error("STATEMENT", rest.form.usage, hint=near or rest.form.example)
 
 
@@ -212,6 +229,8 @@ def _create(rest: Rest) -> Command:
 
 
 def _drop(rest: Rest) -> Command:
+    if rest.takes("model"):
+        return read_drop(rest)
     rest.require("table")
     if_exists = rest.takes("if", "exists")
     name = rest.own_name()
@@ -290,17 +309,22 @@ _FORMS: Final = {
     "summarize": Form(_summarize, "SUMMARIZE takes the name of one table", "SUMMARIZE visits"),
     "describe": Form(_describe, "DESCRIBE takes the name of one table", "DESCRIBE visits"),
     "desc": Form(_describe, "DESC takes the name of one table", "DESC visits"),
-    "show": Form(_show, "SHOW takes PODS, TABLES, GRANTS, REQUESTS or BUDGET", "SHOW TABLES"),
+    "show": Form(
+        _show, "SHOW takes PODS, TABLES, GRANTS, REQUESTS, BUDGET or MODELS", "SHOW TABLES"
+    ),
     "create": Form(
         _create,
         "only temporary tables can be created, each from a SELECT",
         "CREATE TEMP TABLE name AS SELECT …",
     ),
-    "drop": Form(_drop, "only temporary tables can be dropped", "DROP TABLE [IF EXISTS] name"),
+    "drop": Form(
+        _drop, "only temporary tables and models can be dropped", "DROP TABLE [IF EXISTS] name"
+    ),
     "copy": Form(
         _copy,
         "COPY writes a SELECT, or a table, to a file",
         "COPY (SELECT …) TO 'file' (FORMAT parquet)",
     ),
     **ORDERS,
+    **MODEL_FORMS,
 }

@@ -77,6 +77,12 @@ def is_enum(duck_type: str) -> bool:
     return duck_type.startswith("ENUM(")
 
 
+def enum_values(duck_type: str) -> tuple[str, ...]:
+    """The values of ENUM('a', …), in order."""
+    texts = re.findall(r"'((?:[^']|'')*)'", duck_type)
+    return tuple(text.replace("''", "'") for text in texts)
+
+
 def key_kind(duck_type: str) -> KeyKind | None:
     """What kind of key a type holds: keys of one kind are equal where their texts are. None: it
     is no type for a key (floating, decimal, a time, nested)."""

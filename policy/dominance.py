@@ -37,12 +37,13 @@ def dominance_rules(
                 summed = filtered(exp.Sum(this=part.copy()), condition)
                 found.setdefault(repr(summed), summed)
     return tuple(
-        UnitRule(values=(one,), check=lambda columns: _fair(columns[0], output))
+        UnitRule(values=(one,), check=lambda columns: fair_sum(columns[0], output))
         for one in found.values()
     )
 
 
-def _fair(value: str, output: Output) -> str:
+def fair_sum(value: str, output: Output) -> str:
+    """A condition on all units: the sum of ``value``, a column with a row a unit, is of no few."""
     total = f"sum({value})"
     terms = [f"coalesce(min({value}) >= 0, true)"]
     if output.p_percent:

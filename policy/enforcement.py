@@ -9,7 +9,7 @@ from typing import Final
 from podsql.errors import error
 from podsql.policy.document import Policy
 
-ENFORCED: Final = ("select", "intersect")
+ENFORCED: Final = ("select", "train", "intersect")
 """Uses that this version knows how to keep to."""
 
 

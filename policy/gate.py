@@ -7,10 +7,10 @@ Rule to keep: only SQL regenerated here from checked trees is ever run; every re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from msgspec.structs import replace
+from msgspec.structs import replace as with_fields
 from sqlglot import exp
 
 from podsql.planner.fragment import (
@@ -18,6 +18,7 @@ from podsql.planner.fragment import (
     Binned,
     Field,
     Fragment,
+    ModelStep,
     Noised,
     Psi,
     Rows,
@@ -33,6 +34,13 @@ from podsql.policy.entity import entity_rights
 from podsql.policy.grants import granted_release
 from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair, require_joins
+from podsql.policy.models import (
+    ModelOrder,
+    design_rows,
+    judge_model,
+    model_fields,
+    without_numbers,
+)
 from podsql.policy.noised import NoiseOrder, judge_noised, judge_noisy_bins
 from podsql.policy.per_unit import with_unit_rules
 from podsql.policy.person import Person, require_person
@@ -66,7 +74,7 @@ from podsql.policy.roles import (
     require_output,
     require_predicates,
 )
-from podsql.policy.scope import Scope, Source, bind
+from podsql.policy.scope import Derive, Scope, Source, bind
 from podsql.policy.shares import named_shares
 from podsql.policy.spread import spread_rules
 from podsql.policy.table_cards import table_card
@@ -111,6 +119,10 @@ class Verdict:
     fresh: bool = False
     psi: PsiOrder | None = None
     """Of a count of keys across pods, whose ``sql`` counts this pod's own: what comes after it."""
+    model: ModelOrder | None = None
+    """Of a round of a model: what its other rounds have in common with it."""
+    again: str = ""
+    """The same round, where its design was judged before over the same data: no column ``_u``."""
 
     @property
     def answer(self) -> str:
@@ -144,6 +156,8 @@ class Gate:
         self._explicit = {name: with_explicit_roles(one) for name, one in self._rights.items()}
         self._meeting = _all_rights(policy, tables, "intersect")
         """Tables whose keys may be met by an analyst's own: of those, nothing else."""
+        self._training = _all_rights(policy, tables, "train")
+        self._training |= {name: one for name, one in self._rights.items() if one.public}
         self._verdicts: OrderedDict[tuple[object, ...], Verdict | Denial] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -154,7 +168,7 @@ class Gate:
 
     def table_cards(self) -> tuple[TableCard, ...]:
         """The tables that the document lists, for a policy service: names, types, roles."""
-        listed = self._meeting | self._rights
+        listed = self._meeting | self._training | self._rights
         return tuple(table_card(listed[name]) for name in sorted(listed))
 
     def offer_tables(
@@ -171,7 +185,7 @@ class Gate:
         except Denial:
             return ()
         offers = []
-        for name, rights in (self._meeting | self._rights).items():
+        for name, rights in (self._meeting | self._training | self._rights).items():
             released = granted_release(
                 grants,
                 analyst=person.identity,
@@ -183,6 +197,7 @@ class Gate:
             )
             if released is not None:
                 uses: list[Use] = ["select"] if name in self._rights else []
+                uses += ["train"] if name in self._training else []
                 uses += ["intersect"] if name in self._meeting else []
                 released = strictest(rights.release, released)
                 offers.append(self._offer(rights, released, tuple(uses)))
@@ -210,13 +225,23 @@ class Gate:
             raise Denial(kept.reason)
         if granted is not None and not _covers(granted, kept.tables):
             raise Denial("NOT_GRANTED")
+        if kept.model is not None and isinstance(fragment, ModelStep):
+            model = kept.model
+            return replace(
+                kept,
+                fields=model_fields(fragment),
+                sql=model.sql(fragment),
+                again=model.sql(fragment, passed=True),
+            )
         return kept
 
     def _verdict(
         self, fragment: Fragment, person: Person, release: Release | None
     ) -> Verdict | Denial:
         if isinstance(fragment, Psi):
-            fragment = replace(fragment, epoch=b"")  # which nothing here depends on
+            fragment = with_fields(fragment, epoch=b"")  # which nothing here depends on
+        if isinstance(fragment, ModelStep):
+            fragment = without_numbers(fragment)
         encoded = encode_fragment(fragment)
         if len(encoded) > KEPT_BYTES:
             return self._judged(fragment, release)
@@ -240,6 +265,8 @@ class Gate:
             return denial
 
     def _judge(self, fragment: Fragment, release: Release | None) -> Verdict:
+        if isinstance(fragment, ModelStep):
+            return self._judge_model(fragment, release)
         asked = None
         if isinstance(fragment, Psi):
             asked = PsiAsk.of(fragment, self.pod, self.policy)
@@ -251,20 +278,14 @@ class Gate:
         if isinstance(fragment, Aggregate) and fragment.masked:
             raise Denial("FRAGMENT_KIND")
         outputs = read_outputs(fragment)
-
-        def derive(inner: Scope, derived: Derived) -> TableRights:
-            leaves, pairs = self._check_source(inner, release)
-            return entity_rights(inner, derived, self.policy, open_rows=leaves, pairs=pairs)
-
+        derive = self._derive(release)
         reading = read(fragment, self.policy.limits)
         tables, explicit = self._rights, self._explicit
         if asked is not None and asked.candidates:
             tables = self._meeting
             explicit = {name: with_explicit_roles(one) for name, one in tables.items()}
         scope = bind(reading, tables, self.pod, derive)
-        most = self.policy.limits.rows_scanned
-        if most is not None and _rows(scope) > most:
-            raise Denial("LIMIT")
+        self._require_size(scope)
         open_rows, pairs = self._check_source(scope, release)
         noisy = isinstance(fragment, Noised) or (isinstance(fragment, Binned) and fragment.noisy)
         guarded = not (open_rows or noisy or isinstance(fragment, Rows))
@@ -327,6 +348,51 @@ class Gate:
             fresh=isinstance(fragment, Noised | Binned) and fragment.fresh,
             psi=psi,
         )
+
+    def _judge_model(self, step: ModelStep, release: Release | None) -> Verdict:
+        """The design of a model: its sums leave for every round, its rows never."""
+        if step.masked:
+            raise Denial("FRAGMENT_KIND")
+        reading = read(design_rows(step), self.policy.limits)
+        derive = self._derive(release)
+        scope = bind(reading, self._training, self.pod, derive)
+        self._require_size(scope)
+        open_rows, pairs = self._check_source(scope, release)
+        if not open_rows:
+            explicit = {name: with_explicit_roles(one) for name, one in self._training.items()}
+            scope = bind(reading, explicit, self.pod, derive)
+            pairs = self._check_source(scope, release)[1]
+            _require_enforced(scope, release)
+        require_no_aggregates(scope.outputs)
+        model = judge_model(step, scope, pairs, self.policy, self._salt, guarded=not open_rows)
+        return Verdict(
+            sql="",
+            guard=not open_rows,
+            fields=(),
+            release="rows" if open_rows else "sdc_local",
+            rounded=False,
+            min_units=0 if open_rows else self.policy.output.min_units,
+            tables=tuple(sorted(scope.tables)),
+            limits=self.policy.limits,
+            max_rows=self.policy.output.max_rows,
+            keys=0,
+            policy_hash=self.policy_hash,
+            cells=model.cells,
+            needs_ledger=model.cells > 0 or (not open_rows and self.policy.output.caps is not None),
+            model=model,
+        )
+
+    def _derive(self, release: Release | None) -> Derive:
+        def derive(inner: Scope, derived: Derived) -> TableRights:
+            leaves, pairs = self._check_source(inner, release)
+            return entity_rights(inner, derived, self.policy, open_rows=leaves, pairs=pairs)
+
+        return derive
+
+    def _require_size(self, scope: Scope) -> None:
+        most = self.policy.limits.rows_scanned
+        if most is not None and _rows(scope) > most:
+            raise Denial("LIMIT")
 
     def _check_groups(
         self, fragment: Aggregate | Noised | Binned, scope: Scope, *, guarded: bool
@@ -400,6 +466,7 @@ class Gate:
                     type=column.type,
                     roles=tuple(sorted(column.roles or ())),
                     bins=bins_of(column, self.policy),
+                    values=tuple(v for v in column.values or () if isinstance(v, str)),
                 )
                 for column in rights.columns.values()
             ),

@@ -44,7 +44,7 @@ def _of_units(part: exp.Expr, condition: exp.Expr | None, weighs: bool, least: i
     def check(columns: Sequence[str]) -> str:
         lowest, highest = columns
         one = f"CASE WHEN {lowest} = {highest} THEN {lowest} END"
-        return _differ(one, lowest, f" FILTER (WHERE {KNOWN})", least, weighs=weighs)
+        return differ(one, lowest, f" FILTER (WHERE {KNOWN})", least, weighs=weighs)
 
     ends = [exp.Anonymous(this=end, expressions=[part.copy()]) for end in ("min", "max")]
     return UnitRule(values=tuple(filtered(end, condition) for end in ends), check=check)
@@ -56,7 +56,7 @@ def spread_of_rows(aggregates: Sequence[exp.Expr], least: int) -> list[exp.Expr]
     for part, condition, weighs in _summed(aggregates):
         text = part.sql("duckdb")
         kept = "" if condition is None else f" FILTER (WHERE {condition.sql('duckdb')})"
-        checks.append(_parsed(_differ(text, text, kept, least, weighs=weighs)))
+        checks.append(_parsed(differ(text, text, kept, least, weighs=weighs)))
     return checks
 
 
@@ -119,7 +119,7 @@ def _product(factors: Sequence[exp.Expr]) -> exp.Expr:
     return reduce(lambda left, right: exp.Mul(this=left, expression=right), soft)
 
 
-def _differ(one: str, known: str, kept: str, least: int, *, weighs: bool) -> str:
+def differ(one: str, known: str, kept: str, least: int, *, weighs: bool) -> str:
     """Whether none, or at least ``least``, of the units differ from the most frequent value.
 
     ``one`` is the only value of a unit, NULL if it has several; ``known`` any of them. What weighs

@@ -58,6 +58,7 @@ from podsql.pod.reviewing import Reviewing
 from podsql.policy.audit import Audit
 from podsql.policy.decisions import Agreed, Outcome, Unavailable, read_head, require_agreement
 from podsql.policy.denial import Denial, Withheld
+from podsql.policy.document import Policy
 from podsql.policy.document import Release as ReleaseMode
 from podsql.policy.gate import Verdict
 from podsql.policy.requests import RequestBook
@@ -350,21 +351,21 @@ class Desk:
         if verdict.noise is None and policy.limits.queries_per_day is None and not candidates:
             self._run(ticket, None)
             return
-        asker = Asker.of(ticket.person, ticket.head)
+        _, asker, version = _terms(ticket)
+        mark = ticket.head.request_id
 
         def pay() -> Released | None:
             self._releasing.admit(policy, asker, _now(), candidates)
             if verdict.noise is None:
                 return None
-            version, mark = ticket.holding.data_version, ticket.head.request_id
             return self._releasing.charge(verdict, policy, asker, version, mark, _now())
 
         self._aside.run(ticket, pay, lambda earlier: self._run(ticket, earlier))
 
     def _run(self, ticket: Ticket, earlier: Released | None) -> None:
         """Record the id, then run: never the other way round. ``earlier``: released before."""
-        verdict = ticket.verdict
-        assert verdict is not None
+        assert ticket.verdict is not None
+        verdict = ticket.verdict = self._releasing.lightened(ticket.verdict, *_terms(ticket))
         self._record(ticket)
         if ticket.reviewers:
             ticket.draft = self.reviewing.draft(ticket)
@@ -438,10 +439,9 @@ class Desk:
 
     def _settle(self, ticket: Ticket) -> None:
         """What the ledger has to say of a whole result."""
-        verdict, policy = ticket.verdict, ticket.holding.gate.policy
+        verdict, mark = ticket.verdict, ticket.head.request_id
         assert verdict is not None
-        asker = Asker.of(ticket.person, ticket.head)
-        version, mark = ticket.holding.data_version, ticket.head.request_id
+        policy, asker, version = _terms(ticket)
 
         def work() -> Released:
             raw = bytes(ticket.raw)
@@ -509,6 +509,8 @@ class Desk:
         if verdict.psi is not None:
             over = error("EXPIRED_RESULT", "the count across pods is over")
             self.counting.end(ticket, Withheld("FEW_KEYS") if released.withheld else over)
+        if not released.withheld:
+            self._releasing.design_left(verdict, *_terms(ticket))
         self.answered += 1
         self._held.finished(ticket, time.monotonic())
         if output.source is None:
@@ -538,7 +540,7 @@ class Desk:
             self.counting.end(ticket, fault)
         reason = fault.reason if isinstance(fault, Denial | Withheld | Unavailable) else fault.code
         if isinstance(fault, Withheld):
-            policy, asker = ticket.holding.gate.policy, Asker.of(ticket.person, ticket.head)
+            policy, asker, _ = _terms(ticket)
             self._gatekeepers.submit(self._releasing.count_withheld, policy, asker, _now())
         try:
             self._write(ticket, "deny" if not ticket.recorded else "none", reason, None)
@@ -588,6 +590,12 @@ class Desk:
         evidence: Evidence | None,
     ) -> None:
         self._audit.append(entry_of(ticket, decision, reason, evidence, _now()))
+
+
+def _terms(ticket: Ticket) -> tuple[Policy, Asker, str]:
+    """Under which policy, for whom and over which data a statement runs."""
+    holding = ticket.holding
+    return holding.gate.policy, Asker.of(ticket.person, ticket.head), holding.data_version
 
 
 def _now() -> int:

@@ -7,7 +7,7 @@ on the ledger before it leaves, and what the ledger already knows is released ag
 import hmac
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -35,6 +35,8 @@ from podsql.policy.noised import NoiseOrder
 from podsql.policy.person import Person
 
 SECRET_BYTES: Final = 32
+DESIGNS: Final = 4096
+"""Designs of models remembered; one that is forgotten is judged again."""
 
 
 class Released(msgspec.Struct, frozen=True, array_like=True):
@@ -79,6 +81,7 @@ class Releasing:
         self._ledger = ledger
         self._spent: tuple[object, list[Spent]] | None = None
         self._overlaps = Overlaps(ledger, _derived(secret, "overlap"))
+        self._designs: dict[tuple[bytes, str, str, str], None] = {}
 
     def close(self) -> None:
         """Close the ledger."""
@@ -180,6 +183,34 @@ class Releasing:
             "keys": f"candidates/{_project(policy, asker)}",
         }
         return {what: self._ledger.used(scope, now) for what, scope in scopes.items()}
+
+    # -- rounds of a model -------------------------------------------------------------------------
+
+    def lightened(
+        self, verdict: Verdict, policy: Policy, asker: Asker, data_version: str
+    ) -> Verdict:
+        """A round whose design left before, over the same data to the same project: its figures are
+        about the same rows, so only its weights are judged again."""
+        model = verdict.model
+        if model is None or self._design(verdict, policy, asker, data_version) not in self._designs:
+            return verdict
+        counts = verdict.guard and policy.output.caps is not None
+        return replace(verdict, sql=verdict.again, cells=0, needs_ledger=counts)
+
+    def design_left(
+        self, verdict: Verdict, policy: Policy, asker: Asker, data_version: str
+    ) -> None:
+        """A round of a model left: others of its design may follow."""
+        if verdict.model is not None:
+            self._designs[self._design(verdict, policy, asker, data_version)] = None
+            while len(self._designs) > DESIGNS:
+                del self._designs[next(iter(self._designs))]
+
+    def _design(
+        self, verdict: Verdict, policy: Policy, asker: Asker, data_version: str
+    ) -> tuple[bytes, str, str, str]:
+        assert verdict.model is not None
+        return verdict.model.mark, verdict.policy_hash, data_version, _project(policy, asker)
 
     # -- after it ran ------------------------------------------------------------------------------
 

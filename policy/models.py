@@ -1,0 +1,322 @@
+"""The gate for a round of a model: the sums it yields are judged as a SELECT of them would be.
+
+A model's sums are products of pairs of columns, over the rows that have a value in each. So its
+design is judged once as that many figures (every rule on groups, spread and overlap, and those of
+regressions: degrees of freedom, parameters per unit); then each round's weights, which the analyst
+chooses by way of the coefficients, must be spread over enough units (Kish's effective sample size,
+``(sum w)^2 / sum w^2``), so that no planted coefficient singles a few out.
+Rule to keep: coefficients are numbers; nothing else of a round is the analyst's to choose.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace as with_fields
+from sqlglot import exp
+
+from podsql.errors import Error
+from podsql.planner.fragment import Aggregate, Column, Field, ModelStep, Rows
+from podsql.planner.training.steps import step_fields, write_step
+from podsql.policy.denial import Denial
+from podsql.policy.document import Output, Policy
+from podsql.policy.guard import GUARD, guard_column
+from podsql.policy.joins import Pair
+from podsql.policy.measures import plain_column
+from podsql.policy.model_figures import DesignColumn, figure_rules
+from podsql.policy.per_unit import with_unit_rules
+from podsql.policy.populations import Population, filtered, populations, row_of, units
+from podsql.policy.regenerate import aggregate_select, read_outputs, select_of, text_of
+from podsql.policy.roles import protected, require_condition, require_output
+from podsql.policy.scope import Scope
+from podsql.policy.shares import named_shares
+from podsql.policy.spread import spread_rules
+from podsql.policy.total import attempt, without_errors
+
+MOST_COLUMNS: Final = 200
+"""Features and targets of one model: its figures grow with the square."""
+UNITS_PER_PARAMETER: Final = 3
+"""DataSHIELD's nfilter.glm: at most a third as many parameters as units."""
+PLAIN_TARGETS: Final = ("binomial", "poisson", "gamma")
+"""Families whose targets must lie in a set: of an expression, that would be a comparison."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOrder:
+    """What is run for the rounds of one design, whatever their coefficients."""
+
+    rows: str
+    """SELECT of ``x0``, …, ``y0``, … (NULL: no value) and ``e0``, …, a row each."""
+    names: tuple[str, ...]
+    guarded: bool
+    least: int
+    units: int
+    """How many ``e`` columns tell units."""
+    design: str
+    """SELECT of ``_ok`` and of the ``_u`` columns for the overlap guard."""
+    cells: int
+    figures: tuple[str, ...] = ()
+    """Queries over ``complete`` of one row, ``ok``: what the products of columns must be like."""
+
+    @property
+    def mark(self) -> bytes:
+        """Of the rows and of what is asked of them: equal for all rounds and families."""
+        parts = (self.rows, self.design, *self.figures)
+        return blake2b(msgspec.msgpack.encode(parts), digest_size=32, person=b"ps-design").digest()
+
+    def sql(self, step: ModelStep, *, passed: bool = False) -> str:
+        """The round; ``passed``: the design itself was judged before. Denial for odd numbers."""
+        try:
+            written = write_step(step, "complete")
+        except Error:
+            raise Denial("MODEL_STATE") from None
+        full = " AND ".join(f"{name} IS NOT NULL" for name in self.names)
+        figures = ", ".join(f"CAST({sql} AS DOUBLE) AS {name}" for name, sql in written.sums)
+        parts = [
+            f"chosen AS ({self.rows})",
+            f"complete AS (SELECT * FROM chosen WHERE {full})",
+            f"placed AS ({written.relation})",
+            f"summed AS (SELECT CAST(count(*) AS BIGINT) AS n, {figures} FROM placed)",
+            "all_rows AS (SELECT CAST(count(*) AS BIGINT) AS of FROM chosen)",
+        ]
+        names = ", ".join(name for name, _ in written.sums)
+        shown, checks = f"n, of - n AS dropped, {names}", []
+        joined = "summed, all_rows"
+        if self.guarded:
+            for kind, ok in enumerate(self._spread(written.weights, written.mass, written.valid)):
+                parts.append(f"fair{kind} AS ({ok})")
+                joined += f", fair{kind}"
+                checks.append(f"coalesce(fair{kind}.ok, false)")
+            if not passed:
+                parts.append(f"design AS ({self.design})")
+                joined += ", design"
+                checks.append(f"design.{GUARD}")
+                for place, query in enumerate(self.figures):
+                    parts.append(f"figures{place} AS ({query})")
+                    joined += f", figures{place}"
+                    checks.append(f"coalesce(figures{place}.ok, false)")
+            shown += f", {' AND '.join(checks)} AS {GUARD}"
+            if not passed:
+                shown += "".join(f", design._u{place}" for place in range(self.cells))
+        return f"WITH {', '.join(parts)} SELECT {shown} FROM {joined}"
+
+    def _spread(self, weights: Sequence[str], mass: str, valid: str) -> list[str]:
+        """Per kind of unit: one row, whether every weight is spread over enough of them."""
+        named = [f"CAST({one} AS DOUBLE) AS w{place}" for place, one in enumerate(weights)]
+        summed = [f"sum(w{place}) AS w{place}" for place in range(len(weights))]
+        rows = ", ".join([*named, f"CAST({mass} AS DOUBLE) AS m", f"({valid}) AS v"])
+        checks = [f"coalesce(sum(m) >= {self.least}, false)", "bool_and(v)"]
+        checks += [
+            f"coalesce(sum(w{place}) * sum(w{place}) >= {self.least} * sum(w{place} * w{place})"
+            f" AND isfinite(sum(w{place} * w{place})) AND sum(w{place} * w{place}) > 0, false)"
+            for place in range(len(weights))
+        ]
+        verdict = f"SELECT {' AND '.join(checks)} AS ok FROM"
+        each = ", ".join([*summed, "sum(m) AS m", "bool_and(v) AS v"])
+        return [
+            f"{verdict} (SELECT {each} FROM (SELECT e{kind}, {rows} FROM placed) GROUP BY e{kind})"
+            for kind in range(self.units)
+        ]
+
+
+def design_rows(step: ModelStep) -> Rows:
+    """The design as rows of columns, which the source and its names are checked as."""
+    if not step.features or len(step.features) + len(step.targets) > MOST_COLUMNS:
+        raise Denial("LIMIT")
+    listed = (*step.features, *step.targets)
+    return Rows(
+        source=step.source,
+        columns=tuple(
+            Column(f"c{place}", one.sql, "BOOLEAN" if one.indicator else "DOUBLE")
+            for place, one in enumerate(listed)
+        ),
+        literals=step.literals,
+    )
+
+
+def without_numbers(step: ModelStep) -> ModelStep:
+    """The design alone: what all rounds of one model have in common."""
+    return with_fields(step, centre=(), scale=(), state=())
+
+
+def model_fields(step: ModelStep) -> tuple[Field, ...]:
+    """The outputs of a round."""
+    try:
+        return step_fields(step)
+    except Error:
+        raise Denial("MODEL_STATE") from None
+
+
+def judge_model(
+    step: ModelStep,
+    scope: Scope,
+    pairs: tuple[Pair, ...],
+    policy: Policy,
+    salt: str,
+    *,
+    guarded: bool,
+) -> ModelOrder:
+    """``scope`` has the design's columns as outputs; Denial if a SELECT of its figures would be."""
+    columns = [one.indicator for one in (*step.features, *step.targets)]
+    for tree, indicator in zip(scope.outputs, columns, strict=True):
+        _require_column(tree, scope, policy, indicator=indicator)
+    _require_targets(step, scope)
+    names = [f"x{place}" for place in range(len(step.features))]
+    names += [f"y{place}" for place in range(len(step.targets))]
+    found = units(scope, protected(scope), pairs) if guarded else []
+    if guarded and policy.output.round_base > 1:
+        raise Denial("ROUNDED")
+    design, cells = ("", 0)
+    if guarded:
+        design, cells = _design(step, scope, pairs, policy, salt, columns)
+    safe = without_errors(scope) if guarded else scope
+    values = [
+        _as_number(tree, indicator=indicator)
+        for tree, indicator in zip(safe.outputs, columns, strict=True)
+    ]
+    projections = [exp.alias_(tree, name) for tree, name in zip(values, names, strict=True)]
+    listed = _design_columns(scope, columns, names)
+    kinds = [row_of(protected(scope)) if one is None else one for one in found]
+    projections += [exp.alias_(one.copy(), f"e{place}") for place, one in enumerate(kinds)]
+    return ModelOrder(
+        rows=text_of(select_of(safe, projections)),
+        names=tuple(names),
+        guarded=guarded,
+        least=policy.output.min_units,
+        units=len(found),
+        design=design,
+        cells=cells,
+        figures=tuple(
+            query
+            for place in range(len(found))
+            for query in figure_rules(listed, f"e{place}", policy.output)
+        ),
+    )
+
+
+def _require_column(tree: exp.Expr, scope: Scope, policy: Policy, *, indicator: bool) -> None:
+    """A number is a measure; a condition is what may stand in FILTER, or one value of a dimension."""
+    if not indicator:
+        summed = exp.Sum(this=_double(tree))
+        require_output(summed, scope, policy, guarded=True)
+        return
+    plain = plain_column(tree, scope)
+    if plain is not None:
+        rights = scope.column(plain)
+        if rights.is_key or not any(map(rights.may, ("measure", "filter", "dimension"))):
+            raise Denial("PREDICATE_IN_AGG")
+    elif not _is_level(tree, scope):
+        require_condition(tree, scope, policy)
+
+
+def _is_level(tree: exp.Expr, scope: Scope) -> bool:
+    """Whether it asks for one value of a column that may be grouped by."""
+    if not isinstance(tree, exp.EQ) or not isinstance(tree.expression, exp.Literal):
+        return False
+    column = plain_column(tree.this, scope)
+    rights = scope.column(column) if column is not None else None
+    return rights is not None and not rights.is_key and rights.may("dimension")
+
+
+def _require_targets(step: ModelStep, scope: Scope) -> None:
+    if step.family not in PLAIN_TARGETS:
+        return
+    trees = scope.outputs[len(step.features) :]
+    for tree, target in zip(trees, step.targets, strict=True):
+        if not target.indicator and plain_column(tree, scope) is None:
+            raise Denial("PREDICATE_IN_AGG")
+
+
+def _design(
+    step: ModelStep,
+    scope: Scope,
+    pairs: tuple[Pair, ...],
+    policy: Policy,
+    salt: str,
+    columns: Sequence[bool],
+) -> tuple[str, int]:
+    """SELECT of ``_ok`` and the shares, of the complete rows; and how many shares.
+
+    Who stands behind the figures is judged as of any count of these rows; what they add up is
+    left to ``figure_rules``.
+    """
+    rules = policy.output
+    full = exp.and_(*map(_has_value, scope.outputs, columns), copy=True)
+    safe = without_errors(replace(scope, outputs=(_counted(full),)))
+    listed = populations(safe, safe.outputs, protected(safe), pairs)
+    guard = guard_column(listed, [], safe.outputs, safe, rules)
+    whole = [one for one in listed if one.condition is not None]
+    guard = exp.and_(guard, *_freedom(whole, len(step.features) + 1, rules), copy=False)
+    hidden: list[tuple[str, exp.Expr]] = [(GUARD, guard)]
+    if rules.overlap_guard:
+        shares = named_shares(listed, safe, protected(safe), salt)
+        hidden += [(f"_u{place}", one) for place, one in enumerate(shares)]
+    counted = Aggregate(source="", keys=(), aggregates=(Column("n", "", "BIGINT"),))
+    select = aggregate_select(counted, safe, read_outputs(counted), hidden)
+    checked = [
+        (one, found)
+        for one in listed
+        if one.condition is None
+        and one.unit is not None
+        and (found := spread_rules(safe.outputs, safe, protected(safe), rules.min_units))
+    ]
+    if checked:
+        select = with_unit_rules(select, [], checked, protected(safe), GUARD)
+    shown = ", ".join([GUARD, *(f"_u{place}" for place in range(len(hidden) - 1))])
+    return f"SELECT {shown} FROM ({text_of(select)})", len(hidden) - 1
+
+
+def _design_columns(
+    scope: Scope, indicators: Sequence[bool], names: Sequence[str]
+) -> list[DesignColumn]:
+    """The columns as they are named in the relation of complete rows."""
+    found = []
+    for tree, indicator, name in zip(scope.outputs, indicators, names, strict=True):
+        level = indicator and isinstance(tree, exp.EQ) and isinstance(tree.expression, exp.Literal)
+        magnitude = any(scope.column(one).magnitude for one in tree.find_all(exp.Column))
+        found.append(
+            DesignColumn(
+                name=name,
+                indicator=indicator,
+                of=tree.this.sql("duckdb") if level else "",
+                level=tree.expression.sql("duckdb") if level else "",
+                magnitude=magnitude and not indicator,
+            )
+        )
+    return found
+
+
+def _has_value(tree: exp.Expr, indicator: bool) -> exp.Expr:
+    if indicator:
+        return exp.Not(this=exp.Is(this=exp.paren(tree.copy()), expression=exp.Null()))
+    return exp.Anonymous(this="isfinite", expressions=[_double(tree)])
+
+
+def _counted(condition: exp.Expr) -> exp.Expr:
+    return filtered(exp.Count(this=exp.Star(), big_int=True), condition)
+
+
+def _freedom(whole: Sequence[Population], parameters: int, rules: Output) -> list[exp.Expr]:
+    """Units less parameters, and units per parameter."""
+    least = max(rules.min_dof + parameters, UNITS_PER_PARAMETER * parameters)
+    return [exp.GTE(this=one.count(), expression=exp.Literal.number(least)) for one in whole]
+
+
+def _as_number(tree: exp.Expr, *, indicator: bool) -> exp.Expr:
+    """The column as a DOUBLE, NULL where it has no value."""
+    if indicator:
+        text = (
+            f"CASE WHEN {tree.sql('duckdb')} THEN 1.0 WHEN NOT ({tree.sql('duckdb')}) THEN 0.0 END"
+        )
+        return exp.cast(exp.maybe_parse(text, dialect="duckdb"), "DOUBLE")
+    value = attempt(_double(tree)).sql("duckdb")
+    found: exp.Expr = exp.maybe_parse(
+        f"CASE WHEN isfinite({value}) THEN {value} END", dialect="duckdb"
+    )
+    return found
+
+
+def _double(tree: exp.Expr) -> exp.Expr:
+    return exp.Cast(this=exp.paren(tree.copy()), to=exp.DataType.build("DOUBLE"))
