@@ -7,7 +7,8 @@ columns and finite numbers only; no text of an analyst comes here.
 
 Families (McCullagh & Nelder 1989, Generalized Linear Models, 2.5):
 
-``moments``   ``s{j}``, ``q{j}``: sums of every column and of its square (features, then targets).
+``moments``   ``s{j}``, ``q{j}``: sums of every column and of its square (features less centre by
+scale, then targets).
 ``products``  ``h{i}_{j}``: sums of ``a{i} a{j}``, ``i <= j``.
 ``gaussian``, ``binomial`` (logit), ``poisson``, ``gamma`` (log): a round of Fisher scoring at the
 coefficients ``state`` (one for each of ``a0``, …). ``h{i}_{j}``: sums of ``w a{i} a{j}``;
@@ -79,7 +80,7 @@ def number(value: float) -> str:
 
 
 def _moments(step: ModelStep, rows: str) -> Written:
-    names = [f"x{place}" for place in range(len(step.features))]
+    names = [f"({one})" for one in design(step)[1:]]
     names += [f"y{place}" for place in range(len(step.targets))]
     sums = [(f"s{place}", f"sum({name})") for place, name in enumerate(names)]
     sums += [(f"q{place}", f"sum({name} * {name})") for place, name in enumerate(names)]
