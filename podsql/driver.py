@@ -52,7 +52,13 @@ def connect(
     """
     if not isinstance(federation, Membership):
         federation = load_membership(federation, passphrase=passphrase)
-    return Connection(borrow(federation), project=project, purpose=purpose, timeout=timeout)
+    return Connection(
+        borrow(federation),
+        project=project,
+        purpose=purpose,
+        timeout=timeout,
+        models=federation.path.resolve().parent / "models",
+    )
 
 
 class Connection:
@@ -76,12 +82,13 @@ class Connection:
         project: str = "",
         purpose: str = "",
         timeout: float = DEFAULT_TIMEOUT,
+        models: Path | None = None,
     ) -> None:
         self.project = project
         self.purpose = purpose
         self.timeout = timeout
         self._federation: Federation | None = federation
-        self.bench = Bench()
+        self.bench = Bench(models)
         self._lock = threading.Lock()
 
     @property

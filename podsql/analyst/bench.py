@@ -1,8 +1,10 @@
-"""What one connection keeps at the analyst: merge connections and temporary tables."""
+"""What one connection keeps at the analyst: merge connections, temporary tables, models."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from podsql.analyst.training.shelf import Shelf
 from podsql.engine.merge import Merger
 from podsql.engine.temporary import Temporary
 
@@ -10,8 +12,10 @@ from podsql.engine.temporary import Temporary
 class Bench:
     """Any thread may use it; a merger belongs to one statement at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: Path | None = None) -> None:
+        """``models``: where they are kept; None: in memory."""
         self.temporary = Temporary()
+        self.shelf = Shelf(models)
         self._mergers: SimpleQueue[Merger] = SimpleQueue()
 
     def borrow_merger(self) -> Merger:

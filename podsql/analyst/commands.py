@@ -24,6 +24,7 @@ from podsql.analyst.federation import Bound
 from podsql.analyst.ordering import give_order, show_rights
 from podsql.analyst.profiling import summarize
 from podsql.analyst.statement import Statement, missing_pods
+from podsql.analyst.training.commands import run_order
 from podsql.analyst.writing import require_free, write_file
 from podsql.engine.temporary import Origin
 from podsql.errors import Error, error
@@ -77,6 +78,8 @@ def run(command: Command, statement: Statement, bench: Bench) -> Answer:
             return answer_of(give_order(command, statement))
         case ShowRights():
             return answer_of(show_rights(command, statement))
+        case _:
+            return run_order(command, statement, bench)
 
 
 def _summarize(command: Summarize, statement: Statement, bench: Bench) -> Answer:

@@ -30,6 +30,8 @@ class Bound:
     """Offers of the pods that answered, the catalog they make, and who is missing and why."""
 
     catalog: Catalog
+    training: Catalog
+    """The tables that models may be trained on."""
     offers: Mapping[str, Offer]
     cards: Mapping[str, Card]
     missing: Mapping[str, Error]
@@ -123,6 +125,7 @@ class Federation:
         ordered = {name: offers[name] for name in sorted(offers)}
         return Bound(
             catalog=build_catalog(ordered),
+            training=build_catalog(ordered, "train"),
             offers=ordered,
             cards={c.name: c for c in pods},
             missing=missing,

@@ -206,6 +206,21 @@ class Statement:
         self.outcome.merge_micros = (time.perf_counter_ns() - start) // 1000
         return answer
 
+    def ask_together(
+        self, stages: Sequence[Stage], plan: Plan, bound: Bound, merger: Merger
+    ) -> dict[str, pa.Table]:
+        """One round of asking outside any plan: what each pod answers; every pod is in one stage.
+
+        A pod that withholds its rows answers none, and nothing is made of who withholds."""
+        self.on_cancel = lambda: merger.stop(self)
+        self._exchanges = {}
+        for stage in stages:
+            self._start(stage, plan, bound, merger)
+        found: dict[str, pa.Table] = {}
+        for stage in stages:
+            found |= self._gather(stage, plan, bound, merger)
+        return found
+
     def _variances(self, plan: Plan) -> dict[str, float]:
         """Variance of the noise in each noisy partial: the pods' noises are independent."""
         found: dict[str, float] = {}

@@ -1,0 +1,100 @@
+"""What each statement around models answers."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+from msgspec.structs import replace
+
+from podsql.analyst.answering import Answer, answer_of
+from podsql.analyst.bench import Bench
+from podsql.analyst.statement import Statement
+from podsql.analyst.training.fitting import prepare, summary, train
+from podsql.analyst.training.shelf import Kept, Shelf, read_model, write_model
+from podsql.analyst.writing import require_free
+from podsql.engine.training.fitted import Estimate, estimates
+from podsql.errors import error
+from podsql.planner.training.orders import (
+    DescribeModel,
+    DropModel,
+    Evaluate,
+    ExplainTrain,
+    ExportModel,
+    ImportModel,
+    ModelOrder,
+    PredictLocal,
+    ShowModels,
+    Train,
+)
+
+
+def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
+    """The answer of one statement around models."""
+    shelf = bench.shelf
+    match order:
+        case Train():
+            return _train(order, statement, bench)
+        case ShowModels():
+            return answer_of(_shown(shelf))
+        case DescribeModel():
+            return answer_of(_described(shelf.get(order.model)))
+        case DropModel():
+            if not shelf.drop(order.model) and not order.if_exists:
+                raise shelf.unknown(order.model)
+            return Answer(rows=0)
+        case ExportModel():
+            path = Path(order.path)
+            require_free(path, overwrite=order.overwrite)
+            write_model(shelf.get(order.model), path)
+            return Answer(rows=1)
+        case ImportModel():
+            kept = read_model(Path(order.path))
+            shelf.put(_renamed(kept, order.model))
+            return Answer(rows=1)
+        case ExplainTrain() | Evaluate() | PredictLocal():
+            raise error("NOT_SUPPORTED", "this statement around models is not supported yet")
+
+
+def _train(order: Train, statement: Statement, bench: Bench) -> Answer:
+    prepared = prepare(order, statement, bench.shelf)
+    merger = bench.borrow_merger()
+    kept = train(prepared, statement, merger, bench.shelf)
+    bench.return_merger(merger)
+    return answer_of(summary(kept))
+
+
+def _shown(shelf: Shelf) -> pa.Table:
+    kept = [shelf.get(name) for name in shelf.names()]
+    return pa.table(
+        {
+            "model": pa.array([one.name for one in kept], pa.string()),
+            "family": pa.array([one.fitted.method for one in kept], pa.string()),
+            "targets": pa.array([", ".join(one.fitted.targets) for one in kept], pa.string()),
+            "n": pa.array([one.fitted.n for one in kept], pa.int64()),
+            "pods": pa.array([", ".join(one.pods) for one in kept], pa.string()),
+            "trained": pa.array(
+                [datetime.fromtimestamp(one.trained / 1000, UTC) for one in kept],
+                pa.timestamp("ms", "UTC"),
+            ),
+        }
+    )
+
+
+def _described(kept: Kept) -> pa.Table:
+    """One row a term; other kinds of model show their numbers by name."""
+    rows = estimates(kept.fitted) or [
+        Estimate(term=name, estimate=value) for name, value in kept.fitted.metrics.items()
+    ]
+    return pa.table(
+        {
+            "term": pa.array([row.term for row in rows], pa.string()),
+            "estimate": pa.array([row.estimate for row in rows], pa.float64()),
+            "std_error": pa.array([row.std_error for row in rows], pa.float64()),
+            "statistic": pa.array([row.statistic for row in rows], pa.float64()),
+            "p_value": pa.array([row.p_value for row in rows], pa.float64()),
+        }
+    )
+
+
+def _renamed(kept: Kept, name: str) -> Kept:
+    return replace(kept, name=name.lower())

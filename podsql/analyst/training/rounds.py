@@ -1,0 +1,120 @@
+"""One round of a model, asked of every pod at once, its sums added in canonical order.
+
+Rule to keep: a round is of all pods that the first one was of, over the same data, or an error that
+names who differs; a sum is exact before it is rounded, so that no order of pods changes a bit.
+"""
+
+import time
+from math import fsum
+
+import pyarrow as pa
+
+from podsql.analyst.federation import Bound
+from podsql.analyst.statement import Statement
+from podsql.engine.merge import Merger
+from podsql.engine.training.fitting import Round
+from podsql.errors import error
+from podsql.planner.fragment import Feature, ModelStep
+from podsql.planner.plan import Plan, Stage
+from podsql.planner.training.designing import Design, DesignPart
+from podsql.planner.training.steps import step_fields
+
+
+class Rounds:
+    """Asks the pods of one design. ``seconds``: what each round may take."""
+
+    def __init__(
+        self,
+        statement: Statement,
+        merger: Merger,
+        bound: Bound,
+        design: Design,
+        *,
+        seconds: float,
+    ) -> None:
+        self._statement = statement
+        self._merger = merger
+        self._bound = bound
+        self._design = design
+        self._seconds = seconds
+        self._plan = Plan(
+            statement=statement.sql, stages=(), final="", columns=(), tables=design.tables
+        )
+        self.versions: dict[str, str] = {}
+        """Data version of each pod, of the first round."""
+        self.asked = 0
+
+    def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
+        """The sums of one round over all pods; ``references``: of first levels alone."""
+        found = self.by_pod(asked, references=references)
+        names = next(iter(found.values())).keys()
+        return {name: fsum(sums[name] for sums in found.values()) for name in names}
+
+    def by_pod(self, asked: Round, *, references: bool = False) -> dict[str, dict[str, float]]:
+        """The same, pod by pod in canonical order. WITHHELD names the pods that keep theirs."""
+        self.asked += 1
+        statement = self._statement
+        statement.deadline = time.monotonic() + self._seconds
+        stages = [
+            self._stage(place, part, asked, references=references)
+            for place, part in enumerate(self._design.parts)
+        ]
+        tables = statement.ask_together(stages, self._plan, self._bound, self._merger)
+        withheld = sorted(pod for pod, table in tables.items() if table.num_rows != 1)
+        if withheld:
+            raise error(
+                "WITHHELD",
+                f"{', '.join(map(repr, withheld))}: too few privacy units stand behind a sum of "
+                "this model, or few of them make it",
+                hint="fewer or broader columns, more rows, or leave the pod out: WITH (pods = …)",
+            )
+        self._require_same_data()
+        return {pod: _row(tables[pod]) for pod in sorted(tables)}
+
+    def _stage(self, place: int, part: DesignPart, asked: Round, *, references: bool) -> Stage:
+        features, targets, firsts = self._design.given(part)
+        if references:
+            features, targets = (*_levels(features, self._design), *firsts), ()
+        step = ModelStep(
+            family=asked.family,
+            source=part.source,
+            features=features,
+            targets=targets,
+            centre=asked.centre,
+            scale=asked.scale,
+            state=asked.state,
+            literals=part.literals,
+        )
+        return Stage(
+            name=f"round{self.asked}_{place}",
+            pods=part.pods,
+            fragment=step,
+            fields=step_fields(step),
+        )
+
+    def _require_same_data(self) -> None:
+        """Sums over rows that changed in between are of no data that ever was."""
+        for receipt in self._statement.outcome.receipts:
+            if not receipt.stage.startswith(f"round{self.asked}_"):
+                continue
+            first = self.versions.setdefault(receipt.pod, receipt.data_version)
+            if receipt.data_version != first:
+                raise error(
+                    "CONFLICT",
+                    "the pod took in new data while the model was trained",
+                    pod=receipt.pod,
+                    hint="train it again",
+                )
+
+
+def _levels(features: tuple[Feature, ...], design: Design) -> tuple[Feature, ...]:
+    pairs = zip(features, design.features, strict=True)
+    return tuple(feature for feature, column in pairs if column.level is not None)
+
+
+def _row(table: pa.Table) -> dict[str, float]:
+    """Sums over no row are NULL in SQL, and 0."""
+    return {
+        name: column[0].as_py() or 0
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
