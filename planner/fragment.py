@@ -13,7 +13,17 @@ import msgspec
 
 Disclosure = OneOf["noised", "additive", "moments", "extreme", "sketch", "distinct", "rows"]
 """What a partial gives away, lowest first."""
-Family = OneOf["moments", "gaussian", "binomial", "poisson", "gamma", "products", "kmeans", "cox"]
+Family = OneOf[
+    "moments",
+    "gaussian",
+    "binomial",
+    "poisson",
+    "gamma",
+    "products",
+    "kmeans",
+    "cox",
+    "classes",
+]
 """What the sums of a model's round are of."""
 
 

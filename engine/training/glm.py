@@ -28,6 +28,7 @@ from podsql.engine.training.moments import (
     Moments,
     ask_moments,
     counts,
+    known,
     refuse_constants,
     take_moments,
     vector,
@@ -71,7 +72,7 @@ class Glm:
         first = ask_moments(state.moments)
         if first is not None:
             return first
-        moments = _known(state.moments)
+        moments = known(state.moments)
         at = state.ascent.at if state.ascent else ()
         return Round(family=self.family, centre=moments.mean, scale=moments.deviation, state=at)
 
@@ -95,11 +96,11 @@ class Glm:
                 family=self.family,
                 design=self.design,
                 l2=self.l2,
-                moments=_known(state.moments),
+                moments=known(state.moments),
                 sample=self._sample(state),
                 point=self._point(ascent.best, sums),
                 at=np.array(ascent.at),
-                penalty=self._penalty(_known(state.moments)),
+                penalty=self._penalty(known(state.moments)),
                 dropped=round(sums["dropped"]),
                 rounds=state.rounds,
                 trace=ascent.trace,
@@ -126,7 +127,7 @@ class Glm:
         return (INTERCEPT, *self.design.terms)
 
     def _started(self, state: GlmState, sums: Sums) -> GlmState:
-        moments, size = _known(state.moments), len(self.names)
+        moments, size = known(state.moments), len(self.names)
         matrix, cross = square(sums, size), vector(sums, "u", size)
         penalty = self._penalty(moments)
         refuse_collinear(matrix + np.diag(penalty), self.names)
@@ -149,7 +150,7 @@ class Glm:
             deviance=point.deviance,
             score=point.score,
             information=point.information,
-            penalty=self._penalty(_known(state.moments)),
+            penalty=self._penalty(known(state.moments)),
             metric=np.array(state.metric),
             names=self.names,
             tolerance=self.tolerance,
@@ -185,10 +186,5 @@ class Glm:
         return np.array([0.0, *(self.l2 / one**2 for one in moments.deviation)])
 
     def _sample(self, state: GlmState) -> Sample:
-        moments = _known(state.moments)
+        moments = known(state.moments)
         return Sample(n=moments.n, total=moments.sums[0], log_total=state.log_total)
-
-
-def _known(moments: Moments | None) -> Moments:
-    assert moments is not None  # every later round comes after them
-    return moments

@@ -15,7 +15,7 @@ from podsql.engine.training.information import Array
 from podsql.engine.training.scoring import CUT, not_converged, separation
 from podsql.errors import error
 from podsql.planner.fragment import Family
-from podsql.planner.training.steps import MOST_ETA
+from podsql.planner.training.written import MOST_ETA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

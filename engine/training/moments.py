@@ -103,6 +103,12 @@ def vector(sums: Sums, name: str, size: int, first: int = 0) -> NDArray[np.float
     return found
 
 
+def known(moments: Moments | None) -> Moments:
+    """The moments, which every later round comes after."""
+    assert moments is not None
+    return moments
+
+
 def not_finite() -> Exception:
     """What is raised where sums have no number."""
     return error(

@@ -1,37 +1,29 @@
 """The models that a statement may name, their options, and how a fit of one begins.
 
-Rule to keep: an option that is not known, or not of its range, is OPTION with the known ones.
+Rule to keep: a name or an option that a statement gives is checked here, once, before any round.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from math import isfinite
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
 
+from podsql.engine.training.cox import Cox, CoxState
 from podsql.engine.training.fitting import Design, Fitting
 from podsql.engine.training.glm import Glm, GlmState
-from podsql.errors import Error, error
+from podsql.engine.training.kmeans import Kmeans, KmeansState
+from podsql.engine.training.moments import listed
+from podsql.engine.training.naive_bayes import NaiveBayes, NaiveBayesState
+from podsql.engine.training.options import Option, Options, checked
+from podsql.engine.training.pca import Pca, PcaState
+from podsql.errors import error
 from podsql.planner.fragment import Family
 
-Value = float | int | bool
-Options = Mapping[str, Value]
-State = GlmState
+State = GlmState | CoxState | KmeansState | PcaState | NaiveBayesState
 """Every kind of checkpoint."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """What an option means. ``default`` None: it must be given."""
-
-    name: str
-    default: Value | None
-    meaning: str
-    least: float = 0.0
-    above: bool = False
-    """``least`` itself is not allowed."""
-    most: float = 1e300
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER: msgspec.msgpack.Decoder[State] = msgspec.msgpack.Decoder(State)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +35,8 @@ class Model:
     options: tuple[Option, ...]
     targets: tuple[int, int]
     begin: Callable[[Design, Options, tuple[float, ...]], Any]
+    features: int = 0
+    """Least number of features."""
 
 
 def models() -> tuple[Model, ...]:
@@ -80,61 +74,19 @@ def begin(
     if not few <= len(design.targets) <= many:
         wanted = f"{few}" if few == many else f"at least {few}"
         raise error("OPTION", f"{name} needs {wanted} target columns, not {len(design.targets)}")
-    return Fitting(kind.begin(design, checked(kind, options or {}), start))
-
-
-def checked(kind: Model, options: Options) -> dict[str, Value]:
-    """Every option of ``kind`` with its value; OPTION for an unknown or a wrong one."""
-    known = {option.name: option for option in kind.options}
-    for name in options:
-        if name not in known:
-            raise error(
-                "OPTION",
-                f"{kind.name} has no option {name!r}",
-                hint=f"known: {', '.join(known)}" if known else "it has none",
-            )
-    found: dict[str, Value] = {}
-    for option in kind.options:
-        value = options.get(option.name, option.default)
-        if value is None:
-            raise error("OPTION", f"{kind.name} needs the option {option.name!r}")
-        found[option.name] = _of_range(kind, option, value)
-    return found
+    if len(design.features) < kind.features:
+        raise error("OPTION", f"{name} needs a feature column")
+    return Fitting(kind.begin(design, checked(name, kind.options, options or {}), start))
 
 
 def encode_snapshot(state: State) -> bytes:
     """A checkpoint's bytes; every number survives to the last bit."""
-    return msgspec.msgpack.encode(state)
+    return _ENCODER.encode(state)
 
 
 def decode_snapshot(data: bytes) -> State:
     """Read a checkpoint; msgspec.ValidationError on anything that is not exactly one."""
-    return msgspec.msgpack.decode(data, type=State)
-
-
-def _of_range(kind: Model, option: Option, value: Value) -> Value:
-    if isinstance(option.default, bool):
-        if isinstance(value, bool):
-            return value
-        raise _wrong(kind, option, "true or false")
-    whole = isinstance(option.default, int) or option.default is None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
-        raise _wrong(kind, option, "a number")
-    if whole and value != int(value):
-        raise _wrong(kind, option, "a whole number")
-    low = value <= option.least if option.above else value < option.least
-    if low or value > option.most:
-        bound = "above" if option.above else "at least"
-        raise _wrong(kind, option, f"{bound} {option.least:g}, at most {option.most:g}")
-    return int(value) if whole else float(value)
-
-
-def _wrong(kind: Model, option: Option, wanted: str) -> Error:
-    return error(
-        "OPTION",
-        f"the option {option.name!r} of {kind.name} is not {wanted}",
-        hint=f"{option.name}: {option.meaning}",
-    )
+    return _DECODER.decode(data)
 
 
 _L2: Final = Option(name="l2", default=0.0, meaning="penalty on the squared slopes, halved")
@@ -147,6 +99,11 @@ _TOLERANCE: Final = Option(
 )
 
 
+_STANDARDIZE: Final = Option(
+    name="standardize", default=True, meaning="every feature in its standard deviation"
+)
+
+
 def _rounds(default: int) -> Option:
     return Option(
         name="rounds", default=default, meaning="most rounds in all", least=1, most=10_000
@@ -155,8 +112,7 @@ def _rounds(default: int) -> Option:
 
 def _glm(name: str, family: Family) -> Callable[[Design, Options, tuple[float, ...]], Glm]:
     def build(design: Design, options: Options, start: tuple[float, ...]) -> Glm:
-        if start and len(start) != len(design.features) + 1:
-            raise error("MODEL_STATE", "the model to begin at has other columns")
+        _of_length(start, len(design.features) + 1)
         return Glm(
             method=name,
             family=family,
@@ -168,6 +124,70 @@ def _glm(name: str, family: Family) -> Callable[[Design, Options, tuple[float, .
         )
 
     return build
+
+
+def _cox(design: Design, options: Options, start: tuple[float, ...]) -> Cox:
+    _of_length(start, len(design.features))
+    return Cox(
+        method="cox_regression",
+        design=design,
+        l2=float(options["l2"]),
+        tolerance=float(options["tolerance"]),
+        most_rounds=int(options["rounds"]),
+        start=start,
+    )
+
+
+def _kmeans(design: Design, options: Options, start: tuple[float, ...]) -> Kmeans:
+    clusters = int(options["clusters"])
+    _of_length(start, clusters * len(design.features))
+    return Kmeans(
+        method="kmeans",
+        design=design,
+        clusters=clusters,
+        seed=int(options["seed"]),
+        tolerance=float(options["tolerance"]),
+        most_rounds=int(options["rounds"]),
+        standardize=bool(options["standardize"]),
+        start=start,
+    )
+
+
+def _pca(design: Design, options: Options, start: tuple[float, ...]) -> Pca:
+    _of_length(start, 0)
+    components = int(options["components"])
+    if components > len(design.features):
+        raise error("OPTION", f"pca has at most {len(design.features)} components here")
+    return Pca(
+        method="pca",
+        design=design,
+        components=components,
+        standardize=bool(options["standardize"]),
+    )
+
+
+def _naive_bayes(design: Design, options: Options, start: tuple[float, ...]) -> NaiveBayes:
+    _of_length(start, 0)
+    loose = [
+        design.terms[j] for one in design.groups for j in one if not design.features[j].indicator
+    ]
+    if loose:
+        raise error("MODEL_STATE", f"levels of a column are indicators: {listed(loose)}")
+    return NaiveBayes(
+        method="naive_bayes",
+        design=design,
+        alpha=float(options["alpha"]),
+        smoothing=float(options["smoothing"]),
+    )
+
+
+def _of_length(start: tuple[float, ...], wanted: int) -> None:
+    if start and len(start) != wanted:
+        raise error(
+            "MODEL_STATE",
+            f"the model to begin at has {len(start)} numbers, not {wanted}",
+            hint="begin at a model of the same columns",
+        )
 
 
 _SCORED: Final = (_L2, _TOLERANCE, _rounds(40))
@@ -206,6 +226,59 @@ _ALL: Final = (
         options=_SCORED,
         targets=(1, 1),
         begin=_glm("gamma_regression", "gamma"),
+    ),
+    Model(
+        name="cox_regression",
+        meaning="times to an event; targets: time, event; every pod is a stratum",
+        options=(_L2, replace(_TOLERANCE, default=1e-9), _rounds(40)),
+        targets=(2, 2),
+        features=1,
+        begin=_cox,
+    ),
+    Model(
+        name="kmeans",
+        meaning="clusters about their means",
+        options=(
+            Option(name="clusters", default=None, meaning="how many", least=1, most=1000),
+            Option(name="seed", default=0, meaning="another start", most=1e6),
+            Option(
+                name="tolerance",
+                default=1e-4,
+                meaning="move of every centre, in standard deviations, below which the rounds end",
+            ),
+            _rounds(300),
+            _STANDARDIZE,
+        ),
+        targets=(0, 0),
+        features=1,
+        begin=_kmeans,
+    ),
+    Model(
+        name="pca",
+        meaning="principal components",
+        options=(
+            Option(name="components", default=0, meaning="how many are kept; 0: all"),
+            _STANDARDIZE,
+        ),
+        targets=(0, 0),
+        features=1,
+        begin=_pca,
+    ),
+    Model(
+        name="naive_bayes",
+        meaning="classes; targets: the indicator of each",
+        options=(
+            Option(name="alpha", default=1.0, meaning="added to every count", above=True),
+            Option(
+                name="smoothing",
+                default=1e-9,
+                meaning="part of a feature's variance that is added to each class's",
+                above=True,
+            ),
+        ),
+        targets=(2, 1000),
+        features=1,
+        begin=_naive_bayes,
     ),
 )
 _MODELS: Final = {one.name: one for one in _ALL}

@@ -15,7 +15,7 @@ import numpy as np
 from podsql.engine.training.information import Array, inverse
 from podsql.engine.training.moments import listed
 from podsql.errors import Error, error
-from podsql.planner.training.steps import MOST_ETA
+from podsql.planner.training.written import MOST_ETA
 
 MOST_HALVINGS = 30
 _RISE = 1e-10
@@ -72,8 +72,12 @@ class Slope:
 
     def missed(self, at: Array) -> Error:
         """NOT_CONVERGED, with what the linear predictors say of it."""
+        return not_converged(self.rounds, reason=CUT if self.far(at) else "")
+
+    def far(self, at: Array) -> bool:
+        """Linear predictors are so spread that some may be cut."""
         size = float(at @ self.metric @ at) / float(np.mean(np.diag(self.metric)))
-        return not_converged(self.rounds, reason=CUT if size > (MOST_ETA / 3) ** 2 else "")
+        return size > (MOST_ETA / 3) ** 2
 
 
 def climb(ascent: Ascent, slope: Slope) -> Ascent:

@@ -36,9 +36,9 @@ def chi_squared_tail(value: float, freedom: int) -> float:
     """P(X > value) with a whole number of degrees: finite sums (Abramowitz & Stegun 26.4.4-5)."""
     if isnan(value) or freedom < 1:
         return nan
-    if value <= 0:
-        return 1.0
     half = value / 2
+    if half <= 0:
+        return 1.0
     total = erfc(sqrt(half)) if freedom % 2 else 0.0
     order = 0.5 if freedom % 2 else 0.0
     while order < freedom / 2 - 0.25:

@@ -15,6 +15,7 @@ coefficients ``state`` (one for each of ``a0``, …). ``h{i}_{j}``: sums of ``w 
 ``u{j}``: the score, sums of ``r a{j}``; ``deviance``; ``pearson``: Pearson's chi-squared; ``ll``:
 the part of the log-likelihood that depends on the mean. With an empty ``state`` the round starts
 where R's glm does, from the targets: ``u{j}`` are the sums of ``w z a{j}``, of the working response z.
+``kmeans``, ``classes``: ``group_steps.py``; ``cox``: ``cox_step.py``.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,27 +23,20 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Final
 
-from podsql.errors import error
 from podsql.planner.fragment import Family, Field, ModelStep
+from podsql.planner.training.cox_step import cox
+from podsql.planner.training.group_steps import classes, kmeans
+from podsql.planner.training.written import (
+    MOST_ETA,
+    Written,
+    cut,
+    design,
+    number,
+    placed,
+    wrong_state,
+)
 
-MOST_ETA: Final = 30.0
-"""Linear predictors of a link that is not the identity are cut to this, either way."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """A round over a relation of complete rows."""
-
-    relation: str
-    """SELECT of the rows with what ``sums`` and ``weights`` name."""
-    sums: tuple[tuple[str, str], ...]
-    """Name and aggregate of every output, DOUBLE, after ``n``."""
-    weights: tuple[str, ...] = ()
-    """Per row, not negative: each must be spread over many units, or few make the sums."""
-    mass: str = "1"
-    """Per row, 0 to about 1: how much it may move the sums. Their sum is a number of rows."""
-    valid: str = "true"
-    """What every row must be for the family."""
+__all__ = ["MOST_ETA", "Written", "design", "families", "number", "step_fields", "write_step"]
 
 
 def step_fields(step: ModelStep) -> tuple[Field, ...]:
@@ -56,27 +50,10 @@ def write_step(step: ModelStep, rows: str) -> Written:
     """The round over the relation ``rows``; MODEL_STATE for numbers that cannot be used."""
     features = len(step.features)
     if len(step.centre) != len(step.scale) or len(step.centre) not in (0, features):
-        raise _wrong("centre and scale are one number for each feature")
+        raise wrong_state("centre and scale are one number for each feature")
     if not all(map(isfinite, (*step.centre, *step.scale, *step.state))) or not all(step.scale):
-        raise _wrong("a number is not finite, or a scale is 0")
+        raise wrong_state("a number is not finite, or a scale is 0")
     return _FAMILIES[step.family](step, rows)
-
-
-def design(step: ModelStep) -> list[str]:
-    """``a0``, ``a1``, … over the columns of complete rows."""
-    found = ["1.0::DOUBLE"]
-    for place in range(len(step.features)):
-        if step.centre:
-            centre, scale = number(step.centre[place]), number(step.scale[place])
-            found.append(f"(x{place} - {centre}) / {scale}")
-        else:
-            found.append(f"x{place}")
-    return found
-
-
-def number(value: float) -> str:
-    """A finite number as a DOUBLE of DuckDB, to the last bit."""
-    return f"({value!r}::DOUBLE)"
 
 
 def _moments(step: ModelStep, rows: str) -> Written:
@@ -88,10 +65,9 @@ def _moments(step: ModelStep, rows: str) -> Written:
 
 
 def _products(step: ModelStep, rows: str) -> Written:
-    vector = design(step)
-    placed = ", ".join(f"{one} AS a{place}" for place, one in enumerate(vector))
     return Written(
-        relation=f"SELECT *, {placed} FROM {rows}", sums=tuple(_pairs(len(vector), lambda p: p))
+        relation=f"SELECT *, {placed(step)} FROM {rows}",
+        sums=tuple(_pairs(len(step.features) + 1, lambda pair: pair)),
     )
 
 
@@ -177,15 +153,14 @@ _GLMS: Final[dict[str, Glm]] = {
 
 def _glm(step: ModelStep, rows: str) -> Written:
     """Three layers: the design, the linear predictor, what each row adds."""
-    family, vector = _GLMS[step.family], design(step)
-    if len(step.targets) != 1 or len(step.state) not in (0, len(vector)):
-        raise _wrong("one target, and a coefficient for every column of the design or none")
-    placed = ", ".join(f"{one} AS a{place}" for place, one in enumerate(vector))
-    first = f"SELECT *, {placed}, y0 AS y FROM {rows}"
+    family, size = _GLMS[step.family], len(step.features) + 1
+    if len(step.targets) != 1 or len(step.state) not in (0, size):
+        raise wrong_state("one target, and a coefficient for every column of the design or none")
+    first = f"SELECT *, {placed(step)}, y0 AS y FROM {rows}"
     if step.state:
         eta = " + ".join(f"{number(b)} * a{place}" for place, b in enumerate(step.state))
         if family.bounded:
-            eta = f"least(greatest({eta}, {-MOST_ETA}), {MOST_ETA})"
+            eta = cut(eta)
         second = f"SELECT *, {family.mean} AS mu FROM (SELECT *, {eta} AS eta FROM ({first}))"
         added, weight = family.residual, family.weight
         measured = (family.deviance, family.pearson, family.likelihood)
@@ -197,7 +172,6 @@ def _glm(step: ModelStep, rows: str) -> Written:
     names = ("deviance", "pearson", "ll")
     added_up = ", ".join(f"{one} AS {name}" for one, name in zip(measured, names, strict=True))
     relation = f"SELECT *, {weight} AS w, {added} AS r, {added_up} FROM ({second})"
-    size = len(vector)
     sums = _pairs(size, lambda pair: f"w * {pair}" if weight != "1.0::DOUBLE" else pair)
     sums += [(f"u{j}", f"sum(r * a{j})") for j in range(size)]
     sums += [(name, f"sum({name})") for name in names]
@@ -210,14 +184,13 @@ def _glm(step: ModelStep, rows: str) -> Written:
     )
 
 
-def _wrong(text: str) -> Exception:
-    return error("MODEL_STATE", f"the state of a model's round cannot be used: {text}")
-
-
 _FAMILIES: Final[dict[Family, Callable[[ModelStep, str], Written]]] = {
     "moments": _moments,
     "products": _products,
     **dict.fromkeys(("gaussian", "binomial", "poisson", "gamma"), _glm),
+    "kmeans": kmeans,
+    "classes": classes,
+    "cox": cox,
 }
 
 

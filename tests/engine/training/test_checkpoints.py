@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from podsql.engine.training.registry import begin, decode_snapshot, encode_snapshot
+from podsql.engine.training.registry import begin, decode_snapshot, encode_snapshot, models
 from podsql.errors import ProgrammingError
 
 FITS = {
@@ -12,6 +12,10 @@ FITS = {
     "logistic_regression": (["a", "b"], ["late"], {"l2": 0.1}),
     "poisson_regression": (["a", "b"], ["count"], {}),
     "gamma_regression": (["a", "b"], ["time"], {}),
+    "cox_regression": (["a", "b"], ["time", "late"], {}),
+    "kmeans": (["a", "b"], [], {"clusters": 3}),
+    "pca": (["a", "b"], [], {}),
+    "naive_bayes": (["a", "b"], ["late", "on_time"], {}),
 }
 
 
@@ -19,17 +23,22 @@ FITS = {
 def pods(federate):
     rng = np.random.default_rng(1)
     a, b = rng.normal(size=300), rng.normal(size=300) + 5
+    late = (rng.random(300) < 0.4) * 1.0
     return federate(
         {
             "a": a,
             "b": b,
             "y": a + rng.normal(size=300),
-            "late": (rng.random(300) < 0.4) * 1.0,
-            "early": (rng.random(300) < 0.4) * 1.0,
+            "late": late,
+            "on_time": 1 - late,
             "count": rng.poisson(np.exp(a / 2)) * 1.0,
             "time": rng.gamma(2.0, np.exp(a / 2)),
         }
     )
+
+
+def test_every_kind_of_model_is_tried():
+    assert list(FITS) == [one.name for one in models()]
 
 
 @pytest.mark.parametrize("method", FITS)

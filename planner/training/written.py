@@ -1,0 +1,61 @@
+"""What a round of a model is as SQL, and the words that all families write it with.
+
+Rule to keep: SQL is made of the family, the number of columns and finite numbers only.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from podsql.errors import error
+from podsql.planner.fragment import ModelStep
+
+MOST_ETA: Final = 30.0
+"""Linear predictors of a link that is not the identity are cut to this, either way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A round over a relation of complete rows."""
+
+    relation: str
+    """SELECT of the rows with what ``sums`` and ``weights`` name."""
+    sums: tuple[tuple[str, str], ...]
+    """Name and aggregate of every output, DOUBLE, after ``n``."""
+    weights: tuple[str, ...] = ()
+    """Per row, not negative: each must be spread over many units, or few make the sums."""
+    mass: str = "1"
+    """Per row, 0 to about 1: how much it may move the sums. Their sum is a number of rows."""
+    valid: str = "true"
+    """What every row must be for the family."""
+
+
+def design(step: ModelStep) -> list[str]:
+    """``a0``, ``a1``, … over the columns of complete rows."""
+    found = ["1.0::DOUBLE"]
+    for place in range(len(step.features)):
+        if step.centre:
+            centre, scale = number(step.centre[place]), number(step.scale[place])
+            found.append(f"(x{place} - {centre}) / {scale}")
+        else:
+            found.append(f"x{place}")
+    return found
+
+
+def placed(step: ModelStep) -> str:
+    """The columns ``a0``, ``a1``, … of a SELECT list."""
+    return ", ".join(f"{one} AS a{place}" for place, one in enumerate(design(step)))
+
+
+def number(value: float) -> str:
+    """A finite number as a DOUBLE of DuckDB, to the last bit."""
+    return f"({value!r}::DOUBLE)"
+
+
+def cut(eta: str) -> str:
+    """A linear predictor within ``MOST_ETA``."""
+    return f"least(greatest({eta}, {-MOST_ETA}), {MOST_ETA})"
+
+
+def wrong_state(text: str) -> Exception:
+    """MODEL_STATE: numbers that cannot be those of a round."""
+    return error("MODEL_STATE", f"the state of a model's round cannot be used: {text}")
