@@ -110,6 +110,7 @@ CODES: Final[dict[str, type[Error]]] = {
     "POLICY_UNAVAILABLE": PolicyError,
     "PAUSED": PolicyError,
     "IN_REVIEW": PolicyError,
+    "TOO_FEW_PODS": PolicyError,
     # data
     "DATA": DataError,
     "OVERFLOW": DataError,
@@ -118,6 +119,7 @@ CODES: Final[dict[str, type[Error]]] = {
     "PODS_MISSING": OperationalError,
     "POD_LOST": OperationalError,
     "POD_FAILED": OperationalError,
+    "SUM_RESTART": OperationalError,
     "STALE_OFFER": OperationalError,
     "TIMEOUT": OperationalError,
     "CANCELLED": OperationalError,
