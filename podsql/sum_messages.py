@@ -1,7 +1,7 @@
 """Messages of a secure sum, between the coordinator of a job and its pods.
 
 Everything goes through the coordinator, who is not trusted: what one pod says to another is sealed
-for it or signed (kinds ``sum-key``, ``sum-claim``, ``sum-list``). Rule to keep: no field holds a
+for it or signed (kinds ``sum-key``, ``sum-list``). Rule to keep: no field holds a
 value or a row count of a pod; those travel in ``SumMasked.vector`` only, under its masks.
 """
 
@@ -103,32 +103,23 @@ class SumShares(Message, frozen=True, array_like=True, tag="sum-shares/1"):
     shares: tuple[bytes, ...]
 
 
-class SumClaim(Message, frozen=True, array_like=True, tag="sum-claim/1"):
-    """A pod has masked its cells against these dealers (signed by it, kind ``sum-claim``)."""
-
-    job: bytes
-    round: int
-    pod: str
-    dealers: bytes
-    """BLAKE2b-256 of their names."""
-
-
 class SumMasked(Message, frozen=True, array_like=True, tag="sum-masked/1"):
     """A pod's masked cells, the number of its rows the first of them.
 
     ``vector``: the low 64 bits of every cell, little-endian, then the high ones if there are such.
     """
 
-    claim: Signed
+    job: bytes
+    round: int
     vector: bytes
 
 
 class SumSurvivors(Message, frozen=True, array_like=True, tag="sum-survivors/1"):
-    """Whose vectors are in the sum, by their claims, and who is missing; answered by ``SumAgreed``."""
+    """Which dealers' vectors are in the sum, and who is missing; answered by ``SumAgreed``."""
 
     job: bytes
     round: int
-    claims: tuple[Signed, ...]
+    alive: tuple[str, ...]
     missing: tuple[str, ...]
 
 
@@ -138,6 +129,7 @@ class SumList(Message, frozen=True, array_like=True, tag="sum-list/1"):
     job: bytes
     round: int
     dealers: bytes
+    """BLAKE2b-256 of their names."""
     alive: tuple[str, ...]
     missing: tuple[str, ...]
 

@@ -125,6 +125,8 @@ class Coordinator:
         try:
             self._take(pod, message)
         except Error as fault:
+            if fault.code == "REPLAY":
+                return []
             return [Dropped(pod, fault), *self._lost(pod)]
         return self._lost(pod)
 
@@ -135,6 +137,8 @@ class Coordinator:
                 self._keys[pod] = message.key
             case Step.MEETING, Done():
                 self._met.add(pod)
+            case Step.MEETING, SumKeyed():
+                raise error("REPLAY", "an answer belongs to another step")
             case _:
                 raise error("BAD_MESSAGE", "a pod answers what it was not asked")
 

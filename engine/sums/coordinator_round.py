@@ -7,7 +7,7 @@ pods. Rule to keep: who is in the sum is settled before anybody is asked for a s
 from dataclasses import dataclass
 from enum import IntEnum
 
-from podsql.engine.sums.documents import read_claim, read_list
+from podsql.engine.sums.documents import read_list
 from podsql.engine.sums.job import HASH_BYTES, Job
 from podsql.engine.sums.opening import require_whole, unmask
 from podsql.engine.sums.quorum import neighbours
@@ -16,9 +16,11 @@ from podsql.engine.sums.seeds import names_hash
 from podsql.engine.sums.words import add_words, words_of_bytes, zero_words
 from podsql.errors import Error, error
 from podsql.message import Message, Signed
+from podsql.messages import Done
 from podsql.sum_messages import (
     SumAgreed,
     SumDeal,
+    SumKeyed,
     SumList,
     SumMasked,
     SumOpening,
@@ -86,7 +88,7 @@ class CoordinatorRound:
         self._deals: dict[str, SumDeal] = {}
         self._dealers: tuple[str, ...] = ()
         self._total = zero_words(job.word, job.cells)
-        self._claims: dict[str, Signed] = {}
+        self._masked: set[str] = set()
         self._survivors: SumList | None = None
         self._lists: dict[str, Signed] = {}
         self._openings: dict[str, SumOpening] = {}
@@ -140,13 +142,11 @@ class CoordinatorRound:
                 self._require_deal(message)
                 self._deals[pod] = message
             case Step.MASK, SumMasked():
-                claim = read_claim(job, number, pod, message.claim)
-                if claim.dealers != names_hash(self._dealers):
-                    raise error("BAD_MESSAGE", "a pod masked its cells against other dealers")
+                self._require_present(message)
                 if len(message.vector) != job.vector_bytes:
                     raise error("BAD_MESSAGE", "a masked vector has a wrong size")
                 add_words(self._total, words_of_bytes(message.vector, job.word))
-                self._claims[pod] = message.claim
+                self._masked.add(pod)
             case Step.AGREE, SumAgreed():
                 if read_list(job, number, pod, message.survivors) != self._survivors:
                     raise error("BAD_MESSAGE", "a pod signed another list than it was asked")
@@ -156,10 +156,12 @@ class CoordinatorRound:
                 assert self._survivors is not None
                 require_whole(message, self._survivors)
                 self._openings[pod] = message
+            case _, SumKeyed() | Done() | SumDeal() | SumMasked() | SumAgreed() | SumOpening():
+                raise error("REPLAY", "an answer belongs to another step")
             case _:
                 raise error("BAD_MESSAGE", "a pod answers what it was not asked")
 
-    def _require_present(self, message: SumDeal | SumOpening) -> None:
+    def _require_present(self, message: SumDeal | SumMasked | SumOpening) -> None:
         if (message.job, message.round) != (self._job.digest, self._number):
             raise error("REPLAY", "an answer belongs to another round")
 
@@ -191,8 +193,8 @@ class CoordinatorRound:
         )
 
     def _after_masking(self) -> list[RoundEffect]:
-        alive = tuple(pod for pod in self._dealers if pod in self._claims)
-        missing = tuple(pod for pod in self._dealers if pod not in self._claims)
+        alive = tuple(pod for pod in self._dealers if pod in self._masked)
+        missing = tuple(pod for pod in self._dealers if pod not in self._masked)
         self._survivors = SumList(
             job=self._job.digest,
             round=self._number,
@@ -203,7 +205,7 @@ class CoordinatorRound:
         asked = SumSurvivors(
             job=self._job.digest,
             round=self._number,
-            claims=tuple(self._claims[pod] for pod in alive),
+            alive=alive,
             missing=missing,
         )
         return self._next(Step.AGREE, dict.fromkeys(alive, asked))

@@ -10,7 +10,7 @@ from podsql.errors import Error, error
 from podsql.message import Signed
 from podsql.messages import decode_as
 from podsql.relay.signing import verify
-from podsql.sum_messages import SumClaim, SumKey, SumList
+from podsql.sum_messages import SumKey, SumList
 
 
 def read_keys(job: Job, documents: Sequence[Signed]) -> dict[str, bytes]:
@@ -34,16 +34,6 @@ def read_key(job: Job, pod: str, document: Signed) -> bytes:
     if told.pod != pod or len(told.key) != HASH_BYTES:
         raise _wrong(f"the key of {pod!r} is not one")
     return told.key
-
-
-def read_claim(job: Job, number: int, pod: str, document: Signed) -> SumClaim:
-    """The claim of ``pod`` to be in the sum of round ``number``."""
-    told = decode_as(SumClaim, verify(document, "sum-claim", job.identities[pod]))
-    if told.job != job.digest or told.round != number:
-        raise error("REPLAY", f"the claim of {pod!r} is of another round")
-    if told.pod != pod:
-        raise _wrong(f"the claim of {pod!r} names another pod")
-    return told
 
 
 def read_list(job: Job, number: int, pod: str, document: Signed) -> SumList:

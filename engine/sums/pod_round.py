@@ -2,15 +2,15 @@
 
 A pod shows two kinds of shares: of the self-mask of who is in the sum, and of the key to the pair
 seeds of who is missing. Whoever has both for one pod can take all masks off it. Rule to keep: a pod
-signs one list a round, opens what that list says and nothing else, and only if a quorum signed the
-same list, in which all who are in the sum masked their cells against the same dealers.
+masks its cells against a quorum, signs one list a round, and opens what that list says and nothing
+else, and only if a quorum signed the same (``quorum`` says why that is enough).
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NoReturn
 
-from podsql.engine.sums.documents import read_claim, read_list, signers
+from podsql.engine.sums.documents import read_list, signers
 from podsql.engine.sums.encoding import Figures, put_floats, put_integers
 from podsql.engine.sums.job import Job
 from podsql.engine.sums.masks import add_masks
@@ -23,7 +23,6 @@ from podsql.messages import encode
 from podsql.relay.signing import sign
 from podsql.sum_messages import (
     SumAgreed,
-    SumClaim,
     SumDeal,
     SumList,
     SumMasked,
@@ -111,7 +110,7 @@ class PodRound:
             pair_tags=tuple(tag(self._pairs[pod]) for pod in others),
             bundle=seal(bundle_key, b"".join(self._pairs[pod] for pod in others), party.draw),
             shares=tuple(
-                seal(self._key(pod, party.name), one.own_mask + one.bundle_key, party.draw)
+                seal(self._box_key(pod, dealer=party.name), one.own_mask + one.bundle_key, party.draw)
                 for pod, one in zip(others, held, strict=True)
             ),
         )
@@ -131,7 +130,7 @@ class PodRound:
             raise too_few(len(asked.dealers), least)
         held: dict[str, _Shares] = {}
         for pod, box in zip(others, asked.shares, strict=True):
-            shares = unseal(self._key(pod, pod), box)
+            shares = unseal(self._box_key(pod, dealer=pod), box)
             if shares is None or len(shares) != 2 * SHARE_BYTES:
                 _refuse(f"a share is not one that {pod!r} sealed for this pod in this round")
             held[pod] = _Shares(shares[:SHARE_BYTES], shares[SHARE_BYTES:])
@@ -152,14 +151,8 @@ class PodRound:
             plus=[self._self_seed, *(self._pairs[pod] for pod in others if party.name < pod)],
             minus=[self._pairs[pod] for pod in others if pod < party.name],
         )
-        claim = SumClaim(
-            job=party.job.digest,
-            round=self.number,
-            pod=party.name,
-            dealers=names_hash(self._dealers),
-        )
         self._step = Step.MASKED
-        return SumMasked(claim=sign("sum-claim", encode(claim), party.seed), vector=cells.tobytes())
+        return SumMasked(job=party.job.digest, round=self.number, vector=cells.tobytes())
 
     # -- the list of survivors ---------------------------------------------------------------------
 
@@ -167,15 +160,10 @@ class PodRound:
         """Sign who is in the sum and who is missing: the one list of this pod in this round."""
         self._require(Step.MASKED)
         party = self._party
-        alive = tuple(signers(party.job, asked.claims))
-        own = names_hash(self._dealers)
-        for pod, document in zip(alive, asked.claims, strict=True):
-            # A pod with other dealers may have masked against none who is honest and stays.
-            if read_claim(party.job, self.number, pod, document).dealers != own:
-                _refuse(f"{pod!r} was told of other dealers than this pod")
-        if set(alive) & set(asked.missing):
+        alive, missing = asked.alive, asked.missing
+        if set(alive) & set(missing):
             _refuse("a pod is in the sum and missing from it")
-        if sorted((*alive, *asked.missing)) != sorted(self._dealers):
+        if sorted((*alive, *missing)) != sorted(self._dealers):
             _refuse("a list is not of all dealers, each once")
         if party.name not in alive:
             _refuse("a list leaves out the pod that is to sign it")
@@ -185,7 +173,7 @@ class PodRound:
         self._list = SumList(
             job=party.job.digest,
             round=self.number,
-            dealers=own,
+            dealers=names_hash(self._dealers),
             alive=tuple(pod for pod in self._dealers if pod in alive),
             missing=tuple(pod for pod in self._dealers if pod not in alive),
         )
@@ -219,9 +207,8 @@ class PodRound:
 
     # -- checks ------------------------------------------------------------------------------------
 
-    def _key(self, holder: str, dealer: str) -> bytes:
-        """Of the box with the shares of ``dealer``; the other of the two is this pod."""
-        other = holder if dealer == self._party.name else dealer
+    def _box_key(self, other: str, *, dealer: str) -> bytes:
+        """Of the box with the shares of ``dealer``, between this pod and ``other``."""
         return share_key(self._party.roots[other], self.number, dealer)
 
     def _require(self, step: Step) -> None:

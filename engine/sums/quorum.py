@@ -12,10 +12,17 @@ LEAST: Final = 3
 def quorum(pods: int, colluders: int) -> int:
     """Pods that must sign one list of survivors; also how many shares give a secret.
 
-    More than (n + c) / 2: each honest pod signs one list a round, the c in league with the
-    coordinator sign any. Two different lists with t signatures each would need 2(t - c) honest
-    pods of n - c, so t > (n + c) / 2 leaves no second list, and nobody gets both secrets of a pod.
-    At least c + 2: two honest pods are then in every sum, and each hides the other.
+    It is t of n pods, of which c may be in league with a coordinator who tells each pod something
+    else. t > (n + c) / 2, so that of two groups of t pods one honest pod is in both:
+
+    - An honest pod signs one list a round and shows shares for it alone. Two lists, each with t
+      signatures, would need an honest pod that signed both. So there is one list, and nobody is
+      shown both secrets of a pod.
+    - An honest pod masks its cells against t dealers. Were all honest ones of these missing from
+      the sum, or among pods that signed nothing, the t who signed would be others. So the honest
+      pods of a sum hide each other: what comes out is the sum of all of them.
+
+    At least c + 2: then there are two honest pods in every sum.
     """
     return max((pods + colluders) // 2 + 1, colluders + 2, LEAST)
 
