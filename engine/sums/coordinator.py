@@ -9,15 +9,9 @@ unless another is begun before.
 from dataclasses import dataclass
 from enum import IntEnum
 
-from podsql.engine.sums.coordinator_round import (
-    Ask,
-    CoordinatorRound,
-    Dropped,
-    Restart,
-    RoundEffect,
-    restart,
-)
+from podsql.engine.sums.coordinator_round import CoordinatorRound, restart
 from podsql.engine.sums.documents import read_key
+from podsql.engine.sums.effects import Ask, Dropped, Effect, Ready, Restart
 from podsql.engine.sums.job import Job, read_job
 from podsql.errors import Error, error
 from podsql.message import Message, Signed
@@ -55,11 +49,6 @@ class Close:
     """The time of this step is over: go on without who has not answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The pods know each other: rounds may begin. Who is missing now may be back for one."""
-
-
 class Step(IntEnum):
     """How far a job is."""
 
@@ -71,7 +60,6 @@ class Step(IntEnum):
 
 
 Event = Begin | NextRound | Replied | Lost | Close
-Effect = RoundEffect | Ready
 
 
 class Coordinator:

@@ -4,14 +4,14 @@ Masked vectors are added as they arrive, so its memory holds one vector, whateve
 pods. Rule to keep: who is in the sum is settled before anybody is asked for a share.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from podsql.engine.sums.documents import read_list
+from podsql.engine.sums.effects import Ask, Dropped, Opened, Restart, RoundEffect
 from podsql.engine.sums.job import HASH_BYTES, Job
 from podsql.engine.sums.opening import require_whole, unmask
 from podsql.engine.sums.quorum import neighbours
-from podsql.engine.sums.result import Sum, read_sum
+from podsql.engine.sums.result import read_sum
 from podsql.engine.sums.seeds import names_hash
 from podsql.engine.sums.words import add_words, words_of_bytes, zero_words
 from podsql.errors import Error, error
@@ -29,42 +29,6 @@ from podsql.sum_messages import (
     SumSurvivors,
     SumUnmask,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Send ``message`` to ``pod``; then its answer, or ``Lost``."""
-
-    pod: str
-    message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """What ``pod`` answered is not acceptable: it counts as lost."""
-
-    pod: str
-    fault: Error
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """The round is over."""
-
-    sum: Sum
-
-
-@dataclass(frozen=True, slots=True)
-class Restart:
-    """The round, or the job before its first one, is over and nothing was opened.
-
-    SUM_RESTART: too few pods stayed. Another code: what they showed does not fit.
-    """
-
-    fault: Error
-
-
-RoundEffect = Ask | Dropped | Opened | Restart
 
 
 class Step(IntEnum):

@@ -25,7 +25,7 @@ def limit_of(word: int, pods: int) -> int:
 
 
 def put_integers(cells: Words, figures: Figures, *, limit: int, first: int) -> None:
-    """Write integers of magnitude up to ``limit`` into ``cells``; ``first`` is the first's number.
+    """Write integers of magnitude up to ``limit`` into ``cells`` (zero as yet); ``first`` is the first's number.
 
     DATA if one is no integer, OVERFLOW if one is out of range.
     """
@@ -34,11 +34,15 @@ def put_integers(cells: Words, figures: Figures, *, limit: int, first: int) -> N
         return
     if figures.dtype.kind not in "iu":
         raise _wrong_kind(first, "an integer")
-    # Compared as Python's integers are: a limit of 64 bits is no number of any NumPy type.
-    _require_in_range((figures > limit) | (figures < -limit), first)
-    cells[0] = figures.astype(np.int64 if figures.dtype.kind == "i" else np.uint64).view(np.uint64)
+    # Least and greatest first: a million comparisons with a limit of 127 bits are slow.
+    if len(figures) and not -limit <= int(figures.min()) <= int(figures.max()) <= limit:
+        _require_in_range((figures > limit) | (figures < -limit), first)
+    if figures.dtype.kind == "u":
+        cells[0] = figures
+        return
+    cells[0] = figures.astype(np.int64, copy=False).view(np.uint64)
     if len(cells) == 2:
-        cells[1] = np.where(figures < 0, np.uint64(_FULL), np.uint64(0))
+        np.right_shift(cells[0].view(np.int64), 63, out=cells[1].view(np.int64))
 
 
 def put_floats(cells: Words, figures: Figures, *, fraction: int, limit: int, first: int) -> None:

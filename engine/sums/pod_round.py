@@ -110,7 +110,9 @@ class PodRound:
             pair_tags=tuple(tag(self._pairs[pod]) for pod in others),
             bundle=seal(bundle_key, b"".join(self._pairs[pod] for pod in others), party.draw),
             shares=tuple(
-                seal(self._box_key(pod, dealer=party.name), one.own_mask + one.bundle_key, party.draw)
+                seal(
+                    self._box_key(pod, dealer=party.name), one.own_mask + one.bundle_key, party.draw
+                )
                 for pod, one in zip(others, held, strict=True)
             ),
         )
@@ -161,10 +163,8 @@ class PodRound:
         self._require(Step.MASKED)
         party = self._party
         alive, missing = asked.alive, asked.missing
-        if set(alive) & set(missing):
-            _refuse("a pod is in the sum and missing from it")
         if sorted((*alive, *missing)) != sorted(self._dealers):
-            _refuse("a list is not of all dealers, each once")
+            _refuse("a list does not name each dealer once, as in the sum or as missing")
         if party.name not in alive:
             _refuse("a list leaves out the pod that is to sign it")
         least = max(party.job.quorum, party.least)

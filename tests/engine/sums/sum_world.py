@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import pytest
 
-from podsql.engine.sums.coordinator import Begin, Coordinator, Lost, NextRound, Ready, Replied
-from podsql.engine.sums.coordinator_round import Ask, Dropped, Opened, Restart
+from podsql.engine.sums.coordinator import Begin, Coordinator, Lost, NextRound, Replied
+from podsql.engine.sums.effects import Ask, Dropped, Opened, Ready, Restart
 from podsql.engine.sums.job import Terms, read_job
 from podsql.engine.sums.pod import Compute, SumPod
 from podsql.engine.sums.pod_round import Input

@@ -5,12 +5,15 @@ import random
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from sum_world import World, plain_sum, refused
 
-from podsql.engine.sums.coordinator import Coordinator, NextRound, Ready
-from podsql.engine.sums.coordinator_round import Dropped, Opened, Restart
+from podsql.engine.sums.coordinator import Close, Coordinator, NextRound, Replied
+from podsql.engine.sums.effects import Dropped, Opened, Ready, Restart
 from podsql.engine.sums.pod_round import Input
 from podsql.errors import Error
+from podsql.messages import Failed
+from podsql.relay.signing import sign
 from podsql.sum_messages import SumKeys, SumRound, SumShares, SumStart, SumSurvivors, SumUnmask
 
 PARTS = ((7, 0), (5, 20))
@@ -222,12 +225,7 @@ def test_a_wrong_share_ends_the_round_with_a_name_and_no_sum():
             reply = honest(pod, message, brought)
             if isinstance(message, SumUnmask) and pod == "pod00":
                 shares = getattr(reply, kind)
-                wrong = (bytes(33), *shares[1:])
-                return type(reply)(
-                    reply.job,
-                    reply.round,
-                    **{"alive": reply.alive, "missing": reply.missing, kind: wrong},
-                )
+                return replace(reply, **{kind: (bytes(33), *shares[1:])})
             return reply
 
         world.ask = lying
@@ -235,6 +233,65 @@ def test_a_wrong_share_ends_the_round_with_a_name_and_no_sum():
         assert isinstance(end, Restart)
         assert end.fault.code == "BAD_MESSAGE"
         assert ("'pod00'" if kind == "alive" else "'pod03'") in str(end.fault)
+
+
+def spoiled(reply, asked):
+    """An answer of the right kind that no honest pod gives."""
+    match asked:
+        case SumRound():
+            return replace(reply, pair_tags=reply.pair_tags[1:])
+        case SumShares():
+            return replace(reply, vector=reply.vector[8:])
+        case SumSurvivors():
+            listed = sign("sum-list", reply.survivors.body, os.urandom(32))
+            return replace(reply, survivors=listed)
+        case SumUnmask():
+            return replace(reply, alive=reply.alive[1:])
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_pod_that_answers_badly_is_named_and_the_others_go_on(step):
+    world = World(4, parts=PARTS)
+    figures = figures_of(world)
+    honest = world.ask
+
+    def ask(pod, message, brought=None):
+        reply = honest(pod, message, brought)
+        return spoiled(reply, message) if pod == "pod01" and isinstance(message, step) else reply
+
+    world.ask = ask
+    stays = step in (SumSurvivors, SumUnmask)
+    alive = [pod for pod in world.names if stays or pod != "pod01"]
+    require_equal(world.round(figures), world, figures, alive)
+    [(pod, fault)] = world.dropped
+    assert pod == "pod01"
+    assert fault.code in ("BAD_MESSAGE", "SIGNATURE")
+
+
+def test_a_pod_that_answers_something_else_is_named():
+    world = World(4, parts=PARTS)
+    world.begin()
+    world.coordinator.handle(NextRound())
+    [dropped] = world.coordinator.handle(Replied("pod01", Failed("DENIED", "no")))
+    assert (dropped.pod, dropped.fault.code) == ("pod01", "BAD_MESSAGE")
+
+
+def test_a_step_that_is_closed_goes_on_with_who_has_answered():
+    world = World(4, parts=PARTS)
+    figures = figures_of(world)
+    world.begin()
+    pending = world.coordinator.handle(NextRound())
+    while not isinstance(pending[0], Opened):
+        effects = []
+        for asked in pending:
+            if asked.pod != "pod01":
+                rows, parts = figures[asked.pod]
+                reply = world.ask(asked.pod, asked.message, Input(round=1, rows=rows, parts=parts))
+                effects += world.coordinator.handle(Replied(asked.pod, reply))
+        # pod01 answers nothing: the time of a step that asked it too is over.
+        pending = effects or world.coordinator.handle(Close())
+    [end] = pending
+    require_equal(end, world, figures, ["pod00", "pod02", "pod03"])
 
 
 def test_answers_that_come_late_or_twice_change_nothing():
