@@ -19,6 +19,7 @@ NAMES = (
     "distance",
     "many_pods",
     "shared_keys",
+    "secure_sums",
     "idle",
 )
 

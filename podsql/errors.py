@@ -116,6 +116,7 @@ CODES: Final[dict[str, type[Error]]] = {
     "SEPARATION": DataError,
     "COLLINEAR": DataError,
     "NOT_CONVERGED": DataError,
+    "TOO_FEW_PODS": PolicyError,
     # data
     "DATA": DataError,
     "OVERFLOW": DataError,
@@ -124,6 +125,7 @@ CODES: Final[dict[str, type[Error]]] = {
     "PODS_MISSING": OperationalError,
     "POD_LOST": OperationalError,
     "POD_FAILED": OperationalError,
+    "SUM_RESTART": OperationalError,
     "STALE_OFFER": OperationalError,
     "TIMEOUT": OperationalError,
     "CANCELLED": OperationalError,

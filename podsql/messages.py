@@ -27,6 +27,19 @@ from podsql.service_messages import (
     RightsReply,
     RightsRequest,
 )
+from podsql.sum_messages import (
+    SumAgreed,
+    SumDeal,
+    SumKeyed,
+    SumKeys,
+    SumMasked,
+    SumOpening,
+    SumRound,
+    SumShares,
+    SumStart,
+    SumSurvivors,
+    SumUnmask,
+)
 
 # -- analyst and pod ---------------------------------------------------------------------------
 
@@ -321,6 +334,17 @@ AnyMessage = (
     | BudgetReply
     | PsiHand
     | PsiFetch
+    | SumStart
+    | SumKeyed
+    | SumKeys
+    | SumRound
+    | SumDeal
+    | SumShares
+    | SumMasked
+    | SumSurvivors
+    | SumAgreed
+    | SumUnmask
+    | SumOpening
     | Cancel
     | Release
     | Done

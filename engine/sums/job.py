@@ -1,0 +1,121 @@
+"""A job as its pods and its coordinator read it: one set of pods, one shape of cells, some rounds.
+
+Rule to keep: everything that both ends of a mask must agree on stands in the job's bytes, whose hash
+is in every key, signature and message.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Final
+
+from podsql.engine.sums.encoding import limit_of
+from podsql.engine.sums.masks import CELL_LIMIT
+from podsql.engine.sums.quorum import LEAST, quorum, too_few
+from podsql.errors import Error, error
+from podsql.messages import decode_as
+from podsql.sum_messages import SumJob, SumPart
+
+HASH_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a pod's own file says of sums."""
+
+    roster: Mapping[str, bytes]
+    """The pods that it sums with, itself among them: name to pinned identity key."""
+    least: int = LEAST
+    """It signs no list of fewer survivors, whatever the quorum."""
+    colluders: int = 1
+    """It takes no job that reckons with fewer pods in league with the coordinator."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job that holds together. ``digest`` names it."""
+
+    digest: bytes
+    identities: Mapping[str, bytes]
+    """The members' identity keys, ascending by name."""
+    colluders: int
+    word: int
+    parts: tuple[SumPart, ...]
+    rounds: int
+    members: tuple[str, ...] = field(init=False)
+    places: Mapping[str, int] = field(init=False)
+    """At which place each member holds its shares: 1, 2, …"""
+    quorum: int = field(init=False)
+    cells: int = field(init=False)
+    """Of a vector: all parts', and the number of rows before them."""
+    limit: int = field(init=False)
+    """The largest magnitude that a pod may bring."""
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "members", tuple(self.identities))
+        put(self, "places", {name: at for at, name in enumerate(self.members, 1)})
+        put(self, "quorum", quorum(len(self.members), self.colluders))
+        put(self, "cells", 1 + sum(part.cells for part in self.parts))
+        put(self, "limit", limit_of(self.word, len(self.members)))
+
+    @property
+    def vector_bytes(self) -> int:
+        """Size of a masked vector."""
+        return self.cells * self.word // 8
+
+
+def read_job(body: bytes) -> Job:
+    """The job in ``body``; BAD_MESSAGE if it does not hold together, TOO_FEW_PODS if it is none."""
+    told = decode_as(SumJob, body)
+    names = [member.name for member in told.members]
+    identities = {member.name: member.identity for member in told.members}
+    if len(names) < LEAST:
+        raise too_few(len(names), LEAST)
+    if any(one >= two for one, two in pairwise(names)):
+        raise _wrong("does not name its pods once each, in order")
+    if any("\0" in name for name in names):
+        raise _wrong("names a pod by what is no name")
+    if len(set(identities.values())) != len(names):
+        raise _wrong("gives one key to two pods")
+    if {len(told.nonce), len(told.about), *map(len, identities.values())} != {HASH_BYTES}:
+        raise _wrong("has a key or hash of a wrong size")
+    if told.colluders < 0 or told.rounds < 1 or told.rounds >> 63:
+        raise _wrong("has a number out of range")
+    if any(part.cells < 1 or not 0 <= part.fraction < told.word - 1 for part in told.parts):
+        raise _wrong("has a part of no cells, or of a quantum that its word cannot hold")
+    job = Job(
+        digest=blake2b(body, digest_size=HASH_BYTES, person=b"ps-sum-job").digest(),
+        identities=identities,
+        colluders=told.colluders,
+        word=told.word,
+        parts=told.parts,
+        rounds=told.rounds,
+    )
+    if job.quorum > len(names):
+        raise too_few(len(names), job.quorum)
+    if job.cells > CELL_LIMIT:
+        raise error("RESULT_TOO_BIG", "a sum has too many cells")
+    return job
+
+
+def require_acceptable(job: Job, terms: Terms, pod: str, identity: bytes) -> None:
+    """DENIED or TOO_FEW_PODS unless ``pod`` may take part in ``job``."""
+    if job.identities.get(pod) != identity:
+        raise _wrong("does not name this pod and its key")
+    for name, key in job.identities.items():
+        if terms.roster.get(name) != key:
+            raise error(
+                "DENIED",
+                f"the pod's own file does not let it sum with {name!r}",
+                hint="its custodian names the pods and their keys",
+            )
+    if job.colluders < terms.colluders:
+        raise error("DENIED", "the sum reckons with fewer dishonest pods than this pod's file does")
+    if len(job.members) < terms.least:
+        raise too_few(len(job.members), terms.least)
+
+
+def _wrong(what: str) -> Error:
+    return error("BAD_MESSAGE", f"the job of a sum {what}")
