@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/podsql demo
 
 test: $(READY) $(SUITES)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff check .
