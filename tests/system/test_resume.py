@@ -12,7 +12,7 @@ import pytest
 from podsql.demo.stage import Stage
 
 BIG = os.environ.get("PODSQL_BIG") == "1"
-ROWS = (1 << 30) // 16 if BIG else (48 << 20) // 16
+ROWS = (1 << 30) // 16 if BIG else (96 << 20) // 16
 KILLS = 5 if BIG else 3
 
 MAKE = """
