@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/podsql demo
 
 test: $(READY) $(SUITES)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -32,10 +32,11 @@ soak: $(READY)
 fuzz: $(READY)
 	PODSQL_BIG=1 PODSQL_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -q -s --timeout 0 \
 	  tests/policy/test_fuzz_gate.py tests/policy/noise tests/policy/test_noised.py \
-	  tests/system/test_attack_lists.py tests/differential/test_random_tables.py
+	  tests/system/test_attack_lists.py tests/differential tests/page/test_nonsense.py
 
 suites: $(READY) $(SUITES)
-	PODSQL_BIG=1 $(BIN)/python -m pytest -q --timeout 0 tests/suites tests/system/test_service_killed.py
+	PODSQL_BIG=1 $(BIN)/python -m pytest -q --timeout 0 tests/suites tests/system/test_service_killed.py \
+	  tests/system/test_usefulness.py
 
 bench: $(READY) $(SUITES)
 	$(BIN)/python -m benchmarks --format $(FORMAT)

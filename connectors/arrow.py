@@ -11,7 +11,6 @@ from typing import Final
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset
 
 from podsql.connectors.files import check_files, find_files
 from podsql.connectors.source import Finding, SourceColumn, read_schema
@@ -50,6 +49,8 @@ class ArrowSource:
             readers = [pa.ipc.open_stream(pa.memory_map(str(path))) for path in self.paths]
             con.register(_NAME, pa.Table.from_batches(b for r in readers for b in r))
         else:
+            import pyarrow.dataset  # slow to load, and only for files that are served in place
+
             con.register(_NAME, pyarrow.dataset.dataset(list(map(str, self.paths)), format="ipc"))
         return _NAME
 

@@ -4,6 +4,7 @@ Rule to keep: it finds the files, gives up everything but those and its folder, 
 parses. What it says about a failure is made of names and counts (cast errors quote values).
 """
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ from typing import Final
 import duckdb
 import msgspec
 import pyarrow as pa
-import pyarrow.dataset
 
 from podsql.connectors.registry import open_source
 from podsql.connectors.source import Source, quoted, unreadable
@@ -35,6 +35,7 @@ from podsql.engine.import_request import (
 )
 from podsql.engine.job import Dataset
 from podsql.engine.lock import NO_SURPRISES
+from podsql.engine.no_pandas import leave_pandas_out
 from podsql.engine.sandbox import restrict
 from podsql.errors import Error, error
 from podsql.planner.fragment import Field
@@ -135,6 +136,8 @@ class Importer:
             )
         # An opaque name: what a custodian calls a table never becomes one of ours.
         name = "place_" + blake2b(table.name.encode(), digest_size=12).hexdigest()
+        import pyarrow.dataset  # the process has it loaded before it restricts itself
+
         dataset = Dataset(name, source.in_place, tuple(map(str, source.paths)))
         self._con.register(
             name, pyarrow.dataset.dataset(list(dataset.paths), format=dataset.format)
@@ -292,6 +295,8 @@ def answer(request: ImportRequest, *, isolated: bool) -> ImportReply:
 
 def main() -> None:
     """One request, one reply."""
+    leave_pandas_out()
+    importlib.import_module("pyarrow.dataset")  # once restricted, nothing can be loaded
     request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=ImportRequest)
     # The reply's descriptor is ours alone: nothing a library prints can get between.
     out = os.dup(1)

@@ -14,7 +14,6 @@ from typing import Final
 import duckdb
 import msgspec
 import pyarrow as pa
-import pyarrow.dataset
 
 from podsql.engine.faults import code_of
 from podsql.engine.job import Dataset
@@ -92,6 +91,8 @@ def _fitting(con: duckdb.DuckDBPyConnection, configure: Configure) -> Limits:
 
 def register(con: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
     """Make an in-place table visible on this connection (names are a connection's own)."""
+    import pyarrow.dataset  # the fork parent has it loaded: no engine can read it any more
+
     files = pyarrow.dataset.dataset(list(dataset.paths), format=dataset.format)
     con.register(dataset.name, files)
 

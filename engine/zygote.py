@@ -10,6 +10,7 @@ Control messages: ``S u32`` with two descriptors (start), ``K u32`` (kill) to it
 """
 
 import gc
+import importlib
 import os
 import select
 import signal
@@ -20,6 +21,7 @@ from typing import Final
 
 import duckdb  # noqa: F401 - imported once here, inherited by every fork
 
+from podsql.engine.no_pandas import leave_pandas_out
 from podsql.engine.worker import serve
 
 START: Final = Struct("<cI")
@@ -28,6 +30,8 @@ EXITED: Final = Struct("<cIiQ")
 
 def main() -> None:
     """Serve the control socket whose descriptor is the only argument."""
+    leave_pandas_out()
+    importlib.import_module("pyarrow.dataset")  # inherited too: an engine can load nothing more
     control = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     gc.collect()

@@ -32,7 +32,9 @@ def explain(
 ) -> None:
     """Print the plan of a statement."""
     from podsql.driver import connect
+    from podsql.engine.no_pandas import leave_pandas_out
 
+    leave_pandas_out()
     form = Form.JSON if as_json else form
     with connect(
         federation, purpose=purpose, project=project, passphrase=passphrase()

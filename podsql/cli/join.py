@@ -82,8 +82,10 @@ def join(
             + joined.fingerprint
         )
     if serve:
+        from podsql.engine.no_pandas import leave_pandas_out
         from podsql.pod.daemon import run_pod
 
+        leave_pandas_out()
         if secret is not None:
             os.environ["PODSQL_PASSPHRASE"] = secret  # the daemon reads its keys as ever
         log_to_stderr()

@@ -78,8 +78,10 @@ def mock(
 @app.command()
 def serve(config: PodFile = HERE, seal: AskPassphrase = False) -> None:
     """Run the pod until SIGTERM."""
+    from podsql.engine.no_pandas import leave_pandas_out
     from podsql.pod.daemon import run_pod
 
+    leave_pandas_out()
     unseal(wanted=seal)
     log_to_stderr()
     raise typer.Exit(run_pod(config))

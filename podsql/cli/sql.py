@@ -40,8 +40,10 @@ def sql(
     The first error ends it; the results before it have been printed.
     """
     from podsql.driver import connect
+    from podsql.engine.no_pandas import leave_pandas_out
     from podsql.planner.tokens import split_statements
 
+    leave_pandas_out()
     form = Format.JSON if as_json else form
     text = read_statement(statement)
     statements = split_statements(text) or [text]

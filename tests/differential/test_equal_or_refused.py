@@ -1,5 +1,10 @@
-"""The contract: the answer of one DuckDB over all rows, or a refusal. Wrong answers: none."""
+"""The contract: the answer of one DuckDB over all rows, or a refusal. Wrong answers: none.
 
+Every statement over rows spread at random, and over two more ways to spread them, which take turns;
+with ``PODSQL_BIG`` over every one.
+"""
+
+import os
 import sys
 from pathlib import Path
 
@@ -16,9 +21,9 @@ STATEMENTS = [
     for line in (Path(__file__).parent / "statements.sql").read_text().splitlines()
     if line and not line.startswith("--")
 ]
-ANSWERED_AT_LEAST = 159
-"""Of every split: a statement that is newly refused shows here."""
-
+REFUSED_AT_MOST = 3
+"""Over every split: a statement that is newly refused shows here."""
+TURNS = 1 if os.environ.get("PODSQL_BIG") else 3
 
 PLAIN_REFUSALS = ("NOT_EXACT", "NOT_LOCAL", "NOT_SUPPORTED", "PARSER_DISAGREES")
 
@@ -52,10 +57,12 @@ def check(federation, line, *, also=()):
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_statement_is_equal_or_refused_over_every_split(split):
+    turns = 1 if split == "random" else TURNS
+    statements = STATEMENTS[SPLITS.index(split) % turns :: turns]
     federation = build(split, seed=len(split))
-    results = [check(federation, line) for line in STATEMENTS]
+    results = [check(federation, line) for line in statements]
     federation.close()
     wrong = [r for r in results if r not in ("equal", "refused")]
     assert wrong == []
-    assert results.count("equal") >= ANSWERED_AT_LEAST
+    assert results.count("refused") <= REFUSED_AT_MOST
     assert len(STATEMENTS) >= 120

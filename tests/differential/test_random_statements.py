@@ -12,7 +12,7 @@ from test_equal_or_refused import check
 
 BIG = bool(os.environ.get("PODSQL_BIG"))
 SEED = random.randrange(10**9) if BIG else 12
-STATEMENTS = 5000 if BIG else 120
+STATEMENTS = 5000 if BIG else 60
 GROUPS_ONLY = ("additive", "moments", "extreme", "distinct")
 
 

@@ -192,6 +192,7 @@ def test_a_freeze_is_obeyed_where_it_cannot_be_written_down(federation):
     pod = federation.pods["north"]
     until(lambda: pod.services.beliefs.of(federation.key("access")).epoch == 1)
     path = pod.place / "services.json"
+    until(path.exists)  # written a moment after it is believed
     path.unlink()
     (path / "in the way").mkdir(parents=True)
     document = make_list(federation, "access")

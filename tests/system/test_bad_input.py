@@ -38,7 +38,7 @@ def stage(tmp_path_factory) -> Iterator[Stage]:
         analysts=("ana", "eve"),
         preset="open",
         service=False,
-        limits={"memory_mb": 512, "seconds": 8.0},
+        limits={"memory_mb": 512, "seconds": 5.0},
     )
     try:
         made.build()

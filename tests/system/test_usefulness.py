@@ -5,6 +5,7 @@ answered without small groups (equal to the same statement with the guard writte
 refused with a reason. Nothing else, and refusals may not grow.
 """
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -21,8 +22,8 @@ import podsql
 from podsql.demo.stage import Stage
 from podsql.errors import Error
 
-PODS = ("east", "north", "west")
-SIZE = 2400
+PODS = ("east", "north", "west") if os.environ.get("PODSQL_BIG") else ("east", "north")
+SIZE = 800 * len(PODS)
 
 
 def fill(con, visits, labs):
@@ -37,14 +38,14 @@ def fill(con, visits, labs):
 
 
 def make_stage(home: Path) -> tuple[Stage, duckdb.DuckDBPyConnection]:
-    """Three pods of some 800 visits, and one database with all of them."""
+    """Pods of some 800 visits each, and one database with all of them."""
     visits, labs = make_rows(11, SIZE)
     # Six people have a code that nobody else has.
-    visits = [(*v[:8], "rare" if v[0] < 18 and v[0] % 3 == 0 else v[8], *v[9:]) for v in visits]
+    visits = [(*v[:8], "rare" if v[0] < 6 * len(PODS) and v[0] % len(PODS) == 0 else v[8], *v[9:]) for v in visits]
     pods = {}
     for place, name in enumerate(PODS):
         con = duckdb.connect()
-        fill(con, [v for v in visits if v[0] % 3 == place], [v for v in labs if v[0] % 3 == place])
+        fill(con, [v for v in visits if v[0] % len(PODS) == place], [v for v in labs if v[0] % len(PODS) == place])
         pods[name] = {}
         for table in ("visits", "labs", "codes"):
             path = home / f"{name}.{table}.parquet"
@@ -61,7 +62,7 @@ def make_stage(home: Path) -> tuple[Stage, duckdb.DuckDBPyConnection]:
     homes = " ".join(f"WHEN {place} THEN '{name}'" for place, name in enumerate(PODS))
     for table in ("visits", "labs"):
         pooled.execute(
-            f"CREATE TABLE {table}_at AS SELECT *, CASE id % 3 {homes} END AS _pod FROM {table}"
+            f"CREATE TABLE {table}_at AS SELECT *, CASE id % {len(PODS)} {homes} END AS _pod FROM {table}"
         )
     stage = Stage(home=home, pods=pods)
     stage.build()

@@ -72,26 +72,33 @@ def _solve(falling: Callable[[float], float], level: float) -> float:
 
 
 def _at_most(hits: int, draws: int, p: float) -> float:
-    """P(Binomial(draws, p) <= hits), by the shorter tail."""
+    """P(Binomial(draws, p) <= hits), by the tail without the mean, each term from its neighbour."""
     if p <= 0:
         return 1.0
     if p >= 1:
         return 1.0 if hits >= draws else 0.0
-    logs = (
+    below = hits <= draws * p
+    k = hits if below else hits + 1
+    odds = p / (1 - p)
+    term = _chance(k, draws, p) if k <= draws else 0.0
+    mass = 0.0
+    while term > mass * 1e-17:
+        mass += term
+        if below:
+            term *= k / ((draws - k + 1) * odds)
+            k -= 1
+        else:
+            term *= (draws - k) * odds / (k + 1)
+            k += 1
+    return min(1.0, mass) if below else max(0.0, 1 - mass)
+
+
+def _chance(k: int, draws: int, p: float) -> float:
+    """P(Binomial(draws, p) = k)."""
+    return math.exp(
         math.lgamma(draws + 1)
         - math.lgamma(k + 1)
         - math.lgamma(draws - k + 1)
         + k * math.log(p)
         + (draws - k) * math.log1p(-p)
-        for k in _terms(hits, draws, p)
     )
-    mass = math.fsum(math.exp(term) for term in logs)
-    return min(1.0, mass) if hits <= draws * p else max(0.0, 1 - mass)
-
-
-def _terms(hits: int, draws: int, p: float) -> range:
-    """The tail that does not hold the mean, cut where its terms vanish."""
-    spread = int(12 * math.sqrt(draws * p * (1 - p))) + 50
-    if hits <= draws * p:
-        return range(max(0, hits - spread), hits + 1)
-    return range(hits + 1, min(draws, hits + spread) + 1)
