@@ -50,15 +50,21 @@ _cache: "OrderedDict[tuple[object, ...], Plan]" = OrderedDict()
 _cache_lock = threading.Lock()
 
 
-def plan(sql: str, catalog: Catalog, parameters: Sequence[object] = ()) -> Plan:
-    """The plan of one SELECT (an EXPLAIN before it is ignored) over the catalog."""
-    key = (sql, catalog.version, tuple((type(p).__name__, repr(p)) for p in parameters))
+def plan(
+    sql: str, catalog: Catalog, parameters: Sequence[object] = (), *, meets: bool = True
+) -> Plan:
+    """The plan of one SELECT (an EXPLAIN before it is ignored) over the catalog.
+
+    ``meets``: pods may be asked to join public tables that the statement joins elsewhere, so that
+    less travels. Without, the plan asks for no join that a policy could deny on top of its own.
+    """
+    key = (sql, catalog.version, tuple((type(p).__name__, repr(p)) for p in parameters), meets)
     with _cache_lock:
         known = _cache.get(key)
         if known is not None:
             _cache.move_to_end(key)
             return known
-    found = _plan(sql, catalog, parameters)
+    found = _plan(sql, catalog, parameters, meets)
     with _cache_lock:
         _cache[key] = found
         if len(_cache) > _CACHED:
@@ -71,7 +77,7 @@ def explain(plan: Plan, catalog: Catalog) -> str:
     return explain_text(plan, catalog)
 
 
-def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
+def _plan(sql: str, catalog: Catalog, parameters: Sequence[object], meets: bool) -> Plan:
     command = classify(sql)
     if not isinstance(command, Query | Explain | ExplainPolicy):
         raise error("STATEMENT", "only a SELECT has a plan", hint="send this statement by itself")
@@ -83,7 +89,9 @@ def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
     inline_ctes(tree)
     write_as_joins(tree, catalog)
     ordered = any(aggregate_name(node) in ORDERED for node in tree.find_all(exp.Func))
-    part = _Part(catalog=catalog, options=options, statement=sql, ordered=ordered).plan(tree)
+    part = _Part(
+        catalog=catalog, options=options, statement=sql, ordered=ordered, meets=meets
+    ).plan(tree)
     found = _schemas(catalog, part.tables, tagged=tagged)
     return share_stages(replace(part, columns=_named_as_written(text, part.columns, found)))
 
@@ -95,6 +103,7 @@ class _Part:
     catalog: Catalog
     options: Options
     statement: str
+    meets: bool
     stages: int = 0
     depth: int = 0
     ordered: bool = False
@@ -137,7 +146,12 @@ class _Part:
         if self._has_noise(tree):
             raise error("NOT_SUPPORTED", "groups with noise cannot be joined and added up")
         made = plan_joined_groups(
-            tree, self.catalog, plan_part=self.plan, plan_table=self._by_pods, fits=self._fits
+            tree,
+            self.catalog,
+            plan_part=self.plan,
+            plan_table=self._by_pods,
+            fits=self._fits,
+            meets=self.meets,
         )
         return self._whole(tree, made)
 
@@ -160,7 +174,12 @@ class _Part:
         counted = grouped and not self.ordered and not self._has_noise(tree)
         try:
             made = plan_at_analyst(
-                tree, self.catalog, plan_part=self.plan, plan_table=self._by_pods, counted=counted
+                tree,
+                self.catalog,
+                plan_part=self.plan,
+                plan_table=self._by_pods,
+                counted=counted,
+                meets=self.meets,
             )
         finally:
             self.depth -= 1
