@@ -20,11 +20,17 @@ from podsql.planner.fragment import Field
 from podsql.planner.functions import ORDERED
 from podsql.planner.parameters import bind_parameters
 from podsql.planner.plan import Options, Plan, with_relations
-from podsql.planner.rules.bind_derived import bind_derived, schemas, table_schema
+from podsql.planner.rules.bind_derived import (
+    bind_derived,
+    require_apart,
+    schemas,
+    table_schema,
+)
 from podsql.planner.rules.bind_tables import bind_tables, find_table, qualify_table
 from podsql.planner.rules.choose_pods import choose_pods
 from podsql.planner.rules.find_aggregates import aggregate_name, aggregates_in
 from podsql.planner.rules.inline_ctes import inline_ctes
+from podsql.planner.rules.narrow_sources import narrow_derived
 from podsql.planner.rules.plan_aggregate import plan_aggregate
 from podsql.planner.rules.plan_at_analyst import UNBOUND, plan_at_analyst
 from podsql.planner.rules.plan_joined_groups import plan_joined_groups
@@ -160,6 +166,7 @@ class _Part:
         copy = tree.copy()
         try:
             scope = bind_tables(copy, self.catalog, lambda node: bind_derived(node, self.catalog))
+            require_apart(scope)
             query = resolve_query(copy, scope)
             if any(source.table.partitioned for source in scope.sources):
                 prove_pod_local(query.source, scope)
@@ -188,7 +195,14 @@ class _Part:
     def _base(self, tree: exp.Select) -> Plan:
         """A SELECT over tables, and derived ones that each pod makes of its own rows."""
         catalog = self.catalog
+        public = self._is_public(tree)
+        met = public and self.meets and narrow_derived(tree, catalog)
         scope = bind_tables(tree, catalog, lambda node: bind_derived(node, catalog))
+        require_apart(scope)
+        if public and any(source.inner is not None for source in scope.sources):
+            if not self.meets:
+                raise error("NOT_LOCAL", "groups of public tables are joined at the analyst")
+            met = True
         expand_stars(tree, scope)
         query = resolve_query(tree, scope)
         found = schemas(scope)
@@ -221,7 +235,16 @@ class _Part:
         self.stages += len(made.stages)
         if any(table.partitioned for table in scope.tables()):
             return made
-        return replace(made, stages=tuple(replace(one, public=True) for one in made.stages))
+        stages = tuple(replace(one, public=True, met=met) for one in made.stages)
+        return replace(made, stages=stages)
+
+    def _is_public(self, tree: exp.Select) -> bool:
+        """Whether ``tree`` reads public tables only."""
+        return not any(
+            find_table(node, self.catalog)[0].partitioned
+            for node in tree.find_all(exp.Table)
+            if isinstance(node.this, exp.Identifier)
+        )
 
     def _has_noise(self, tree: exp.Select) -> bool:
         """The same of every table that ``tree`` reads, wherever."""

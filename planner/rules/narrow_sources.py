@@ -250,6 +250,19 @@ class Narrowing:
         return exp.Join(this=source, kind="SEMI", on=on)
 
 
+def narrow_derived(select: exp.Select, catalog: Catalog) -> bool:
+    """Leave out rows of the derived tables of ``select``, in place; True if any are narrowed."""
+    narrowing = Narrowing.of(select, catalog, meets=True)
+    found = False
+    for holder in sources_of(select):
+        if isinstance(holder.this, exp.Subquery):
+            query = narrowing.narrowed(holder.this.alias)
+            if query is not None:
+                holder.this.set("this", query)
+                found = True
+    return found
+
+
 def _stands_by_keys(query: exp.Select) -> bool:
     """Whether a row or group of ``query`` stays what it is, whichever others are left out."""
     if any(value for name, value in query.args.items() if value and name not in _GROUPS):

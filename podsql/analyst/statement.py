@@ -251,6 +251,9 @@ class Statement:
             except Error as fault:
                 if not self._another_way(fault):
                     raise
+                if not self.prepare().streams:
+                    found = self.rows(merger)
+                    return found.schema, iter(found.to_batches())
             else:
                 return merger.stream(self.bound()[0], self._flow(exchanges))
 

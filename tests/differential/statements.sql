@@ -231,3 +231,20 @@ SELECT c.label, g.s FROM codes c, (SELECT code, sum(age) AS s, row_number() OVER
 SELECT c.label, g.s FROM codes c, (SELECT code, sum(age) AS s FROM visits GROUP BY code HAVING count(*) > 2) g WHERE g.code = c.code AND c.weight < 3
 SELECT c.label, g.s FROM codes c, (SELECT code, sum(age) AS s FROM visits GROUP BY code ORDER BY code DESC LIMIT 2) g WHERE g.code = c.code AND c.weight < 3
 SELECT c.code, g.n FROM codes c LEFT JOIN (SELECT code, count(*) AS n FROM visits GROUP BY code) g ON g.code = c.code RIGHT JOIN codes d ON d.code = c.code AND c.weight < 3
+-- Groups of public tables among public tables, and beside rows of the pods.
+SELECT c.code, c.weight FROM codes c WHERE c.weight = (SELECT min(weight) FROM codes d WHERE d.label = c.label)
+SELECT c.code, (SELECT 1) FROM codes c WHERE c.weight > (SELECT avg(weight) FROM codes d WHERE d.label = c.label OR d.weight < 2)
+ordered: SELECT c.code, g.n, g.s FROM codes c LEFT JOIN (SELECT label, count(*) AS n, sum(weight) AS s FROM codes GROUP BY label) g ON g.label = c.label ORDER BY c.code DESC LIMIT 3
+SELECT g.label, g.n, c.code FROM (SELECT label, count(*) AS n FROM codes GROUP BY label) g LEFT JOIN codes c ON g.label = c.label AND c.weight > 1
+SELECT g.label, g.n, c.code FROM codes c RIGHT JOIN (SELECT label, count(*) AS n FROM codes GROUP BY label) g ON g.label = c.label AND c.weight > 1
+SELECT g.label, g.n, c.code FROM (SELECT label, count(*) AS n FROM codes GROUP BY label) g FULL JOIN codes c ON g.label = c.label AND c.weight > 1
+SELECT g.n, count(*), sum(c.weight) FROM codes c, (SELECT d.label, count(*) AS n FROM codes d, codes e WHERE d.weight < e.weight GROUP BY d.label) g WHERE g.label = c.label AND c.weight < 3 GROUP BY g.n HAVING count(*) > 0
+SELECT c.code FROM codes c WHERE c.label IN (SELECT label FROM codes GROUP BY label HAVING count(*) > 1)
+SELECT c.code FROM codes c ANTI JOIN (SELECT label FROM codes WHERE weight > 1 GROUP BY label) g ON g.label = c.label
+SELECT count(*) FROM (SELECT label, count(*) AS n FROM codes GROUP BY label) g
+SELECT g.s, count(*) FROM visits v JOIN (SELECT code, sum(weight / 3) AS s FROM codes GROUP BY code) g ON g.code = v.code GROUP BY g.s
+SELECT sum(v.age * g.n), count(*) FROM visits v LEFT JOIN (SELECT code, count(*) AS n FROM codes WHERE weight > 1 GROUP BY code) g ON g.code = v.code
+SELECT c.code, count(DISTINCT d.label), avg(d.weight) FROM codes c LEFT JOIN codes d ON d.weight <= c.weight GROUP BY c.code
+SELECT c.label, h.m FROM codes c JOIN (SELECT max(n) AS m, label FROM (SELECT label, code, count(*) AS n FROM codes GROUP BY label, code) GROUP BY label) h ON h.label = c.label
+SELECT c.code, g.n FROM codes c JOIN (SELECT label AS c, count(*) AS n FROM codes GROUP BY label) g ON g.c = c.label WHERE c.weight > 1
+SELECT g.a FROM codes c JOIN (SELECT label, count(*) FROM codes GROUP BY label) g(a, b) ON g.a = c.label WHERE c.weight > 1

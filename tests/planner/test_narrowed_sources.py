@@ -76,6 +76,7 @@ roles = ["join_key", "dimension", "filter", "measure"]
 def shop():
     con = duckdb.connect()
     con.register("parts", PARTS)
+    con.register("offers", OFFERS)
     con.register("sales", pa.table({"key": [one for keys in SALES.values() for one in keys]}))
     yield con
     con.close()
@@ -88,7 +89,7 @@ def test_only_groups_with_a_partner_travel_where_a_policy_lets_them_meet(tmp_pat
     sql = f"SELECT p.part, g.n FROM parts p LEFT JOIN {GROUPED} ON g.key = p.part WHERE p.size = 1"
     with podsql.local(
         pods={name: {"sales": pa.table({"key": keys})} for name, keys in SALES.items()},
-        reference={"parts": PARTS},
+        reference={"parts": PARTS, "offers": OFFERS},
         policy=file if policy else None,
         isolation="thread",
     ) as federation:
@@ -100,5 +101,13 @@ def test_only_groups_with_a_partner_travel_where_a_policy_lets_them_meet(tmp_pat
         assert sum(one.rows for one in cursor.receipt if one.stage == sales[0].name) == (
             3 if policy is None else 6
         )
+        sql = (
+            "SELECT p.part, g.n, g.c FROM parts p LEFT JOIN "
+            "(SELECT part, count(*) AS n, min(cost) AS c FROM offers GROUP BY part) g "
+            "ON g.part = p.part AND g.n > 1 WHERE p.size = 1"
+        )
+        cursor = connection.execute(sql)
+        assert sorted(cursor.fetchall()) == sorted(shop.sql(sql).fetchall())
+        assert len(cursor.plan.stages) == (1 if policy is None else 2)
         said = connection.execute(f"EXPLAIN POLICY {sql}").fetch_arrow_table()
         assert set(said["decision"].to_pylist()) == {"allow"}
