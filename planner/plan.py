@@ -48,6 +48,8 @@ class Stage:
     """It reads reference tables only."""
     refined: bool = False
     """Its groups are finer than those of the answer: their keys are values that leave beside it."""
+    met: bool = False
+    """It joins public tables that the statement itself joins elsewhere: a policy may deny that."""
     same_as: str = ""
     """An earlier stage that asks the same pods the same: both relations hold its answer."""
 

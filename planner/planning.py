@@ -20,11 +20,17 @@ from podsql.planner.fragment import Field
 from podsql.planner.functions import ORDERED
 from podsql.planner.parameters import bind_parameters
 from podsql.planner.plan import Options, Plan, with_relations
-from podsql.planner.rules.bind_derived import bind_derived, schemas, table_schema
+from podsql.planner.rules.bind_derived import (
+    bind_derived,
+    require_apart,
+    schemas,
+    table_schema,
+)
 from podsql.planner.rules.bind_tables import bind_tables, find_table, qualify_table
 from podsql.planner.rules.choose_pods import choose_pods
 from podsql.planner.rules.find_aggregates import aggregate_name, aggregates_in
 from podsql.planner.rules.inline_ctes import inline_ctes
+from podsql.planner.rules.narrow_sources import narrow_derived
 from podsql.planner.rules.plan_aggregate import plan_aggregate
 from podsql.planner.rules.plan_at_analyst import UNBOUND, plan_at_analyst
 from podsql.planner.rules.plan_joined_groups import plan_joined_groups
@@ -50,15 +56,21 @@ _cache: "OrderedDict[tuple[object, ...], Plan]" = OrderedDict()
 _cache_lock = threading.Lock()
 
 
-def plan(sql: str, catalog: Catalog, parameters: Sequence[object] = ()) -> Plan:
-    """The plan of one SELECT (an EXPLAIN before it is ignored) over the catalog."""
-    key = (sql, catalog.version, tuple((type(p).__name__, repr(p)) for p in parameters))
+def plan(
+    sql: str, catalog: Catalog, parameters: Sequence[object] = (), *, meets: bool = True
+) -> Plan:
+    """The plan of one SELECT (an EXPLAIN before it is ignored) over the catalog.
+
+    ``meets``: pods may be asked to join public tables that the statement joins elsewhere, so that
+    less travels. Without, the plan asks for no join that a policy could deny on top of its own.
+    """
+    key = (sql, catalog.version, tuple((type(p).__name__, repr(p)) for p in parameters), meets)
     with _cache_lock:
         known = _cache.get(key)
         if known is not None:
             _cache.move_to_end(key)
             return known
-    found = _plan(sql, catalog, parameters)
+    found = _plan(sql, catalog, parameters, meets)
     with _cache_lock:
         _cache[key] = found
         if len(_cache) > _CACHED:
@@ -71,7 +83,7 @@ def explain(plan: Plan, catalog: Catalog) -> str:
     return explain_text(plan, catalog)
 
 
-def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
+def _plan(sql: str, catalog: Catalog, parameters: Sequence[object], meets: bool) -> Plan:
     command = classify(sql)
     if not isinstance(command, Query | Explain | ExplainPolicy):
         raise error("STATEMENT", "only a SELECT has a plan", hint="send this statement by itself")
@@ -83,7 +95,9 @@ def _plan(sql: str, catalog: Catalog, parameters: Sequence[object]) -> Plan:
     inline_ctes(tree)
     write_as_joins(tree, catalog)
     ordered = any(aggregate_name(node) in ORDERED for node in tree.find_all(exp.Func))
-    part = _Part(catalog=catalog, options=options, statement=sql, ordered=ordered).plan(tree)
+    part = _Part(
+        catalog=catalog, options=options, statement=sql, ordered=ordered, meets=meets
+    ).plan(tree)
     found = _schemas(catalog, part.tables, tagged=tagged)
     return share_stages(replace(part, columns=_named_as_written(text, part.columns, found)))
 
@@ -95,6 +109,7 @@ class _Part:
     catalog: Catalog
     options: Options
     statement: str
+    meets: bool
     stages: int = 0
     depth: int = 0
     ordered: bool = False
@@ -137,7 +152,12 @@ class _Part:
         if self._has_noise(tree):
             raise error("NOT_SUPPORTED", "groups with noise cannot be joined and added up")
         made = plan_joined_groups(
-            tree, self.catalog, plan_part=self.plan, plan_table=self._by_pods, fits=self._fits
+            tree,
+            self.catalog,
+            plan_part=self.plan,
+            plan_table=self._by_pods,
+            fits=self._fits,
+            meets=self.meets,
         )
         return self._whole(tree, made)
 
@@ -146,6 +166,7 @@ class _Part:
         copy = tree.copy()
         try:
             scope = bind_tables(copy, self.catalog, lambda node: bind_derived(node, self.catalog))
+            require_apart(scope)
             query = resolve_query(copy, scope)
             if any(source.table.partitioned for source in scope.sources):
                 prove_pod_local(query.source, scope)
@@ -160,7 +181,12 @@ class _Part:
         counted = grouped and not self.ordered and not self._has_noise(tree)
         try:
             made = plan_at_analyst(
-                tree, self.catalog, plan_part=self.plan, plan_table=self._by_pods, counted=counted
+                tree,
+                self.catalog,
+                plan_part=self.plan,
+                plan_table=self._by_pods,
+                counted=counted,
+                meets=self.meets,
             )
         finally:
             self.depth -= 1
@@ -169,7 +195,14 @@ class _Part:
     def _base(self, tree: exp.Select) -> Plan:
         """A SELECT over tables, and derived ones that each pod makes of its own rows."""
         catalog = self.catalog
+        public = self._is_public(tree)
+        met = public and self.meets and narrow_derived(tree, catalog)
         scope = bind_tables(tree, catalog, lambda node: bind_derived(node, catalog))
+        require_apart(scope)
+        if public and any(source.inner is not None for source in scope.sources):
+            if not self.meets:
+                raise error("NOT_LOCAL", "groups of public tables are joined at the analyst")
+            met = True
         expand_stars(tree, scope)
         query = resolve_query(tree, scope)
         found = schemas(scope)
@@ -202,7 +235,16 @@ class _Part:
         self.stages += len(made.stages)
         if any(table.partitioned for table in scope.tables()):
             return made
-        return replace(made, stages=tuple(replace(one, public=True) for one in made.stages))
+        stages = tuple(replace(one, public=True, met=met) for one in made.stages)
+        return replace(made, stages=stages)
+
+    def _is_public(self, tree: exp.Select) -> bool:
+        """Whether ``tree`` reads public tables only."""
+        return not any(
+            find_table(node, self.catalog)[0].partitioned
+            for node in tree.find_all(exp.Table)
+            if isinstance(node.this, exp.Identifier)
+        )
 
     def _has_noise(self, tree: exp.Select) -> bool:
         """The same of every table that ``tree`` reads, wherever."""

@@ -6,6 +6,7 @@ the text is one token, so that nothing inside it is ever taken for a statement.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 
@@ -43,11 +44,16 @@ _TOKEN: Final = re.compile(
       |(?P<mark>.)""",
     re.VERBOSE | re.DOTALL,
 )
+_KEPT_TEXT: Final = 1 << 14
 _COMMENT: Final = re.compile(r"/\*|\*/")
 
 
 def scan(sql: str) -> list[Token]:
     """The tokens of ``sql``."""
+    return list(_kept(sql) if len(sql) <= _KEPT_TEXT else _tokens(sql))
+
+
+def _tokens(sql: str) -> tuple[Token, ...]:
     found = []
     depth = position = 0
     while (match := _TOKEN.match(sql, position)) is not None:
@@ -65,7 +71,11 @@ def scan(sql: str) -> list[Token]:
         found.append(Token(kind, text, match.start(), depth))
         if text in (")", "]", "}"):
             depth -= 1
-    return found
+    return tuple(found)
+
+
+_kept = lru_cache(maxsize=128)(_tokens)
+"""A statement is looked at several times, and often asked again."""
 
 
 def _after_comment(sql: str, position: int) -> int:

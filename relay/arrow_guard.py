@@ -6,6 +6,7 @@ messages can claim billions of rows. Rule to keep: no byte reaches pyarrow befor
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 import pyarrow as pa
@@ -24,6 +25,8 @@ from podsql.relay.arrow_layout import (
 
 MESSAGE_LIMIT: Final = 64 << 20
 METADATA_LIMIT: Final = 4 << 20
+_KEPT_BYTES: Final = 8192
+"""A longer schema is judged anew each time, so that hostile ones cannot fill the memory."""
 # Flatbuffers' own verifier reports as OSError, names that are not text as ValueError.
 _REFUSALS: Final = (pa.ArrowException, OSError, ValueError)
 _PREFIX_BYTES: Final = 8
@@ -98,7 +101,7 @@ class GuardedReader:
             claim, message = self._claim, self._held
             self._claim, self._held, self._wanted = None, bytearray(), _PREFIX_BYTES
             if claim.kind == SCHEMA:
-                self._take_schema(claim, message)
+                self._take_schema(message)
             else:
                 yield self._batch(message)
 
@@ -128,12 +131,9 @@ class GuardedReader:
             raise refuse("a schema with a body")
         return claim
 
-    def _take_schema(self, claim: Claim, message: bytearray) -> None:
-        shapes = read_shapes(claim.header)
-        try:
-            schema = pa.ipc.read_schema(pa.py_buffer(message)).remove_metadata()
-        except _REFUSALS:
-            raise refuse("a schema that does not read") from None
+    def _take_schema(self, message: bytearray) -> None:
+        judge = _known_schema if len(message) <= _KEPT_BYTES else _judged_schema
+        shapes, schema = judge(bytes(message))
         if self.schema is not None and not schema.equals(self.schema):
             raise refuse("another schema than promised")
         self._shapes, self.schema = shapes, schema
@@ -147,3 +147,16 @@ class GuardedReader:
         except _REFUSALS:
             raise refuse("a batch that does not validate") from None
         return batch
+
+
+def _judged_schema(message: bytes) -> tuple[tuple[Shape, ...], pa.Schema]:
+    """Layout and schema of a whole schema message; nothing but its bytes decides."""
+    shapes = read_shapes(read_claim(message[_PREFIX_BYTES:]).header)
+    try:
+        return shapes, pa.ipc.read_schema(pa.py_buffer(message)).remove_metadata()
+    except _REFUSALS:
+        raise refuse("a schema that does not read") from None
+
+
+_known_schema = lru_cache(maxsize=256)(_judged_schema)
+"""Pods answer one question with one schema, each and every time."""

@@ -1,7 +1,8 @@
 """A derived table that every pod can make from its own rows: grouped by a key that is local.
 
 Its rows are then those of one pooled database, pod by pod, and it may stand in a fragment where a
-table stands. Rule to keep: proof by a declared local key, else it is planned as a stage of its own.
+table stands. Of public tables alone, any groups are. Rule to keep: proof by a declared local key or
+by tables that are whole at the pod, else it is planned as a stage of its own.
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ def bind_derived(node: exp.Subquery, catalog: Catalog) -> Source:
     alias = node.args.get("alias") or exp.TableAlias()
     name = alias.name or "unnamed_subquery"
     owner = _owner(query)
-    if owner is None:
+    if owner is None and not _is_public(query):
         raise _not_local(name)
     _refuse_drift(query)
     prove_pod_local(query.source, query.scope)
@@ -52,6 +53,8 @@ def bind_derived(node: exp.Subquery, catalog: Catalog) -> Source:
     text.set("group", exp.Group(expressions=[key.copy() for key in query.keys]))
     node.set("this", _apart(text, name))
     node.set("alias", exp.TableAlias(this=exp.to_identifier(name, quoted=True)))
+    if owner is None:
+        return Source(alias=name, table=_public_table(query, fields), inner=query.scope)
     pods = choose_pods(query.source, query.scope, catalog, None)
     base, keys = owner.table, _local_keys(query, owner)
     unit, local = None, {}
@@ -65,10 +68,7 @@ def bind_derived(node: exp.Subquery, catalog: Catalog) -> Source:
     table = CatalogTable(
         name=base.name,
         kind=base.kind,
-        columns=tuple(
-            CatalogColumn(name=field.name, type=field.type, nullable=True, deviations=())
-            for field in fields
-        ),
+        columns=_columns(fields),
         pods=pods,
         local_keys=local,
         privacy_unit=unit,
@@ -76,6 +76,50 @@ def bind_derived(node: exp.Subquery, catalog: Catalog) -> Source:
         disclosures=frozenset.intersection(*(table.disclosures for table in tables)),
     )
     return Source(alias=name, table=table, inner=query.scope)
+
+
+def require_apart(scope: Scope) -> None:
+    """NOT_LOCAL where groups of public tables would meet rows that each pod has of its own.
+
+    Two pods may add doubles in another order, so that one group would have two values.
+    """
+    if any(source.table.partitioned for source in scope.sources):
+        for source in scope.sources:
+            if source.inner is not None and not source.table.partitioned:
+                raise _not_local(source.alias)
+
+
+def _is_public(query: Query) -> bool:
+    """Whether it is groups of public tables, by columns that it selects."""
+    items = [item.tree for item in query.items]
+    grouped = query.keys and query.grouping_sets is None
+    by_columns = all(isinstance(key, exp.Column) and key in items for key in query.keys)
+    partitioned = any(source.table.partitioned for source in query.scope.sources)
+    return bool(grouped and by_columns) and not partitioned and not any(map(has_window, items))
+
+
+def _public_table(query: Query, fields: Sequence[Field]) -> CatalogTable:
+    """Groups of public tables, at the pods that have all of them."""
+    sources = query.scope.sources
+    pods = set.intersection(
+        *({one.pod} if one.pod is not None else set(one.table.pods) for one in sources)
+    )
+    tables = [source.table for source in sources]
+    return CatalogTable(
+        name=tables[0].name,
+        kind=tables[0].kind,
+        columns=_columns(fields),
+        pods=tuple(sorted(pods)),
+        releases=tuple(_release(tables, pod) for pod in sorted(pods)),
+        disclosures=frozenset.intersection(*(table.disclosures for table in tables)),
+    )
+
+
+def _columns(fields: Sequence[Field]) -> tuple[CatalogColumn, ...]:
+    return tuple(
+        CatalogColumn(name=field.name, type=field.type, nullable=True, deviations=())
+        for field in fields
+    )
 
 
 def _is_plain(select: exp.Select) -> bool:

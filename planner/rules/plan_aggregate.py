@@ -290,7 +290,10 @@ def _merge_sql(
     values = [*groups, *(f"{value} AS a{i}" for i, value in enumerate(merge.values))]
     if not values:
         values = ["1 AS nothing"] if groups else ["count(*) AS nothing"]
-    grouped = f" GROUP BY {', '.join(groups)}" if groups else ""
+    # Of one pod each group comes once; without figures there is nothing to merge.
+    once = merge.single and len(stages) == 1 and merge.query.grouping_sets is None
+    alone = once and values == groups
+    grouped = f" GROUP BY {', '.join(groups)}" if groups and not alone else ""
     if merge.quantiles.asked and not merge.values:
         values = groups or ["count(*) AS nothing"]
     ctes.append(f"{name} AS (SELECT {', '.join(values)} FROM {relation}{grouped})")

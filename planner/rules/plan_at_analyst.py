@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from podsql.errors import Error, error
 from podsql.planner.catalog import Catalog, CatalogTable
+from podsql.planner.fragment import Aggregate, Rows
 from podsql.planner.plan import Block, Plan
 from podsql.planner.rules.bind_tables import find_table
 from podsql.planner.rules.find_aggregates import aggregates_in, has_window
@@ -37,12 +38,16 @@ def plan_at_analyst(
     plan_part: PlanPart,
     plan_table: PlanTable,
     counted: bool,
+    meets: bool,
 ) -> Plan:
     """The plan of ``select`` over its parts. ``counted``: tables may come as counted groups.
 
     ``plan_part`` plans a subquery in any way, ``plan_table`` what every pod runs by itself.
+    ``meets``: the pods may be asked to join public tables so that less of a part travels.
     """
-    step = Step(catalog=catalog, plan_part=plan_part, plan_table=plan_table, counted=counted)
+    step = Step(
+        catalog=catalog, plan_part=plan_part, plan_table=plan_table, counted=counted, meets=meets
+    )
     tree = select.copy()
     step.replace_sources(tree)
     return step.finish(tree, crossing=_crosses(select))
@@ -114,6 +119,7 @@ class Step:
     plan_part: PlanPart
     plan_table: PlanTable
     counted: bool
+    meets: bool
     parts: list[Plan] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
 
@@ -122,17 +128,24 @@ class Step:
         made = joined(tree, self.parts, self.texts, crossing=crossing)
         return replace(made, stages=tuple(replace(stage, refined=True) for stage in made.stages))
 
-    def replace_sources(self, select: exp.Select, names: Names | None = None) -> None:
+    def replace_sources(
+        self,
+        select: exp.Select,
+        names: Names | None = None,
+        narrowing: Narrowing | None = None,
+    ) -> None:
         """Put parts in place of every source and subquery of ``select``.
 
-        ``names``: those of the statement around it too, when it is run in place.
+        ``names``: those of the statement around it too, when it is run in place. ``narrowing``: of
+        the statement that ``select`` is a part of, if it has lost conditions of that.
         """
         names = _names(select) if names is None else names
-        narrowing = Narrowing.of(select, self.catalog)
+        narrowing = narrowing or Narrowing.of(select, self.catalog, meets=self.meets)
         for holder in sources_of(select):
             node = holder.this
             if isinstance(node, exp.Subquery):
-                table = self._planned(node.this, names)
+                narrowed = narrowing.narrowed(node.alias)
+                table = self._narrowed(narrowed) or self._planned(node.this, names)
                 if table is not None:
                     alias = node.args.get("alias")
                     table.set("alias", alias.copy() if alias is not None else _unnamed())
@@ -148,6 +161,18 @@ class Step:
         table = self._planned(query, names)
         if table is not None:
             query.replace(exp.select("*").from_(table))
+
+    def _narrowed(self, query: exp.Select | None) -> exp.Table | None:
+        """The part of a query that meets other tables now; None if a pod cannot make it alone."""
+        if query is None:
+            return None
+        try:
+            part = self.plan_part(query)
+        except Error:
+            return None
+        if part.instead or any(not isinstance(s.fragment, Aggregate | Rows) for s in part.stages):
+            return None
+        return self.add(replace(part, stages=tuple(replace(s, met=True) for s in part.stages)))
 
     def _planned(self, query: exp.Expression, names: Names) -> exp.Table | None:
         """The part of a query that stands by itself; one that looks outside is run in place."""
@@ -183,10 +208,12 @@ class Step:
         )
         query = exp.select(*(exp.alias_(column(alias, n), n, quoted=True) for n in chosen))
         query.set("from_", exp.From(this=source))
-        narrowing.narrow(query, alias)
+        met = narrowing.narrow(query, alias)
         if query == select:
             raise error("NOT_SUPPORTED", f"{table.name!r} can only be read as it is asked for")
         part, text = self._released(query, chosen, table)
+        if met:
+            part = replace(part, stages=tuple(replace(one, met=True) for one in part.stages))
         found = self.add(part, text)
         own = node.args.get("alias")
         found.set(

@@ -20,6 +20,7 @@ from podsql.planner.rules.bind_tables import find_table, kind_of
 from podsql.planner.rules.find_aggregates import Call, aggregates_in, call_of, has_window
 from podsql.planner.rules.find_queries import aliases_of, sources_of, subqueries_of
 from podsql.planner.rules.free_columns import Names, free_columns, names_of, own_columns
+from podsql.planner.rules.narrow_sources import Narrowing
 from podsql.planner.rules.over_groups import is_aggregate
 from podsql.planner.rules.plan_at_analyst import PlanPart, PlanTable, Step
 from podsql.planner.rules.plan_rows import is_row_value
@@ -52,6 +53,7 @@ def plan_joined_groups(
     plan_part: PlanPart,
     plan_table: PlanTable,
     fits: Fits,
+    meets: bool,
 ) -> Plan:
     """The plan of a grouped SELECT over sources that do not all meet in the pods."""
     tree = select.copy()
@@ -63,10 +65,12 @@ def plan_joined_groups(
     _qualify(tree, names)
     groups = _Groups(tree=tree, names=names, catalog=catalog, fits=fits)
     groups.choose()
-    step = Step(catalog=catalog, plan_part=plan_part, plan_table=plan_table, counted=True)
+    step = Step(
+        catalog=catalog, plan_part=plan_part, plan_table=plan_table, counted=True, meets=meets
+    )
     rest = groups.rest()
     table = step.add(plan_table(groups.inner()))
-    step.replace_sources(rest)
+    step.replace_sources(rest, narrowing=Narrowing.of(tree, catalog, meets=meets))
     table.set("alias", exp.TableAlias(this=exp.to_identifier(GROUPED)))
     first = rest.args["from_"]
     joins = [exp.Join(this=first.this, kind="CROSS"), *(rest.args.get("joins") or ())]

@@ -41,12 +41,15 @@ COLUMNS: Final = pa.schema(
 def ask_policies(statement: Statement) -> pa.Table:
     """What every pod would say of ``statement`` now, as a table of ``COLUMNS``."""
     try:
-        return _ask(statement, *statement.bound())
+        found = _ask(statement, *statement.bound())
     except Error as fault:
         if fault.code != "STALE_OFFER":
             raise
-    statement.rebind()
-    return _ask(statement, *statement.bound())
+        statement.rebind()
+        found = _ask(statement, *statement.bound())
+    if "deny" in found["decision"].to_pylist() and statement.without_added_joins():
+        return _ask(statement, *statement.bound())
+    return found
 
 
 def _ask(statement: Statement, plan: Plan, bound: Bound) -> pa.Table:

@@ -90,6 +90,9 @@ class Statement:
     """By stage."""
     _sent: dict[str, int] = field(default_factory=dict)
     _attempt: int = 0
+    _rebound: bool = False
+    _meets: bool = True
+    """The planner may add joins with public tables."""
 
     def prepare(self) -> Plan:
         """Bind and plan; asks pods only for offers. Later steps use the same plan."""
@@ -105,8 +108,27 @@ class Statement:
     def rebind(self) -> None:
         """A pod has moved on: fetch the offers again, once."""
         self.federation.forget(self.purpose, self.project)
+        self._rebound = True
         self._attempt += 1
         self._prepared = self._bind()
+
+    def without_added_joins(self) -> bool:
+        """Plan anew, with no join of public tables but those of the statement; False: had none."""
+        plan = self.prepare()
+        if not self._meets or not any(stage.met for stage in plan.stages):
+            return False
+        self._meets = False
+        self._attempt += 1
+        self._prepared = self._bind()
+        return True
+
+    def _another_way(self, fault: Error) -> bool:
+        """Whether the statement is bound anew, as ``fault`` is not its last word."""
+        if fault.code == "STALE_OFFER" and not self._rebound:
+            self.rebind()
+            return True
+        # A policy may deny a join that the statement itself does not ask a pod for.
+        return fault.code == "DENIED" and self.without_added_joins()
 
     def _bind(self) -> tuple[Plan, Bound]:
         kept = self.federation.holds(self.purpose, self.project)
@@ -134,7 +156,7 @@ class Statement:
     def _plan(self, bound: Bound) -> Plan:
         """Plan over what was offered; a table nobody present has may be an absent pod's."""
         try:
-            plan = make_plan(self.sql, bound.catalog, self.parameters)
+            plan = make_plan(self.sql, bound.catalog, self.parameters, meets=self._meets)
         except Error as fault:
             if bound.missing and fault.code in ("UNKNOWN_TABLE", "UNKNOWN_COLUMN"):
                 raise missing_pods(bound.missing) from None
@@ -160,13 +182,12 @@ class Statement:
 
     def rows(self, merger: Merger) -> pa.Table:
         """The whole answer."""
-        try:
-            return self._answer(*self.bound(), merger)
-        except Error as fault:
-            if fault.code != "STALE_OFFER":
-                raise
-        self.rebind()
-        return self._answer(*self.bound(), merger)
+        while True:
+            try:
+                return self._answer(*self.bound(), merger)
+            except Error as fault:
+                if not self._another_way(fault):
+                    raise
 
     def _answer(self, plan: Plan, bound: Bound, merger: Merger) -> pa.Table:
         self.on_cancel = lambda: merger.stop(self)
@@ -239,14 +260,17 @@ class Statement:
 
     def batches(self, merger: Merger) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """A pure row plan's answer, batch by batch, pod after pod in canonical order."""
-        try:
-            exchanges = self._begin(merger)
-        except Error as fault:
-            if fault.code != "STALE_OFFER":
-                raise
-            self.rebind()
-            exchanges = self._begin(merger)
-        return merger.stream(self.bound()[0], self._flow(exchanges))
+        while True:
+            try:
+                exchanges = self._begin(merger)
+            except Error as fault:
+                if not self._another_way(fault):
+                    raise
+                if not self.prepare().streams:
+                    found = self.rows(merger)
+                    return found.schema, iter(found.to_batches())
+            else:
+                return merger.stream(self.bound()[0], self._flow(exchanges))
 
     def _begin(self, merger: Merger) -> list[Exchange]:
         """Every pod has accepted, or none is left running."""

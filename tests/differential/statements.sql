@@ -203,3 +203,48 @@ SELECT count(*) FROM (SELECT id, count(*) AS n FROM labs GROUP BY id ORDER BY id
 SELECT sum(n) FROM (SELECT DISTINCT n FROM (SELECT id, count(*) AS n FROM labs GROUP BY id) s) t
 SELECT count(*) FROM (SELECT id, count(*) AS n FROM labs GROUP BY id QUALIFY rank() OVER (ORDER BY count(*)) = 1) t
 SELECT t.id, t.n, v.age FROM visits v JOIN (SELECT id, count(*) AS n FROM labs GROUP BY id HAVING count(*) > 1) t ON t.id = v.id
+-- Groups and rows that meet a public table elsewhere in the statement.
+SELECT sum(v.price) FROM visits v, codes c WHERE c.code = v.code AND c.weight > 1 AND v.w < (SELECT avg(w) FROM visits x WHERE x.code = c.code)
+SELECT count(*) FROM visits v, codes c WHERE c.code = v.code AND c.weight < 3 AND (SELECT count(x.w) FROM visits x WHERE x.code = c.code) < 8
+SELECT v.code, count(*) FROM visits v, codes c WHERE c.code = v.code AND c.label = 'alpha' AND v.age >= (SELECT min(age) FROM visits x WHERE x.code = v.code AND x.sex = v.sex) GROUP BY v.code
+SELECT c.code, g.n FROM codes c LEFT JOIN (SELECT code, count(*) AS n FROM visits GROUP BY code) g ON g.code = c.code WHERE c.weight > 1
+SELECT c.code, g.n FROM codes c LEFT JOIN (SELECT code, count(*) AS n FROM visits GROUP BY code) g ON g.code = c.code AND c.weight > 1
+SELECT c.code FROM codes c ANTI JOIN (SELECT code FROM visits WHERE ok GROUP BY code) g ON g.code = c.code AND c.weight < 3
+SELECT c.code FROM codes c ANTI JOIN (SELECT code FROM visits WHERE ok GROUP BY code) g ON g.code = c.code WHERE c.weight < 3
+SELECT c.code FROM codes c SEMI JOIN (SELECT code FROM visits WHERE ok GROUP BY code) g ON g.code = c.code WHERE c.weight < 3
+SELECT g.code, g.n, c.label FROM (SELECT code, count(*) AS n FROM visits GROUP BY code) g LEFT JOIN codes c ON g.code = c.code AND c.weight > 1
+SELECT g.code, g.n, c.label FROM codes c RIGHT JOIN (SELECT code, count(*) AS n FROM visits GROUP BY code) g ON g.code = c.code AND c.weight > 1
+SELECT g.code, g.n, c.label FROM codes c FULL JOIN (SELECT code, count(*) AS n FROM visits GROUP BY code) g ON g.code = c.code AND c.weight > 1
+SELECT g.k, g.n FROM codes c, (SELECT code, count(*) AS n FROM visits GROUP BY code) g(k, n) WHERE g.k = c.code AND c.weight > 1
+SELECT g.code, g.n FROM codes c, (SELECT 'a' AS code, count(*) AS n FROM visits GROUP BY code) g WHERE g.code = c.code AND c.weight > 0
+SELECT g.n, count(*) FROM codes c, (SELECT upper(code) AS code, count(*) AS n FROM visits GROUP BY upper(code)) g WHERE lower(g.code) = c.code AND c.weight > 1 GROUP BY g.n
+SELECT g.n FROM codes c, (SELECT n % 2 AS code, max(n) AS n FROM (SELECT code, count(*) AS n FROM visits GROUP BY code) GROUP BY n % 2) g WHERE g.code = c.weight AND c.weight > 1
+SELECT c.weight, g.n FROM codes c JOIN (SELECT small, count(*) AS n FROM visits GROUP BY small) g ON g.small = c.weight WHERE c.label = 'alpha'
+SELECT c.weight, g.n FROM codes c JOIN (SELECT f, count(*) AS n FROM visits GROUP BY f) g ON g.f = c.weight - 1 WHERE c.weight < 3
+SELECT c.code, d.weight, g.n FROM codes c, codes d, (SELECT code, count(*) AS n FROM visits GROUP BY code) g WHERE g.code = c.code AND c.code = d.code AND d.weight < 3
+SELECT c.code, g.n FROM codes c LEFT JOIN codes d ON c.code = d.code AND d.weight < 3 LEFT JOIN (SELECT code, count(*) AS n FROM visits GROUP BY code) g ON g.code = d.code
+SELECT c.code, g.n FROM codes c SEMI JOIN codes d ON c.code = d.code AND d.weight < 3 LEFT JOIN (SELECT code, count(*) AS n FROM visits GROUP BY code) g ON g.code = c.code
+SELECT c.code, g.n FROM codes c ANTI JOIN codes d ON c.code = d.code AND d.weight < 3 LEFT JOIN (SELECT code, count(*) AS n FROM visits GROUP BY code) g ON g.code = c.code
+SELECT c.label, g.n FROM codes c, (SELECT v.code, l.kind, count(*) AS n FROM visits v, labs l WHERE v.id = l.id GROUP BY v.code, l.kind) g WHERE g.code = c.code AND c.weight < 3
+SELECT c.label, sum(g.s) FROM codes c, (SELECT code, ok, sum(age) AS s FROM visits GROUP BY GROUPING SETS ((code), (ok))) g WHERE g.code = c.code AND c.weight < 3 GROUP BY c.label
+SELECT c.label, g.s FROM codes c, (SELECT code, sum(age) AS s, row_number() OVER (ORDER BY code) AS place FROM visits GROUP BY code) g WHERE g.code = c.code AND g.place = 1 AND c.weight < 3
+SELECT c.label, g.s FROM codes c, (SELECT code, sum(age) AS s FROM visits GROUP BY code HAVING count(*) > 2) g WHERE g.code = c.code AND c.weight < 3
+SELECT c.label, g.s FROM codes c, (SELECT code, sum(age) AS s FROM visits GROUP BY code ORDER BY code DESC LIMIT 2) g WHERE g.code = c.code AND c.weight < 3
+SELECT c.code, g.n FROM codes c LEFT JOIN (SELECT code, count(*) AS n FROM visits GROUP BY code) g ON g.code = c.code RIGHT JOIN codes d ON d.code = c.code AND c.weight < 3
+-- Groups of public tables among public tables, and beside rows of the pods.
+SELECT c.code, c.weight FROM codes c WHERE c.weight = (SELECT min(weight) FROM codes d WHERE d.label = c.label)
+SELECT c.code, (SELECT 1) FROM codes c WHERE c.weight > (SELECT avg(weight) FROM codes d WHERE d.label = c.label OR d.weight < 2)
+ordered: SELECT c.code, g.n, g.s FROM codes c LEFT JOIN (SELECT label, count(*) AS n, sum(weight) AS s FROM codes GROUP BY label) g ON g.label = c.label ORDER BY c.code DESC LIMIT 3
+SELECT g.label, g.n, c.code FROM (SELECT label, count(*) AS n FROM codes GROUP BY label) g LEFT JOIN codes c ON g.label = c.label AND c.weight > 1
+SELECT g.label, g.n, c.code FROM codes c RIGHT JOIN (SELECT label, count(*) AS n FROM codes GROUP BY label) g ON g.label = c.label AND c.weight > 1
+SELECT g.label, g.n, c.code FROM (SELECT label, count(*) AS n FROM codes GROUP BY label) g FULL JOIN codes c ON g.label = c.label AND c.weight > 1
+SELECT g.n, count(*), sum(c.weight) FROM codes c, (SELECT d.label, count(*) AS n FROM codes d, codes e WHERE d.weight < e.weight GROUP BY d.label) g WHERE g.label = c.label AND c.weight < 3 GROUP BY g.n HAVING count(*) > 0
+SELECT c.code FROM codes c WHERE c.label IN (SELECT label FROM codes GROUP BY label HAVING count(*) > 1)
+SELECT c.code FROM codes c ANTI JOIN (SELECT label FROM codes WHERE weight > 1 GROUP BY label) g ON g.label = c.label
+SELECT count(*) FROM (SELECT label, count(*) AS n FROM codes GROUP BY label) g
+SELECT g.s, count(*) FROM visits v JOIN (SELECT code, sum(weight / 3) AS s FROM codes GROUP BY code) g ON g.code = v.code GROUP BY g.s
+SELECT sum(v.age * g.n), count(*) FROM visits v LEFT JOIN (SELECT code, count(*) AS n FROM codes WHERE weight > 1 GROUP BY code) g ON g.code = v.code
+SELECT c.code, count(DISTINCT d.label), avg(d.weight) FROM codes c LEFT JOIN codes d ON d.weight <= c.weight GROUP BY c.code
+SELECT c.label, h.m FROM codes c JOIN (SELECT max(n) AS m, label FROM (SELECT label, code, count(*) AS n FROM codes GROUP BY label, code) GROUP BY label) h ON h.label = c.label
+SELECT c.code, g.n FROM codes c JOIN (SELECT label AS c, count(*) AS n FROM codes GROUP BY label) g ON g.c = c.label WHERE c.weight > 1
+SELECT g.a FROM codes c JOIN (SELECT label, count(*) FROM codes GROUP BY label) g(a, b) ON g.a = c.label WHERE c.weight > 1

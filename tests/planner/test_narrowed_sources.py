@@ -50,3 +50,64 @@ def test_only_rows_with_a_partner_travel(connection, pooled, joined, narrowed):
     assert sorted(cursor.fetchall(), key=repr) == sorted(pooled.sql(sql).fetchall(), key=repr)
     sources = [stage.fragment.source for stage in cursor.plan.stages]
     assert any("SEMI JOIN" in source for source in sources) == narrowed
+
+
+GROUPED = "(SELECT key, count(*) AS n FROM sales GROUP BY key) g"
+SALES = {"a": [1, 1, 2, None], "b": [1, 3, 4]}
+POLICY = """
+version = 1
+name = "plain"
+text = "Rows leave, and tables meet in inner joins only."
+people = "*"
+release = "rows"
+[joins]
+types = ["inner"]
+[output]
+min_units = 1
+[tables."*"]
+rows = ["*"]
+public = true
+[tables."*".columns."*"]
+roles = ["join_key", "dimension", "filter", "measure"]
+"""
+
+
+@pytest.fixture(scope="module")
+def shop():
+    con = duckdb.connect()
+    con.register("parts", PARTS)
+    con.register("offers", OFFERS)
+    con.register("sales", pa.table({"key": [one for keys in SALES.values() for one in keys]}))
+    yield con
+    con.close()
+
+
+@pytest.mark.parametrize("policy", [None, POLICY], ids=["no policy", "inner joins only"])
+def test_only_groups_with_a_partner_travel_where_a_policy_lets_them_meet(tmp_path, shop, policy):
+    file = tmp_path / "policy.toml"
+    file.write_text(policy or "")
+    sql = f"SELECT p.part, g.n FROM parts p LEFT JOIN {GROUPED} ON g.key = p.part WHERE p.size = 1"
+    with podsql.local(
+        pods={name: {"sales": pa.table({"key": keys})} for name, keys in SALES.items()},
+        reference={"parts": PARTS, "offers": OFFERS},
+        policy=file if policy else None,
+        isolation="thread",
+    ) as federation:
+        connection = federation.connect()
+        cursor = connection.execute(sql)
+        assert sorted(cursor.fetchall()) == sorted(shop.sql(sql).fetchall())
+        sales = [one for one in cursor.plan.stages if '"sales"' in one.fragment.source]
+        assert [one.met for one in sales] == [policy is None]
+        assert sum(one.rows for one in cursor.receipt if one.stage == sales[0].name) == (
+            3 if policy is None else 6
+        )
+        sql = (
+            "SELECT p.part, g.n, g.c FROM parts p LEFT JOIN "
+            "(SELECT part, count(*) AS n, min(cost) AS c FROM offers GROUP BY part) g "
+            "ON g.part = p.part AND g.n > 1 WHERE p.size = 1"
+        )
+        cursor = connection.execute(sql)
+        assert sorted(cursor.fetchall()) == sorted(shop.sql(sql).fetchall())
+        assert len(cursor.plan.stages) == (1 if policy is None else 2)
+        said = connection.execute(f"EXPLAIN POLICY {sql}").fetch_arrow_table()
+        assert set(said["decision"].to_pylist()) == {"allow"}
