@@ -43,7 +43,7 @@ class Step(IntEnum):
     OPENED = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Input:
     """What a pod brings to a round: ``rows``, the number of rows that its figures are of, and the
     figures of each part of the job."""
@@ -65,7 +65,7 @@ class Party:
     draw: Draw
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Shares:
     """A dealer's, as one holder has them."""
 

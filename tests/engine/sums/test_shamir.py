@@ -2,6 +2,7 @@
 
 import os
 from fractions import Fraction
+from itertools import combinations
 
 import pytest
 from hypothesis import given, settings
@@ -65,6 +66,13 @@ def test_any_enough_shares_give_the_secret_as_fractions_do(data):
     assert lagrange(points) == int.from_bytes(secret)
     found = Interpolation(chosen).secret({place: shares[place] for place in chosen})
     assert found == secret
+
+
+@pytest.mark.parametrize("least", [2, 3, 5])
+def test_one_share_fewer_does_not_give_the_secret(least):
+    shares = dict(enumerate(split(b"\x07" * 32, range(1, 8), least, os.urandom), 1))
+    for some in combinations(shares, least - 1):
+        assert Interpolation(some).secret({place: shares[place] for place in some}) != b"\x07" * 32
 
 
 @pytest.mark.parametrize("other", [0, 1, 2**255, 2**256 - 1])

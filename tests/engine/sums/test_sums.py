@@ -11,6 +11,7 @@ from sum_world import World, plain_sum, refused
 from podsql.engine.sums.coordinator import Close, Coordinator, NextRound, Replied
 from podsql.engine.sums.effects import Dropped, Opened, Ready, Restart
 from podsql.engine.sums.pod_round import Input
+from podsql.engine.sums.quorum import quorum
 from podsql.errors import Error
 from podsql.messages import Failed
 from podsql.relay.signing import sign
@@ -235,6 +236,43 @@ def test_a_wrong_share_ends_the_round_with_a_name_and_no_sum():
         assert ("'pod00'" if kind == "alive" else "'pod03'") in str(end.fault)
 
 
+def test_pair_masks_that_differ_end_the_round_with_both_names_and_no_sum():
+    """pod00 does not have the pair mask with the missing pod that this one dealt a key to."""
+    world = World(4, parts=PARTS)
+    honest = world.ask
+
+    def lying(pod, message, brought=None):
+        reply = honest(pod, message, brought)
+        if pod == "pod00" and isinstance(message, SumRound):
+            return replace(reply, pair_tags=(*reply.pair_tags[:2], bytes(32)))
+        return reply
+
+    world.ask = lying
+    end = world.round(figures_of(world), {"pod03": SumShares})
+    assert isinstance(end, Restart)
+    assert end.fault.code == "BAD_MESSAGE"
+    assert "'pod00' and the missing 'pod03'" in str(end.fault)
+
+
+def test_an_impossible_number_of_rows_ends_the_round():
+    world = World(3, parts=PARTS)
+    honest = world.ask
+
+    def lying(pod, message, brought=None):
+        reply = honest(pod, message, brought)
+        if pod == "pod00" and isinstance(message, SumShares):
+            vector = bytearray(reply.vector)
+            # The sign of the first cell.
+            vector[8 * world.job.cells + 7] ^= 0x80
+            return replace(reply, vector=bytes(vector))
+        return reply
+
+    world.ask = lying
+    end = world.round(figures_of(world))
+    assert isinstance(end, Restart)
+    assert end.fault.code == "BAD_RESULT"
+
+
 def spoiled(reply, asked):
     """An answer of the right kind that no honest pod gives."""
     match asked:
@@ -274,6 +312,47 @@ def test_a_pod_that_answers_something_else_is_named():
     world.coordinator.handle(NextRound())
     [dropped] = world.coordinator.handle(Replied("pod01", Failed("DENIED", "no")))
     assert (dropped.pod, dropped.fault.code) == ("pod01", "BAD_MESSAGE")
+
+
+def test_the_sum_is_opened_as_soon_as_a_quorum_has_shown_its_shares():
+    world = World(4, parts=PARTS)
+    figures = figures_of(world)
+    world.begin()
+    pending = world.coordinator.handle(NextRound())
+    while not isinstance(pending[0].message, SumUnmask):
+        asks, pending = pending, []
+        for asked in asks:
+            rows, parts = figures[asked.pod]
+            reply = world.ask(asked.pod, asked.message, Input(round=1, rows=rows, parts=parts))
+            pending += world.coordinator.handle(Replied(asked.pod, reply))
+    ends = [
+        world.coordinator.handle(Replied(asked.pod, world.ask(asked.pod, asked.message)))
+        for asked in pending
+    ]
+    assert [len(end) for end in ends] == [0, 0, 1, 0]
+    require_equal(ends[2][0], world, figures, world.names)
+
+
+def test_too_few_pods_that_took_the_keys_end_the_job():
+    world = World(4)
+    end = world.begin({"pod01": SumKeys, "pod02": SumKeys})
+    assert isinstance(end, Restart)
+    assert end.fault.code == "SUM_RESTART"
+
+
+def test_a_quorum_leaves_no_two_groups_without_an_honest_pod_in_common():
+    for n in range(3, 60):
+        for c in range(n - 1):
+            t = quorum(n, c)
+            # Two groups of t, which share all c dishonest pods and no honest one, need more than n.
+            assert 2 * (t - c) > n - c
+            assert t - c >= 2
+            assert t >= 3
+            assert t <= n or c > n - 2
+            smaller = t - 1
+            assert 2 * (smaller - c) <= n - c or smaller - c < 2 or smaller < 3, (
+                "no more than needed"
+            )
 
 
 def test_a_step_that_is_closed_goes_on_with_who_has_answered():
