@@ -132,6 +132,7 @@ class Cox:
             tolerance=self.tolerance,
             unbounded=True,
             certain=True,
+            secant=False,
             rounds=state.rounds,
         )
 

@@ -156,14 +156,16 @@ class Glm:
             tolerance=self.tolerance,
             unbounded=self.family in ("binomial", "poisson"),
             certain=self.family == "binomial",
+            secant=self.family == "gamma",
             rounds=state.rounds,
         )
         if self.family == "gaussian":
             # quadratic: the next point is exact, the first one may be off by rounding
             refined = climb(ascent, slope)
             return msgspec.structs.replace(refined, done=True)
-        if not ascent.best and isfinite(point.deviance):
-            # a first point that is worse than the constant alone is a step too far from there
+        if not ascent.trace and isfinite(point.deviance):
+            # a first point that is worse than the constant alone is a step too far from there; where
+            # linear predictors were cut, that deviance is wrong until halving has left them uncut
             sample = self._sample(state)
             null = (null_point(self.family, sample), *(0.0,) * len(self.design.features))
             level = null_deviance(self.family, sample, point)

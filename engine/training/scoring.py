@@ -2,7 +2,8 @@
 
 What falls is the deviance plus the penalty. A point is taken when it did not rise there, else the
 step to it is halved (as R's glm does). Done, when the fall is small (R's measure) and the step that
-would follow is too small to matter; that step is still made, so the estimate has the digits of it.
+would follow is too small to matter; that step is still made, so the estimate has the digits of it. Scoring is
+Newton's method where the link is canonical; for gamma it would arrive slowly, so the curvature is learnt.
 Rule to keep: where a maximum may not exist, only a proof or a step that does not shrink says so.
 """
 
@@ -44,6 +45,9 @@ class Ascent(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     """Rounds in a row that brought next to nothing."""
     movement: float = inf
     trace: tuple[float, ...] = ()
+    gradient: tuple[float, ...] = ()
+    """At ``best``; with ``spread``, what secants need."""
+    spread: tuple[tuple[float, ...], ...] = ()
     done: bool = False
 
 
@@ -64,6 +68,8 @@ class Slope:
     """Without a penalty the likelihood may rise for ever (binomial, Poisson, Cox)."""
     certain: bool
     """A deviance below 2 ln 2 proves that it does (binomial, Cox)."""
+    secant: bool
+    """The information is not the curvature (gamma): learn that from the gradients."""
     rounds: int
 
     def objective(self, at: Array) -> float:
@@ -95,6 +101,8 @@ def climb(ascent: Ascent, slope: Slope) -> Ascent:
         # the rank was there at the start: weights have vanished since
         raise separation(_growing(at, slope)) if free else slope.missed(at)
     gradient = slope.score - slope.penalty * at
+    if slope.secant and ascent.gradient:
+        spread = _learnt(ascent, at, gradient)
     step = spread @ gradient
     length = float(gradient @ step)
     moved = float(step @ slope.metric @ step)
@@ -110,8 +118,22 @@ def climb(ascent: Ascent, slope: Slope) -> Ascent:
         calm=calm,
         movement=moved,
         trace=(*ascent.trace, slope.deviance),
+        gradient=tuple(gradient.tolist()) if slope.secant else (),
+        spread=tuple(map(tuple, spread.tolist())) if slope.secant else (),
         done=calm > 0 and length <= small * bearing,
     )
+
+
+def _learnt(ascent: Ascent, at: Array, gradient: Array) -> Array:
+    """The inverse curvature after a step (BFGS: Nocedal & Wright 2006, 6.17)."""
+    spread = np.array(ascent.spread)
+    step, fall = at - np.array(ascent.best), np.array(ascent.gradient) - gradient
+    along = float(step @ fall)
+    if along <= 0:  # rounding: the objective is convex
+        return spread
+    turn = np.eye(len(at)) - np.outer(step, fall) / along
+    found: Array = turn @ spread @ turn.T + np.outer(step, step) / along
+    return found
 
 
 def _halved(ascent: Ascent, slope: Slope) -> Ascent:

@@ -48,7 +48,7 @@ def placed(step: ModelStep) -> str:
 
 def number(value: float) -> str:
     """A finite number as a DOUBLE of DuckDB, to the last bit."""
-    return f"({value!r}::DOUBLE)"
+    return f"({float(value)!r}::DOUBLE)"
 
 
 def cut(eta: str) -> str:

@@ -17,8 +17,8 @@ from podsql.planner.fragment import Feature, ModelStep
 from podsql.planner.training.steps import step_fields, write_step
 
 Columns = Mapping[str, Any]
-UNEQUAL = (0.55, 0.3, 0.15)
-"""Shares of rows of three pods; a fourth one is empty, a fifth has one row."""
+UNEQUAL = (0.7, 0.3)
+"""Shares of rows of two pods; a third one is empty, a fourth has one row."""
 
 
 @dataclass(frozen=True)

@@ -154,9 +154,9 @@ def test_poisson_arrives_whatever_the_draw(federate, seed):
     assert_same(fitted, oracle.params, oracle.bse)
 
 
-def test_late_arrivals_of_three_airports(federate):
-    """What decides whether a flight from New York is late: half of 2013, pods by airport."""
-    table = flights.iloc[::3]
+def test_flights_that_arrive_late(federate):
+    """Whether a flight from New York arrives late: a tenth of 2013."""
+    table = flights.iloc[::10]
     columns = {
         "distance": table["distance"].to_numpy(dtype=float),
         "hour": table["hour"].to_numpy(dtype=float),
@@ -219,3 +219,17 @@ def test_an_earlier_model_saves_rounds(federate):
     again = pods.fit("poisson_regression", NAMES, ["y"], start=first.parameters.estimates)
     assert again.rounds < first.rounds
     np.testing.assert_allclose(again.parameters.estimates, first.parameters.estimates, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "method", ["logistic_regression", "poisson_regression", "gamma_regression"]
+)
+def test_a_start_that_is_far_off_is_halved(federate, method):
+    _, columns = draw(method, np.random.default_rng(10), n=400)
+    pods = federate(columns)
+    first = pods.fit(method, NAMES, ["y"])
+    far = pods.fit(method, NAMES, ["y"], start=(-9.0, 4e3, -5.0, 4e-3, 3e-6))
+    np.testing.assert_allclose(
+        far.parameters.estimates, first.parameters.estimates, rtol=1e-8, atol=1e-11
+    )
+    assert far.rounds > first.rounds + len(far.trace) - len(first.trace)  # some were halvings

@@ -8,6 +8,7 @@ from sklearn.naive_bayes import CategoricalNB, GaussianNB
 from sklearn.preprocessing import StandardScaler
 
 from podsql.engine.training.kmeans import spread_points
+from podsql.engine.training.registry import begin
 from podsql.errors import DataError
 
 UNIT = np.array([1e-3, 1.0, 1e4])
@@ -45,16 +46,20 @@ def test_clusters_equal_lloyd_from_the_same_start(federate, blobs, standardize):
     assert fitted.rounds == oracle.n_iter_ + 1  # and the moments
 
 
-def test_the_start_sees_no_row_and_finds_the_blobs(federate, blobs):
+def test_the_start_sees_no_row_and_finds_the_blobs(federate, design, blobs):
     x, _ = blobs
-    pods = federate(named(x))
-    first = pods.fit("kmeans", list(named(x)), clusters=3, tolerance=0.01)
-    assert pods.fit("kmeans", list(named(x)), clusters=3, tolerance=0.01) == first
-    other = pods.fit("kmeans", list(named(x)), clusters=3, tolerance=0.01, seed=1)
-    assert other.trace[0] != first.trace[0]
-    assert list(first.trace) == sorted(first.trace, reverse=True)
+    pods, model = federate(named(x)), design(list(named(x)))
+    moments, starts = None, []
+    for seed in (0, 0, 1):
+        fitting = begin("kmeans", model, {"clusters": 3, "tolerance": 0.05, "seed": seed})
+        moments = moments or pods.sums(fitting.next_round(), model)
+        fitting.take(moments)
+        starts.append(fitting.next_round().state)
+    assert starts[0] == starts[1] != starts[2]
+    found = pods.run(fitting, model)
+    assert list(found.trace) == sorted(found.trace, reverse=True)
     oracle = KMeans(3, n_init=10, random_state=1).fit(StandardScaler().fit_transform(x))
-    assert first.metrics["inertia"] < 1.1 * oracle.inertia_
+    assert found.metrics["inertia"] < 1.1 * oracle.inertia_
 
 
 def test_the_start_fills_its_space():
