@@ -59,7 +59,7 @@ class Design:
     features: tuple[DesignColumn, ...]
     targets: tuple[DesignColumn, ...]
     references: tuple[DesignColumn, ...]
-    """First levels of categories: they have no column, as the constant stands for them."""
+    """First levels of categories that have no column, as the constant stands for them."""
     parts: tuple[DesignPart, ...]
     tables: tuple[str, ...]
     select: str
@@ -70,12 +70,16 @@ class Design:
         """All pods, in canonical order."""
         return tuple(sorted(pod for part in self.parts for pod in part.pods))
 
+    @property
+    def listed(self) -> tuple[DesignColumn, ...]:
+        """Every column, in the order of the parts' texts."""
+        return (*self.features, *self.targets, *self.references)
+
     def given(self, part: DesignPart) -> tuple[tuple[Feature, ...], ...]:
         """Features, targets and references of ``part`` as a fragment has them."""
-        listed = (*self.features, *self.targets, *self.references)
         made = [
             Feature(f"c{place}", text, one.indicator)
-            for place, (one, text) in enumerate(zip(listed, part.texts, strict=True))
+            for place, (one, text) in enumerate(zip(self.listed, part.texts, strict=True))
         ]
         first, second = len(self.features), len(self.features) + len(self.targets)
         return tuple(made[:first]), tuple(made[first:second]), tuple(made[second:])
@@ -88,8 +92,12 @@ def plan_design(
     *,
     pods: tuple[str, ...] | None = None,
     parameters: Sequence[object] = (),
+    every_level: bool = False,
 ) -> Design:
-    """The design of ``sql`` over the tables offered for training."""
+    """The design of ``sql`` over the tables offered for training.
+
+    ``every_level``: a category has a column for its first level too (models without a constant).
+    """
     text, _ = split_options(sql)
     tree = parse(text)
     refuse_unlisted(serialised(text))
@@ -113,12 +121,12 @@ def plan_design(
         raise error("BINDING", "two columns of a model have one name", hint="name them with AS")
     places = [_place(name, named) for name in targets]
     others = [place for place in range(len(answer)) if place not in places]
-    features = _Columns()
+    features = _Columns(every_level=every_level)
     for place in others:
         features.add(answer[place].name, answer[place].type, trees[place], query)
-    wanted = _Columns()
+    wanted = _Columns(every_level=True)
     for place in places:
-        wanted.add(answer[place].name, answer[place].type, trees[place], query, target=True)
+        wanted.add(answer[place].name, answer[place].type, trees[place], query)
     if not features.columns:
         raise error("STATEMENT", "the SELECT has no column besides what is predicted")
     listed = [*features.trees, *wanted.trees, *features.reference_trees]
@@ -148,21 +156,20 @@ def plan_design(
 class _Columns:
     """Select items as columns of a design."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, every_level: bool) -> None:
+        self._every_level = every_level
         self.columns: list[DesignColumn] = []
         self.trees: list[exp.Expression] = []
         self.references: list[DesignColumn] = []
         self.reference_trees: list[exp.Expression] = []
 
-    def add(
-        self, name: str, kind: str, tree: exp.Expression, query: Query, *, target: bool = False
-    ) -> None:
-        """One select item: a number, a condition or (features only) a category."""
+    def add(self, name: str, kind: str, tree: exp.Expression, query: Query) -> None:
+        """One select item: a number, a condition or a category."""
         if kind == "BOOLEAN":
             self._put(DesignColumn(name=name, of=name, indicator=True), tree)
         elif kind in (*INTEGERS, *FLOATS) or kind.startswith("DECIMAL("):
             self._put(DesignColumn(name=name, of=name), tree)
-        elif not target and (kind == "VARCHAR" or is_enum(kind)):
+        elif kind == "VARCHAR" or is_enum(kind):
             self._categories(name, kind, tree, query)
         else:
             raise error(
@@ -184,11 +191,13 @@ class _Columns:
                 hint=f"select conditions ({name} = '…' AS …), or let the custodians declare values",
             )
         first, *rest = levels
-        for level in rest:
+        for level in levels if self._every_level else rest:
             self._put(
                 DesignColumn(name=f"{name}={level}", of=name, indicator=True, level=level),
                 _is(tree, level),
             )
+        if self._every_level:
+            return
         self.references.append(
             DesignColumn(name=f"{name}={first}", of=name, indicator=True, level=first)
         )

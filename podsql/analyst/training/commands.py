@@ -12,7 +12,7 @@ from podsql.analyst.statement import Statement
 from podsql.analyst.training.fitting import prepare, summary, train
 from podsql.analyst.training.shelf import Kept, Shelf, read_model, write_model
 from podsql.analyst.writing import require_free
-from podsql.engine.training.fitted import Estimate, estimates
+from podsql.engine.training.describing import described
 from podsql.errors import error
 from podsql.planner.training.orders import (
     DescribeModel,
@@ -81,10 +81,8 @@ def _shown(shelf: Shelf) -> pa.Table:
 
 
 def _described(kept: Kept) -> pa.Table:
-    """One row a term; other kinds of model show their numbers by name."""
-    rows = estimates(kept.fitted) or [
-        Estimate(term=name, estimate=value) for name, value in kept.fitted.metrics.items()
-    ]
+    """One row a term."""
+    rows = described(kept.fitted)
     return pa.table(
         {
             "term": pa.array([row.term for row in rows], pa.string()),

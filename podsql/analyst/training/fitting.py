@@ -27,6 +27,8 @@ from podsql.planner.training.orders import Train, options_of
 
 SETTINGS: Final = frozenset({"missing"})
 """What the closing WITH of TRAIN MODEL takes beside what every statement does."""
+WITHOUT_CONSTANT: Final = ("naive_bayes", "kmeans", "pca")
+"""Kinds of model in which no constant stands for the first level of a category."""
 ROUND_SECONDS: Final = 60.0
 
 
@@ -58,17 +60,17 @@ def prepare(order: Train, statement: Statement, shelf: Shelf) -> Prepared:
     if bound.missing and options.pods is None:
         raise missing_pods(bound.missing)
     few, many = model(order.family).targets
-    if not few <= len(order.targets) <= many:
-        wanted = f"{few}" if few == many else f"at least {few}"
-        raise error("STATEMENT", f"{order.family} takes PREDICT of {wanted} columns")
     design = plan_design(
         order.sql,
         order.targets,
         bound.training,
         pods=options.pods,
         parameters=statement.parameters,
+        every_level=order.family in WITHOUT_CONSTANT,
     )
-    fit = begin(order.family, columns_of(design), _numbers(order), start=_start(order, design, shelf))
+    fit = begin(
+        order.family, columns_of(design), _numbers(order), start=_start(order, design, shelf)
+    )
     return Prepared(
         order=order,
         bound=bound,
@@ -89,7 +91,7 @@ def train(
     """All rounds; the model is on the shelf at the end."""
     design, fit = prepared.design, prepared.fit
     asked = Rounds(statement, merger, prepared.bound, design, seconds=prepared.seconds)
-    if design.references:
+    if any(column.level is not None for column in design.listed):
         _require_domain(asked, design)
     while (wanted := fit.next_round()) is not None:
         if statement.cancelled:
@@ -125,7 +127,14 @@ def columns_of(design: Design) -> rounds.Design:
     def named(columns: tuple[DesignColumn, ...]) -> tuple[Feature, ...]:
         return tuple(Feature(one.name, "", one.indicator) for one in columns)
 
-    return rounds.Design(features=named(design.features), targets=named(design.targets))
+    levels: dict[str, list[int]] = {}
+    for place, column in enumerate(design.features):
+        if column.level is not None:
+            levels.setdefault(column.of, []).append(place)
+    whole = () if design.references else tuple(map(tuple, levels.values()))
+    return rounds.Design(
+        features=named(design.features), targets=named(design.targets), groups=whole
+    )
 
 
 def _numbers(order: Train) -> dict[str, float | int | bool]:
@@ -166,9 +175,9 @@ def _require_values(sums: dict[str, float], *, drops: bool) -> None:
 def _require_domain(asked: Rounds, design: Design) -> None:
     """Every row is of one declared level of each category: an unknown one would pass for the first."""
     sums = asked.sums(Round(family="moments"), references=True)
-    levels = [one for one in design.features if one.level is not None]
+    levels = [one for one in design.listed if one.level is not None]
     counts: dict[str, float] = {}
-    for place, one in enumerate((*levels, *design.references)):
+    for place, one in enumerate(levels):
         counts[one.of] = counts.get(one.of, 0.0) + sums[f"s{place}"]
     for name, count in counts.items():
         if count != sums["n"]:

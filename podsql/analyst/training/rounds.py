@@ -14,7 +14,7 @@ from podsql.analyst.statement import Statement
 from podsql.engine.merge import Merger
 from podsql.engine.training.fitting import Round
 from podsql.errors import error
-from podsql.planner.fragment import Feature, ModelStep
+from podsql.planner.fragment import ModelStep
 from podsql.planner.plan import Plan, Stage
 from podsql.planner.training.designing import Design, DesignPart
 from podsql.planner.training.steps import step_fields
@@ -45,7 +45,7 @@ class Rounds:
         self.asked = 0
 
     def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
-        """The sums of one round over all pods; ``references``: of first levels alone."""
+        """The sums of one round over all pods; ``references``: of every level of its categories alone."""
         found = self.by_pod(asked, references=references)
         names = next(iter(found.values())).keys()
         return {name: fsum(sums[name] for sums in found.values()) for name in names}
@@ -74,7 +74,9 @@ class Rounds:
     def _stage(self, place: int, part: DesignPart, asked: Round, *, references: bool) -> Stage:
         features, targets, firsts = self._design.given(part)
         if references:
-            features, targets = (*_levels(features, self._design), *firsts), ()
+            listed = zip((*features, *targets, *firsts), self._design.listed, strict=True)
+            features = tuple(given for given, column in listed if column.level is not None)
+            targets = ()
         step = ModelStep(
             family=asked.family,
             source=part.source,
@@ -105,11 +107,6 @@ class Rounds:
                     pod=receipt.pod,
                     hint="train it again",
                 )
-
-
-def _levels(features: tuple[Feature, ...], design: Design) -> tuple[Feature, ...]:
-    pairs = zip(features, design.features, strict=True)
-    return tuple(feature for feature, column in pairs if column.level is not None)
 
 
 def _row(table: pa.Table) -> dict[str, float]:
