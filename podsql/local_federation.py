@@ -5,6 +5,7 @@ processes are fewer. Without a policy everything is allowed, and that is said on
 """
 
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -195,9 +196,14 @@ class LocalFederation:
             pod=PodSection(isolation=self._isolation),
             policy=self._policy_section(),
             tables=tables,
-            limits=LimitsSection(workers=2),
+            limits=LimitsSection(workers=2, threads=self._threads()),
         )
         return Pod(config, place, self._members[name])
+
+    def _threads(self) -> int:
+        """Of each statement at each pod: all pods are asked at once, and share one machine."""
+        cores = os.cpu_count() or 1
+        return min(LimitsSection().threads, max(1, cores // len(self._given)))
 
     def _policy_section(self) -> PolicySection:
         if self._policy is None:
