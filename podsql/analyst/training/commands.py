@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from podsql.analyst.answering import Answer, answer_of
 from podsql.analyst.bench import Bench
 from podsql.analyst.statement import Statement
-from podsql.analyst.training.fitting import prepare, summary, train
+from podsql.analyst.training.fitting import summary, train_anew
 from podsql.analyst.training.shelf import Kept, Shelf, read_model, write_model
 from podsql.analyst.writing import require_free
 from podsql.engine.training.describing import described
@@ -56,9 +56,8 @@ def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
 
 
 def _train(order: Train, statement: Statement, bench: Bench) -> Answer:
-    prepared = prepare(order, statement, bench.shelf)
     merger = bench.borrow_merger()
-    kept = train(prepared, statement, merger, bench.shelf)
+    kept = train_anew(order, statement, merger, bench.shelf)
     bench.return_merger(merger)
     return answer_of(summary(kept))
 

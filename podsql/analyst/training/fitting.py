@@ -12,7 +12,14 @@ from typing import Any, Final
 import pyarrow as pa
 
 from podsql.analyst.federation import Bound
+from podsql.analyst.leading import PodsLost
 from podsql.analyst.statement import Statement, missing_pods
+from podsql.analyst.training.masked_rounds import (
+    MASKED_SETTINGS,
+    MaskedRounds,
+    Masking,
+    masking_of,
+)
 from podsql.analyst.training.rounds import Rounds
 from podsql.analyst.training.shelf import Column, Kept, Shelf, checked_name
 from podsql.engine.merge import Merger
@@ -25,7 +32,7 @@ from podsql.planner.fragment import Feature
 from podsql.planner.training.designing import Design, DesignColumn, plan_design
 from podsql.planner.training.orders import Train, options_of
 
-SETTINGS: Final = frozenset({"missing"})
+SETTINGS: Final = frozenset({"missing", *MASKED_SETTINGS})
 """What the closing WITH of TRAIN MODEL takes beside what every statement does."""
 WITHOUT_CONSTANT: Final = ("naive_bayes", "kmeans", "pca")
 """Kinds of model in which no constant stands for the first level of a category."""
@@ -42,10 +49,14 @@ class Prepared:
     fit: Fitting[Any]
     drops: bool
     seconds: float
+    masking: Masking | None = None
+    """How the rounds' sums are added so that nobody sees those of one pod; None: they are seen."""
 
 
-def prepare(order: Train, statement: Statement, shelf: Shelf) -> Prepared:
-    """Bind and plan; asks pods only for offers."""
+def prepare(
+    order: Train, statement: Statement, shelf: Shelf, *, without: frozenset[str] = frozenset()
+) -> Prepared:
+    """Bind and plan; asks pods only for offers. ``without``: pods that were lost."""
     checked_name(order.model)
     options = options_of(order.settings, SETTINGS)
     missing = order.settings.get("missing", "refuse")
@@ -57,14 +68,17 @@ def prepare(order: Train, statement: Statement, shelf: Shelf) -> Prepared:
     bound = statement.federation.bind(
         statement.purpose, statement.project, deadline=statement.deadline
     )
-    if bound.missing and options.pods is None:
+    if bound.missing.keys() - without and options.pods is None:
         raise missing_pods(bound.missing)
+    pods = options.pods
+    if without:
+        pods = tuple(name for name in pods or bound.offers if name not in without)
     few, many = model(order.family).targets
     design = plan_design(
         order.sql,
         order.targets,
         bound.training,
-        pods=options.pods,
+        pods=pods,
         parameters=statement.parameters,
         every_level=order.family in WITHOUT_CONSTANT,
     )
@@ -78,7 +92,24 @@ def prepare(order: Train, statement: Statement, shelf: Shelf) -> Prepared:
         fit=fit,
         drops=missing == "drop",
         seconds=seconds,
+        masking=masking_of(order.settings),
     )
+
+
+def train_anew(order: Train, statement: Statement, merger: Merger, shelf: Shelf) -> Kept:
+    """Prepare and train; where pods of a masked sum are lost and the statement says with how few it
+    may go on, the fit begins again over the others: all of its rounds are of the same rows."""
+    lost: frozenset[str] = frozenset()
+    while True:
+        prepared = prepare(order, statement, shelf, without=lost)
+        try:
+            return train(prepared, statement, merger, shelf)
+        except PodsLost as fault:
+            statement.cancel_pods()
+            lost |= fault.pods
+            least = prepared.masking.least if prepared.masking else None
+            if least is None or len(set(prepared.design.pods) - lost) < least:
+                raise
 
 
 def train(
@@ -90,7 +121,7 @@ def train(
 ) -> Kept:
     """All rounds; the model is on the shelf at the end."""
     design, fit = prepared.design, prepared.fit
-    asked = Rounds(statement, merger, prepared.bound, design, seconds=prepared.seconds)
+    asked = _rounds(prepared, statement, merger)
     if any(column.level is not None for column in design.listed):
         _require_domain(asked, design)
     while (wanted := fit.next_round()) is not None:
@@ -103,6 +134,13 @@ def train(
     kept = _kept(prepared, statement, fit.result(), asked)
     shelf.put(kept)
     return kept
+
+
+def _rounds(prepared: Prepared, statement: Statement, merger: Merger) -> Rounds | MaskedRounds:
+    bound, design, seconds = prepared.bound, prepared.design, prepared.seconds
+    if prepared.masking is None:
+        return Rounds(statement, merger, bound, design, seconds=seconds)
+    return MaskedRounds(statement, bound, design, prepared.masking, seconds=seconds)
 
 
 def summary(kept: Kept) -> pa.Table:
@@ -172,7 +210,7 @@ def _require_values(sums: dict[str, float], *, drops: bool) -> None:
         )
 
 
-def _require_domain(asked: Rounds, design: Design) -> None:
+def _require_domain(asked: Rounds | MaskedRounds, design: Design) -> None:
     """Every row is of one declared level of each category: an unknown one would pass for the first."""
     sums = asked.sums(Round(family="moments"), references=True)
     levels = [one for one in design.listed if one.level is not None]
@@ -188,7 +226,9 @@ def _require_domain(asked: Rounds, design: Design) -> None:
             )
 
 
-def _kept(prepared: Prepared, statement: Statement, fitted: Fitted, asked: Rounds) -> Kept:
+def _kept(
+    prepared: Prepared, statement: Statement, fitted: Fitted, asked: Rounds | MaskedRounds
+) -> Kept:
     design = prepared.design
 
     def kept(columns: tuple[DesignColumn, ...]) -> tuple[Column, ...]:

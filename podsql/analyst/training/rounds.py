@@ -5,15 +5,16 @@ names who differs; a sum is exact before it is rounded, so that no order of pods
 """
 
 import time
+from collections.abc import Iterable, Sequence
 from math import fsum
 
 import pyarrow as pa
 
 from podsql.analyst.federation import Bound
-from podsql.analyst.statement import Statement
+from podsql.analyst.statement import Receipt, Statement
 from podsql.engine.merge import Merger
 from podsql.engine.training.fitting import Round
-from podsql.errors import error
+from podsql.errors import Error, error
 from podsql.planner.fragment import ModelStep
 from podsql.planner.plan import Plan, Stage
 from podsql.planner.training.designing import Design, DesignPart
@@ -55,58 +56,67 @@ class Rounds:
         self.asked += 1
         statement = self._statement
         statement.deadline = time.monotonic() + self._seconds
-        stages = [
-            self._stage(place, part, asked, references=references)
-            for place, part in enumerate(self._design.parts)
-        ]
+        stages = stages_of(self._design, asked, f"round{self.asked}", references=references)
         tables = statement.ask_together(stages, self._plan, self._bound, self._merger)
         withheld = sorted(pod for pod, table in tables.items() if table.num_rows != 1)
         if withheld:
-            raise error(
-                "WITHHELD",
-                f"{', '.join(map(repr, withheld))}: too few privacy units stand behind a sum of "
-                "this model, or few of them make it",
-                hint="fewer or broader columns, more rows, or leave the pod out: WITH (pods = …)",
-            )
-        self._require_same_data()
+            raise withheld_at(withheld)
+        require_same_data(self.versions, statement.outcome.receipts, f"round{self.asked}_")
         return {pod: _row(tables[pod]) for pod in sorted(tables)}
 
-    def _stage(self, place: int, part: DesignPart, asked: Round, *, references: bool) -> Stage:
-        features, targets, firsts = self._design.given(part)
-        if references:
-            listed = zip((*features, *targets, *firsts), self._design.listed, strict=True)
-            features = tuple(given for given, column in listed if column.level is not None)
-            targets = ()
-        step = ModelStep(
-            family=asked.family,
-            source=part.source,
-            features=features,
-            targets=targets,
-            centre=asked.centre,
-            scale=asked.scale,
-            state=asked.state,
-            literals=part.literals,
-        )
-        return Stage(
-            name=f"round{self.asked}_{place}",
-            pods=part.pods,
-            fragment=step,
-            fields=step_fields(step),
-        )
 
-    def _require_same_data(self) -> None:
-        """Sums over rows that changed in between are of no data that ever was."""
-        for receipt in self._statement.outcome.receipts:
-            if not receipt.stage.startswith(f"round{self.asked}_"):
-                continue
-            first = self.versions.setdefault(receipt.pod, receipt.data_version)
-            if receipt.data_version != first:
-                raise error(
-                    "CONFLICT",
-                    "the pod took in new data while the model was trained",
-                    pod=receipt.pod,
-                    hint="train it again",
-                )
+def stages_of(design: Design, asked: Round, name: str, *, references: bool = False) -> list[Stage]:
+    """One round as stages: of each part of the design one, ``name_0``, …"""
+    return [
+        _stage(f"{name}_{place}", design, part, asked, references=references)
+        for place, part in enumerate(design.parts)
+    ]
+
+
+def _stage(name: str, design: Design, part: DesignPart, asked: Round, *, references: bool) -> Stage:
+    features, targets, firsts = design.given(part)
+    if references:
+        listed = zip((*features, *targets, *firsts), design.listed, strict=True)
+        features = tuple(given for given, column in listed if column.level is not None)
+        targets = ()
+    step = ModelStep(
+        family=asked.family,
+        source=part.source,
+        features=features,
+        targets=targets,
+        centre=asked.centre,
+        scale=asked.scale,
+        state=asked.state,
+        literals=part.literals,
+    )
+    return Stage(name=name, pods=part.pods, fragment=step, fields=step_fields(step))
+
+
+def withheld_at(pods: Sequence[str]) -> Error:
+    """WITHHELD: these pods keep their sums."""
+    return error(
+        "WITHHELD",
+        f"{', '.join(map(repr, pods))}: too few privacy units stand behind a sum of "
+        "this model, or few of them make it",
+        hint="fewer or broader columns, more rows, or leave the pod out: WITH (pods = …)",
+    )
+
+
+def require_same_data(versions: dict[str, str], receipts: Iterable[Receipt], stage: str) -> None:
+    """Sums over rows that changed in between are of no data that ever was: CONFLICT.
+
+    ``versions`` holds those of the first round; ``stage``: what the names of this one's begin with.
+    """
+    for receipt in receipts:
+        if not receipt.stage.startswith(stage):
+            continue
+        if receipt.data_version != versions.setdefault(receipt.pod, receipt.data_version):
+            raise error(
+                "CONFLICT",
+                "the pod took in new data while the model was trained",
+                pod=receipt.pod,
+                hint="train it again",
+            )
 
 
 def _row(table: pa.Table) -> dict[str, float]:
