@@ -25,8 +25,9 @@ from podsql.sum_messages import SumJob, SumMasked, SumRound, SumShares, SumSurvi
 
 LATE = frozenset({SumSurvivors, SumUnmask})
 """What is asked once the figures are there: enough pods of the job will do."""
-GONE = ABSENT | {"SUM_RESTART"}
-"""Codes of a pod that cannot go on with a job: absent, or restarted."""
+FORGOTTEN = frozenset({"SUM_RESTART", "REPLAY", "STALE_OFFER"})
+"""Codes of a pod that is there and cannot go on with a job: it was restarted, or asked twice."""
+GONE = ABSENT | FORGOTTEN
 
 
 class PodsLost(OperationalError):
@@ -41,6 +42,8 @@ class PodsLost(OperationalError):
             hint="wait for them, or train without: WITH (min_pods = k)",
         )
         self.pods = frozenset(lost)
+        self.forgotten = all(fault.code in FORGOTTEN for fault in lost.values())
+        """All of them are there: they may take part in another job."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from podsql.engine.training import fitting as rounds
 from podsql.engine.training.fitted import Coefficients, Fitted
 from podsql.engine.training.fitting import Fitting, Round
 from podsql.engine.training.registry import begin, model
-from podsql.errors import error
+from podsql.errors import OperationalError, error
 from podsql.planner.fragment import Feature
 from podsql.planner.training.designing import Design, DesignColumn, plan_design
 from podsql.planner.training.orders import Train, options_of
@@ -96,20 +96,35 @@ def prepare(
     )
 
 
-def train_anew(order: Train, statement: Statement, merger: Merger, shelf: Shelf) -> Kept:
-    """Prepare and train; where pods of a masked sum are lost and the statement says with how few it
-    may go on, the fit begins again over the others: all of its rounds are of the same rows."""
+def train_anew(
+    order: Train,
+    statement: Statement,
+    merger: Merger,
+    shelf: Shelf,
+    on_round: Callable[[rounds.Progress], None] = lambda _: None,
+) -> Kept:
+    """Prepare and train; anew, once, where a pod has moved on since it made its offer.
+
+    Where pods of a masked sum are lost and the statement says with how few it may go on, the fit begins
+    again over the others: all of its rounds are of the same rows.
+    """
     lost: frozenset[str] = frozenset()
+    moved = False
     while True:
         prepared = prepare(order, statement, shelf, without=lost)
         try:
-            return train(prepared, statement, merger, shelf)
+            return train(prepared, statement, merger, shelf, on_round)
         except PodsLost as fault:
             statement.cancel_pods()
             lost |= fault.pods
             least = prepared.masking.least if prepared.masking else None
             if least is None or len(set(prepared.design.pods) - lost) < least:
                 raise
+        except OperationalError as fault:
+            if moved or fault.code != "STALE_OFFER":
+                raise
+            moved = True
+            statement.federation.forget(statement.purpose, statement.project)
 
 
 def train(

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from podsql.analyst.asking import ask
 from podsql.analyst.exchange import Exchange
 from podsql.analyst.federation import Bound
-from podsql.analyst.leading import Leader
+from podsql.analyst.leading import Leader, PodsLost
 from podsql.analyst.statement import Statement
 from podsql.analyst.training.rounds import require_same_data, stages_of, withheld_at
 from podsql.engine.sums.doubles import CELLS, from_cells
@@ -94,6 +94,24 @@ class MaskedRounds:
 
         PodsLost if one left before its figures came; WITHHELD names a pod that keeps its own.
         """
+        try:
+            return self._sums(asked, references=references)
+        except PodsLost as fault:
+            if not fault.forgotten:
+                raise
+        # Its pods are there, with new keys and offers: the same round, as another job.
+        self._leaders.clear()
+        statement, federation = self._statement, self._statement.federation
+        federation.forget(statement.purpose, statement.project)
+        self._bound = federation.bind(
+            statement.purpose, statement.project, deadline=statement.deadline
+        )
+        lost = {pod: self._bound.missing[pod] for pod in self._design.pods if pod not in self._bound.offers}
+        if lost:
+            raise PodsLost(lost)
+        return self._sums(asked, references=references)
+
+    def _sums(self, asked: Round, *, references: bool) -> dict[str, float]:
         self.asked += 1
         statement = self._statement
         statement.deadline = time.monotonic() + self._seconds
