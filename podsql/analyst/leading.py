@@ -30,6 +30,10 @@ FORGOTTEN = frozenset({"SUM_RESTART", "REPLAY", "STALE_OFFER"})
 GONE = ABSENT | FORGOTTEN
 
 
+GRACE = 0.5
+"""Seconds in which the endpoint says of a call that nothing came of it."""
+
+
 class PodsLost(OperationalError):
     """Pods of a sum are lost; nothing was opened."""
 
@@ -141,7 +145,7 @@ class Leader:
         """What the next event makes the coordinator do."""
         until = min(deadline, self._until) if self._open else deadline
         try:
-            event = self._events.get(timeout=max(0.0, until - time.monotonic()))
+            event = self._events.get(timeout=max(0.0, until - time.monotonic()) + GRACE)
         except Empty:
             return self._late()
         if isinstance(event, _Queried):

@@ -31,8 +31,8 @@ from podsql.planner.training.designing import Design
 from podsql.sum_messages import SumJob, SumMember, SumPart
 
 MASKED_SETTINGS: Final = frozenset({"secure_aggregation", "min_pods", "colluders"})
-STEP_SECONDS: Final = 15.0
-"""What a step of the protocol may take in which pods do not read their rows."""
+STEP: Final = 0.25
+"""Of a round's time: what a step of the protocol may take in which pods do not read their rows."""
 ROUNDS: Final = 1 << 20
 """Of one job; a fit needs some dozens."""
 WORD: Final = 128
@@ -106,7 +106,11 @@ class MaskedRounds:
         self._bound = federation.bind(
             statement.purpose, statement.project, deadline=statement.deadline
         )
-        lost = {pod: self._bound.missing[pod] for pod in self._design.pods if pod not in self._bound.offers}
+        lost = {
+            pod: self._bound.missing[pod]
+            for pod in self._design.pods
+            if pod not in self._bound.offers
+        }
         if lost:
             raise PodsLost(lost)
         return self._sums(asked, references=references)
@@ -152,7 +156,9 @@ class MaskedRounds:
             parts=(SumPart(1 + CELLS * (len(names) - 2), 0),),
             rounds=ROUNDS,
         )
-        leader = Leader(statement.federation.endpoint, bound.cards, told, seconds=STEP_SECONDS)
+        leader = Leader(
+            statement.federation.endpoint, bound.cards, told, seconds=STEP * self._seconds
+        )
         leader.begin(statement.deadline)
         return leader
 

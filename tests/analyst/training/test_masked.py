@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 import podsql
 from podsql.planner.statements import classify
-from podsql.analyst.leading import Leader
 from podsql.analyst.statement import Statement
 from podsql.analyst.training.fitting import train_anew
 from podsql.analyst.training.masked_rounds import MaskedRounds, Masking
@@ -98,9 +97,7 @@ def restart(federation, name, **sections):
     """The pod of ``name`` is stopped and comes back, with its file changed."""
     old = federation.pods[name]
     old.stop()
-    pod = federation.pods[name] = Pod(
-        replace(old.config, **sections), old.place, old.membership
-    )
+    pod = federation.pods[name] = Pod(replace(old.config, **sections), old.place, old.membership)
     pod.start()
 
 
@@ -211,8 +208,9 @@ def test_nothing_that_the_analyst_gets_holds_a_figure_of_one_pod(con, seen):
     con.execute(text)
     rows = {}
     for pod, _, reply in seen:
-        table = pa.ipc.open_stream(decode(reply).arrow).read_all().to_pylist()
-        rows.setdefault(pod, []).extend(table)
+        if isinstance(message := decode(reply), Result):
+            table = pa.ipc.open_stream(message.arrow).read_all()
+            rows.setdefault(pod, []).extend(table.to_pylist())
     plain = b"".join(reply for *_, reply in seen)
     seen.clear()
     con.execute(text + MASKS)
@@ -373,14 +371,6 @@ def test_a_job_belongs_to_the_analyst_who_began_it(con, table):
             refused(ben, "p0", SumRound(digest, 1), "SUM_RESTART")
 
 
-class Foreign(Leader):
-    """Leads a job with requests that are signed for another one, or another round."""
-
-    def __init__(self, *given, **named):
-        super().__init__(*given, **named)
-        self.made_out_to = self.job.digest, 1
-
-
 def prepared_rounds(con, text="SELECT age, dose, ill FROM people", target="ill"):
     statement = Statement(federation=con.federation, sql="TRAIN …", timeout=20)
     bound = con.federation.bind("", "", deadline=statement.deadline + 1e9)
@@ -479,6 +469,13 @@ def test_with_fewer_pods_only_if_statement_and_custodians_say_so(con, federation
             assert con.bench.shelf.get("gone").fitted == kept.fitted
     finally:
         restart(federation, "p3")
+
+
+def test_a_custodian_may_let_models_be_trained_under_masks_only(con, federation):
+    with configured(federation, "p1", required=True):
+        assert "secure_aggregation" in str(failing(con, TRAIN, "DENIED"))
+        assert con.execute(TRAIN + MASKS).fetchone()[2] == COUNT
+        assert con.execute("SELECT count(*) FROM people").fetchone() == (COUNT,)
 
 
 def test_a_custodian_names_whom_the_pod_sums_with(con, federation):
