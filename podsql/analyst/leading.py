@@ -21,7 +21,7 @@ from podsql.message import Message
 from podsql.messages import Failed, decode, encode
 from podsql.relay.cards import Card
 from podsql.relay.sockets.endpoint import Endpoint
-from podsql.sum_messages import SumJob, SumMasked, SumRound, SumShares, SumSurvivors, SumUnmask
+from podsql.sum_messages import SumJob, SumMasked, SumShares, SumSurvivors, SumUnmask
 
 LATE = frozenset({SumSurvivors, SumUnmask})
 """What is asked once the figures are there: enough pods of the job will do."""

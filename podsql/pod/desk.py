@@ -55,7 +55,7 @@ from podsql.pod.releasing import Asker, Released, Releasing
 from podsql.pod.requests import Held, Ticket, content_hash, fragment_of, person_of
 from podsql.pod.results import Output
 from podsql.pod.reviewing import Reviewing
-from podsql.pod.summing import Summing, SumMessage
+from podsql.pod.summing import SumMessage, Summing
 from podsql.policy.audit import Audit
 from podsql.policy.decisions import Unavailable, read_head
 from podsql.policy.denial import Denial, Withheld

@@ -26,7 +26,7 @@ from podsql.engine.merge import Merger
 from podsql.engine.training import fitting as rounds
 from podsql.engine.training.fitted import Coefficients, Fitted
 from podsql.engine.training.fitting import Fitting, Round
-from podsql.engine.training.registry import begin, model
+from podsql.engine.training.registry import begin
 from podsql.errors import OperationalError, error
 from podsql.planner.fragment import Feature
 from podsql.planner.training.designing import Design, DesignColumn, plan_design
@@ -73,7 +73,6 @@ def prepare(
     pods = options.pods
     if without:
         pods = tuple(name for name in pods or bound.offers if name not in without)
-    few, many = model(order.family).targets
     design = plan_design(
         order.sql,
         order.targets,
@@ -124,7 +123,7 @@ def train_anew(
             if moved or fault.code != "STALE_OFFER":
                 raise
             moved = True
-            statement.federation.forget(statement.purpose, statement.project)
+            statement.ask_anew()
 
 
 def train(

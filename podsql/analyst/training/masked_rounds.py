@@ -101,9 +101,9 @@ class MaskedRounds:
                 raise
         # Its pods are there, with new keys and offers: the same round, as another job.
         self._leaders.clear()
-        statement, federation = self._statement, self._statement.federation
-        federation.forget(statement.purpose, statement.project)
-        self._bound = federation.bind(
+        statement = self._statement
+        statement.ask_anew()
+        self._bound = statement.federation.bind(
             statement.purpose, statement.project, deadline=statement.deadline
         )
         lost = {

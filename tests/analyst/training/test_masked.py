@@ -11,7 +11,6 @@ import statsmodels.api as sm
 from msgspec.structs import replace
 
 import podsql
-from podsql.planner.statements import classify
 from podsql.analyst.statement import Statement
 from podsql.analyst.training.fitting import train_anew
 from podsql.analyst.training.masked_rounds import MaskedRounds, Masking
@@ -20,6 +19,7 @@ from podsql.engine.sums.coordinator import Coordinator
 from podsql.engine.sums.doubles import to_cells
 from podsql.engine.training.fitting import Round
 from podsql.messages import Done, Evidence, Failed, Result, decode, decode_as, encode, sum_request
+from podsql.planner.statements import classify
 from podsql.planner.training.designing import plan_design
 from podsql.pod.config import SumsSection
 from podsql.pod.daemon import Pod
@@ -93,24 +93,25 @@ def con(federation):
         yield made
 
 
-def restart(federation, name, **sections):
-    """The pod of ``name`` is stopped and comes back, with its file changed."""
-    old = federation.pods[name]
-    old.stop()
-    pod = federation.pods[name] = Pod(replace(old.config, **sections), old.place, old.membership)
-    pod.start()
+def restart(federation, *names, **sections):
+    """These pods are stopped and come back, with their files changed."""
+
+    for name in names:
+        old = federation.pods[name]
+        old.stop()
+        config = replace(old.config, **sections)
+        pod = federation.pods[name] = Pod(config, old.place, old.membership)
+        pod.start()
 
 
 @contextmanager
 def configured(federation, *names, **sums):
-    """The pods of ``names`` have these lines in ``[sums]``, for a while."""
-    for name in names:
-        restart(federation, name, sums=SumsSection(**sums))
+    """These pods have these lines in ``[sums]``, for a while."""
+    restart(federation, *names, sums=SumsSection(**sums))
     try:
         yield
     finally:
-        for name in names:
-            restart(federation, name, sums=SumsSection())
+        restart(federation, *names, sums=SumsSection())
 
 
 def described(con, name):
@@ -363,12 +364,15 @@ def test_a_pod_does_nothing_twice(con):
 
 def test_a_job_belongs_to_the_analyst_who_began_it(con, table):
     pods = {name: {"people": table.slice(at * 500, 500)} for at, name in enumerate(PODS)}
-    with podsql.local(pods=pods, policy="open", analysts=("ana", "ben")) as other:
-        with other.connect("ana") as ana, other.connect("ben") as ben:
-            job = told(ana)
-            assert isinstance(ask(ana, "p0", SumStart(encode(job))), SumKeyed)
-            digest = Coordinator(job).job.digest
-            refused(ben, "p0", SumRound(digest, 1), "SUM_RESTART")
+    with (
+        podsql.local(pods=pods, policy="open", analysts=("ana", "ben")) as other,
+        other.connect("ana") as ana,
+        other.connect("ben") as ben,
+    ):
+        job = told(ana)
+        assert isinstance(ask(ana, "p0", SumStart(encode(job))), SumKeyed)
+        digest = Coordinator(job).job.digest
+        refused(ben, "p0", SumRound(digest, 1), "SUM_RESTART")
 
 
 def prepared_rounds(con, text="SELECT age, dose, ill FROM people", target="ill"):
