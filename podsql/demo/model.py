@@ -8,8 +8,8 @@ from podsql.engine.pooled import Pooled
 from podsql.engine.training.fitted import estimates
 from podsql.engine.training.pooled_fit import area_under_roc, fit_pooled
 
-FEATURES: Final = ("distance", "hour", "month", "carrier = 'EV'")
-NAMES: Final = ("distance", "hour", "month", "by_ev")
+FEATURES: Final = ("distance", "hour", "month IN (6, 7, 12)")
+NAMES: Final = ("distance", "hour", "busy_month")
 TARGET: Final = "arr_delay > 15"
 SOURCE: Final = "FROM flights WHERE arr_delay IS NOT NULL"
 SQL: Final = (

@@ -13,7 +13,7 @@ from podsql.analyst.training.fitting import prepare, summary, train
 from podsql.analyst.training.shelf import Kept, Shelf, read_model, write_model
 from podsql.analyst.writing import require_free
 from podsql.engine.training.describing import described
-from podsql.errors import error
+from podsql.errors import Error, error
 from podsql.planner.training.orders import (
     DescribeModel,
     DropModel,
@@ -56,9 +56,14 @@ def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
 
 
 def _train(order: Train, statement: Statement, bench: Bench) -> Answer:
-    prepared = prepare(order, statement, bench.shelf)
     merger = bench.borrow_merger()
-    kept = train(prepared, statement, merger, bench.shelf)
+    try:
+        kept = train(prepare(order, statement, bench.shelf), statement, merger, bench.shelf)
+    except Error as fault:
+        if fault.code != "STALE_OFFER":
+            raise
+        statement.forget_offers()
+        kept = train(prepare(order, statement, bench.shelf), statement, merger, bench.shelf)
     bench.return_merger(merger)
     return answer_of(summary(kept))
 

@@ -68,6 +68,9 @@ def prepare(order: Train, statement: Statement, shelf: Shelf) -> Prepared:
         parameters=statement.parameters,
         every_level=order.family in WITHOUT_CONSTANT,
     )
+    if not few <= len(design.targets) <= many:
+        wanted = f"{few}" if few == many else f"at least {few}"
+        raise error("STATEMENT", f"{order.family} takes PREDICT of {wanted} columns")
     fit = begin(
         order.family, columns_of(design), _numbers(order), start=_start(order, design, shelf)
     )
