@@ -68,7 +68,9 @@ def prepare(order: Train, statement: Statement, shelf: Shelf) -> Prepared:
         pods=options.pods,
         parameters=statement.parameters,
     )
-    fit = begin(order.family, columns_of(design), _numbers(order), start=_start(order, design, shelf))
+    fit = begin(
+        order.family, columns_of(design), numbers_of(order), start=_start(order, design, shelf)
+    )
     return Prepared(
         order=order,
         bound=bound,
@@ -128,7 +130,7 @@ def columns_of(design: Design) -> rounds.Design:
     return rounds.Design(features=named(design.features), targets=named(design.targets))
 
 
-def _numbers(order: Train) -> dict[str, float | int | bool]:
+def numbers_of(order: Train) -> dict[str, float | int | bool]:
     """The family's options: all of them are numbers or flags."""
     found: dict[str, float | int | bool] = {}
     for name, value in order.options.items():

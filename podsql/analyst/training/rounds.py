@@ -55,10 +55,7 @@ class Rounds:
         self.asked += 1
         statement = self._statement
         statement.deadline = time.monotonic() + self._seconds
-        stages = [
-            self._stage(place, part, asked, references=references)
-            for place, part in enumerate(self._design.parts)
-        ]
+        stages = stages_of(self._design, asked, f"round{self.asked}", references=references)
         tables = statement.ask_together(stages, self._plan, self._bound, self._merger)
         withheld = sorted(pod for pod, table in tables.items() if table.num_rows != 1)
         if withheld:
@@ -70,27 +67,6 @@ class Rounds:
             )
         self._require_same_data()
         return {pod: _row(tables[pod]) for pod in sorted(tables)}
-
-    def _stage(self, place: int, part: DesignPart, asked: Round, *, references: bool) -> Stage:
-        features, targets, firsts = self._design.given(part)
-        if references:
-            features, targets = (*_levels(features, self._design), *firsts), ()
-        step = ModelStep(
-            family=asked.family,
-            source=part.source,
-            features=features,
-            targets=targets,
-            centre=asked.centre,
-            scale=asked.scale,
-            state=asked.state,
-            literals=part.literals,
-        )
-        return Stage(
-            name=f"round{self.asked}_{place}",
-            pods=part.pods,
-            fragment=step,
-            fields=step_fields(step),
-        )
 
     def _require_same_data(self) -> None:
         """Sums over rows that changed in between are of no data that ever was."""
@@ -105,6 +81,31 @@ class Rounds:
                     pod=receipt.pod,
                     hint="train it again",
                 )
+
+
+def stages_of(design: Design, asked: Round, name: str, *, references: bool = False) -> list[Stage]:
+    """One round as stages: of each part of the design one, ``name_0``, …"""
+    return [
+        _stage(f"{name}_{place}", design, part, asked, references=references)
+        for place, part in enumerate(design.parts)
+    ]
+
+
+def _stage(name: str, design: Design, part: DesignPart, asked: Round, *, references: bool) -> Stage:
+    features, targets, firsts = design.given(part)
+    if references:
+        features, targets = (*_levels(features, design), *firsts), ()
+    step = ModelStep(
+        family=asked.family,
+        source=part.source,
+        features=features,
+        targets=targets,
+        centre=asked.centre,
+        scale=asked.scale,
+        state=asked.state,
+        literals=part.literals,
+    )
+    return Stage(name=name, pods=part.pods, fragment=step, fields=step_fields(step))
 
 
 def _levels(features: tuple[Feature, ...], design: Design) -> tuple[Feature, ...]:
