@@ -80,11 +80,16 @@ class ModelOrder:
             raise Denial("MODEL_STATE") from None
         full = " AND ".join(f"{name} IS NOT NULL" for name in self.names)
         figures = ", ".join(f"CAST({sql} AS DOUBLE) AS {name}" for name, sql in written.sums)
+        count, counted = "count(*)", "placed"
+        if written.bins:
+            # many counts of few rows, rather than of all
+            count = "coalesce(sum(many), 0)"
+            counted = "(SELECT cell, single, y, count(*) AS many FROM placed GROUP BY ALL)"
         parts = [
             f"chosen AS ({self.rows})",
             f"complete AS (SELECT * FROM chosen WHERE {full})",
             *self._placed(written),
-            f"summed AS (SELECT CAST(count(*) AS BIGINT) AS n, {figures} FROM placed)",
+            f"summed AS (SELECT CAST({count} AS BIGINT) AS n, {figures} FROM {counted})",
             "all_rows AS (SELECT CAST(count(*) AS BIGINT) AS of FROM chosen)",
         ]
         names = ", ".join(name for name, _ in written.sums)

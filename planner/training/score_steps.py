@@ -115,8 +115,8 @@ def ranks(step: ModelStep, rows: str) -> Written:
     sums = []
     for name, target in (("n", 0), ("p", 1)):
         for k in range(RANKS):
-            count = f"count(*) FILTER (WHERE cell = {k} AND y = {target})"
-            kept = f"bool_or(single) OR count(*) FILTER (WHERE cell = {k}) > 0"
+            count = f"coalesce(sum(many) FILTER (WHERE cell = {k} AND y = {target}), 0)"
+            kept = f"bool_or(single) OR bool_or(cell = {k})"
             sums.append((f"{name}{k}", f"CASE WHEN {kept} THEN {count} ELSE -1 END"))
     place = f"CAST(floor(eta * {STEPS}) AS BIGINT) + {HALF}"
     low, high = number(EDGES[0]), number(EDGES[-1])
