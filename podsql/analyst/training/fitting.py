@@ -11,25 +11,22 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from podsql.analyst.federation import Bound
-from podsql.analyst.statement import Statement, missing_pods
+from podsql.analyst.statement import Statement
 from podsql.analyst.training.rounds import Rounds
 from podsql.analyst.training.shelf import Column, Kept, Shelf, checked_name
+from podsql.analyst.training.terms import Terms, require_domain, require_values, terms_of
 from podsql.engine.merge import Merger
 from podsql.engine.training import fitting as rounds
 from podsql.engine.training.fitted import Coefficients, Fitted
-from podsql.engine.training.fitting import Fitting, Round
+from podsql.engine.training.fitting import Fitting
 from podsql.engine.training.registry import begin, model
 from podsql.errors import error
 from podsql.planner.fragment import Feature
 from podsql.planner.training.designing import Design, DesignColumn, plan_design
-from podsql.planner.training.orders import Train, options_of
+from podsql.planner.training.orders import Train
 
-SETTINGS: Final = frozenset({"missing"})
-"""What the closing WITH of TRAIN MODEL takes beside what every statement does."""
 WITHOUT_CONSTANT: Final = ("naive_bayes", "kmeans", "pca")
 """Kinds of model in which no constant stands for the first level of a category."""
-ROUND_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,34 +34,21 @@ class Prepared:
     """A statement that is ready for its first round."""
 
     order: Train
-    bound: Bound
+    terms: Terms
     design: Design
     fit: Fitting[Any]
-    drops: bool
-    seconds: float
 
 
 def prepare(order: Train, statement: Statement, shelf: Shelf) -> Prepared:
     """Bind and plan; asks pods only for offers."""
     checked_name(order.model)
-    options = options_of(order.settings, SETTINGS)
-    missing = order.settings.get("missing", "refuse")
-    if missing not in ("refuse", "drop"):
-        raise error("OPTION", "option 'missing' takes 'refuse' or 'drop'")
-    statement.purpose = options.purpose or statement.purpose
-    seconds = options.timeout or max(statement.timeout, ROUND_SECONDS)
-    statement.deadline = time.monotonic() + seconds
-    bound = statement.federation.bind(
-        statement.purpose, statement.project, deadline=statement.deadline
-    )
-    if bound.missing and options.pods is None:
-        raise missing_pods(bound.missing)
+    terms = terms_of(order.settings, statement)
     few, many = model(order.family).targets
     design = plan_design(
         order.sql,
         order.targets,
-        bound.training,
-        pods=options.pods,
+        terms.bound.training,
+        pods=terms.pods,
         parameters=statement.parameters,
         every_level=order.family in WITHOUT_CONSTANT,
     )
@@ -72,15 +56,13 @@ def prepare(order: Train, statement: Statement, shelf: Shelf) -> Prepared:
         wanted = f"{few}" if few == many else f"at least {few}"
         raise error("STATEMENT", f"{order.family} takes PREDICT of {wanted} columns")
     fit = begin(
-        order.family, columns_of(design), _numbers(order), start=_start(order, design, shelf)
+        order.family, columns_of(design), numbers_of(order), start=_start(order, design, shelf)
     )
     return Prepared(
         order=order,
-        bound=bound,
+        terms=terms,
         design=design,
         fit=fit,
-        drops=missing == "drop",
-        seconds=seconds,
     )
 
 
@@ -93,14 +75,14 @@ def train(
 ) -> Kept:
     """All rounds; the model is on the shelf at the end."""
     design, fit = prepared.design, prepared.fit
-    asked = Rounds(statement, merger, prepared.bound, design, seconds=prepared.seconds)
+    asked = Rounds(statement, merger, prepared.terms.bound, design, seconds=prepared.terms.seconds)
     if any(column.level is not None for column in design.listed):
-        _require_domain(asked, design)
+        require_domain(asked, design)
     while (wanted := fit.next_round()) is not None:
         if statement.cancelled:
             raise error("CANCELLED", "the statement was cancelled")
         sums = asked.sums(wanted)
-        _require_values(sums, drops=prepared.drops)
+        require_values(sums, drops=prepared.terms.drops)
         fit.take(sums)
         on_round(fit.progress)
     kept = _kept(prepared, statement, fit.result(), asked)
@@ -140,7 +122,7 @@ def columns_of(design: Design) -> rounds.Design:
     )
 
 
-def _numbers(order: Train) -> dict[str, float | int | bool]:
+def numbers_of(order: Train) -> dict[str, float | int | bool]:
     """The family's options: all of them are numbers or flags."""
     found: dict[str, float | int | bool] = {}
     for name, value in order.options.items():
@@ -165,32 +147,6 @@ def _start(order: Train, design: Design, shelf: Shelf) -> tuple[float, ...]:
     return earlier.parameters.estimates
 
 
-def _require_values(sums: dict[str, float], *, drops: bool) -> None:
-    if sums["dropped"] and not drops:
-        raise error(
-            "DATA",
-            f"{int(sums['dropped'])} of {int(sums['n'] + sums['dropped'])} rows have a column "
-            "without a value",
-            hint="WITH (missing = 'drop') trains without them; or choose rows, or coalesce",
-        )
-
-
-def _require_domain(asked: Rounds, design: Design) -> None:
-    """Every row is of one declared level of each category: an unknown one would pass for the first."""
-    sums = asked.sums(Round(family="moments"), references=True)
-    levels = [one for one in design.listed if one.level is not None]
-    counts: dict[str, float] = {}
-    for place, one in enumerate(levels):
-        counts[one.of] = counts.get(one.of, 0.0) + sums[f"s{place}"]
-    for name, count in counts.items():
-        if count != sums["n"]:
-            raise error(
-                "DATA",
-                f"column {name!r} holds values that are not declared",
-                hint="the custodians must declare them; or choose rows with WHERE",
-            )
-
-
 def _kept(prepared: Prepared, statement: Statement, fitted: Fitted, asked: Rounds) -> Kept:
     design = prepared.design
 
@@ -203,6 +159,7 @@ def _kept(prepared: Prepared, statement: Statement, fitted: Fitted, asked: Round
         select=design.select,
         features=kept(design.features),
         targets=kept(design.targets),
+        references=kept(design.references),
         pods=design.pods,
         data_versions=dict(sorted(asked.versions.items())),
         federation=statement.federation.membership.federation,

@@ -5,6 +5,7 @@ names who differs; a sum is exact before it is rounded, so that no order of pods
 """
 
 import time
+from collections.abc import Mapping
 from math import fsum
 
 import pyarrow as pa
@@ -21,7 +22,8 @@ from podsql.planner.training.steps import step_fields
 
 
 class Rounds:
-    """Asks the pods of one design. ``seconds``: what each round may take."""
+    """Asks the pods of one design. ``seconds``: what each round may take; ``name``: of its rounds,
+    which tells them from others of the same statement."""
 
     def __init__(
         self,
@@ -31,12 +33,14 @@ class Rounds:
         design: Design,
         *,
         seconds: float,
+        name: str = "round",
     ) -> None:
         self._statement = statement
         self._merger = merger
         self._bound = bound
         self._design = design
         self._seconds = seconds
+        self._name = name
         self._plan = Plan(
             statement=statement.sql, stages=(), final="", columns=(), tables=design.tables
         )
@@ -46,21 +50,12 @@ class Rounds:
 
     def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
         """The sums of one round over all pods; ``references``: of every level of its categories alone."""
-        found = self.by_pod(asked, references=references)
-        names = next(iter(found.values())).keys()
-        return {name: fsum(sums[name] for sums in found.values()) for name in names}
+        return added(self.by_pod(asked, references=references))
 
     def by_pod(self, asked: Round, *, references: bool = False) -> dict[str, dict[str, float]]:
         """The same, pod by pod in canonical order. WITHHELD names the pods that keep theirs."""
-        self.asked += 1
-        statement = self._statement
-        statement.deadline = time.monotonic() + self._seconds
-        stages = [
-            self._stage(place, part, asked, references=references)
-            for place, part in enumerate(self._design.parts)
-        ]
-        tables = statement.ask_together(stages, self._plan, self._bound, self._merger)
-        withheld = sorted(pod for pod, table in tables.items() if table.num_rows != 1)
+        found = self.where_released(asked, references=references)
+        withheld = sorted(pod for pod, sums in found.items() if sums is None)
         if withheld:
             raise error(
                 "WITHHELD",
@@ -68,36 +63,26 @@ class Rounds:
                 "this model, or few of them make it",
                 hint="fewer or broader columns, more rows, or leave the pod out: WITH (pods = …)",
             )
-        self._require_same_data()
-        return {pod: _row(tables[pod]) for pod in sorted(tables)}
+        return {pod: sums for pod, sums in found.items() if sums is not None}
 
-    def _stage(self, place: int, part: DesignPart, asked: Round, *, references: bool) -> Stage:
-        features, targets, firsts = self._design.given(part)
-        if references:
-            listed = zip((*features, *targets, *firsts), self._design.listed, strict=True)
-            features = tuple(given for given, column in listed if column.level is not None)
-            targets = ()
-        step = ModelStep(
-            family=asked.family,
-            source=part.source,
-            features=features,
-            targets=targets,
-            centre=asked.centre,
-            scale=asked.scale,
-            state=asked.state,
-            literals=part.literals,
-        )
-        return Stage(
-            name=f"round{self.asked}_{place}",
-            pods=part.pods,
-            fragment=step,
-            fields=step_fields(step),
-        )
+    def where_released(
+        self, asked: Round, *, references: bool = False
+    ) -> dict[str, dict[str, float] | None]:
+        """The same with None for a pod that keeps its own."""
+        self.asked += 1
+        statement = self._statement
+        statement.deadline = time.monotonic() + self._seconds
+        stages = stages_of(self._design, asked, f"{self._name}{self.asked}", references=references)
+        tables = statement.ask_together(stages, self._plan, self._bound, self._merger)
+        self._require_same_data()
+        return {
+            pod: _row(tables[pod]) if tables[pod].num_rows == 1 else None for pod in sorted(tables)
+        }
 
     def _require_same_data(self) -> None:
         """Sums over rows that changed in between are of no data that ever was."""
         for receipt in self._statement.outcome.receipts:
-            if not receipt.stage.startswith(f"round{self.asked}_"):
+            if not receipt.stage.startswith(f"{self._name}{self.asked}_"):
                 continue
             first = self.versions.setdefault(receipt.pod, receipt.data_version)
             if receipt.data_version != first:
@@ -107,6 +92,39 @@ class Rounds:
                     pod=receipt.pod,
                     hint="train it again",
                 )
+
+
+def added(by_pod: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The sums of all pods together."""
+    names = next(iter(by_pod.values())).keys()
+    return {name: fsum(sums[name] for sums in by_pod.values()) for name in names}
+
+
+def stages_of(design: Design, asked: Round, name: str, *, references: bool = False) -> list[Stage]:
+    """One round as stages: of each part of the design one, ``name_0``, …"""
+    return [
+        _stage(f"{name}_{place}", design, part, asked, references=references)
+        for place, part in enumerate(design.parts)
+    ]
+
+
+def _stage(name: str, design: Design, part: DesignPart, asked: Round, *, references: bool) -> Stage:
+    features, targets, firsts = design.given(part)
+    if references:
+        listed = zip((*features, *targets, *firsts), design.listed, strict=True)
+        features = tuple(given for given, column in listed if column.level is not None)
+        targets = ()
+    step = ModelStep(
+        family=asked.family,
+        source=part.source,
+        features=features,
+        targets=targets,
+        centre=asked.centre,
+        scale=asked.scale,
+        state=asked.state,
+        literals=part.literals,
+    )
+    return Stage(name=name, pods=part.pods, fragment=step, fields=step_fields(step))
 
 
 def _row(table: pa.Table) -> dict[str, float]:
