@@ -41,11 +41,18 @@ def make_stage(home: Path) -> tuple[Stage, duckdb.DuckDBPyConnection]:
     """Pods of some 800 visits each, and one database with all of them."""
     visits, labs = make_rows(11, SIZE)
     # Six people have a code that nobody else has.
-    visits = [(*v[:8], "rare" if v[0] < 6 * len(PODS) and v[0] % len(PODS) == 0 else v[8], *v[9:]) for v in visits]
+    visits = [
+        (*v[:8], "rare" if v[0] < 6 * len(PODS) and v[0] % len(PODS) == 0 else v[8], *v[9:])
+        for v in visits
+    ]
     pods = {}
     for place, name in enumerate(PODS):
         con = duckdb.connect()
-        fill(con, [v for v in visits if v[0] % len(PODS) == place], [v for v in labs if v[0] % len(PODS) == place])
+        fill(
+            con,
+            [v for v in visits if v[0] % len(PODS) == place],
+            [v for v in labs if v[0] % len(PODS) == place],
+        )
         pods[name] = {}
         for table in ("visits", "labs", "codes"):
             path = home / f"{name}.{table}.parquet"

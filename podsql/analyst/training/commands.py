@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from podsql.analyst.answering import Answer, answer_of
 from podsql.analyst.bench import Bench
 from podsql.analyst.statement import Statement
-from podsql.analyst.training.fitting import prepare, summary, train
+from podsql.analyst.training.fitting import summary
+from podsql.analyst.training.running import begin
 from podsql.analyst.training.shelf import Kept, Shelf, read_model, write_model
 from podsql.analyst.writing import require_free
 from podsql.engine.training.describing import described
@@ -33,7 +34,7 @@ def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
     shelf = bench.shelf
     match order:
         case Train():
-            return _train(order, statement, bench)
+            return answer_of(summary(begin(order, statement, bench)))
         case ShowModels():
             return answer_of(_shown(shelf))
         case DescribeModel():
@@ -53,14 +54,6 @@ def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
             return Answer(rows=1)
         case ExplainTrain() | Evaluate() | PredictLocal():
             raise error("NOT_SUPPORTED", "this statement around models is not supported yet")
-
-
-def _train(order: Train, statement: Statement, bench: Bench) -> Answer:
-    prepared = prepare(order, statement, bench.shelf)
-    merger = bench.borrow_merger()
-    kept = train(prepared, statement, merger, bench.shelf)
-    bench.return_merger(merger)
-    return answer_of(summary(kept))
 
 
 def _shown(shelf: Shelf) -> pa.Table:

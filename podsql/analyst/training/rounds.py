@@ -21,7 +21,8 @@ from podsql.planner.training.steps import step_fields
 
 
 class Rounds:
-    """Asks the pods of one design. ``seconds``: what each round may take."""
+    """Asks the pods of one design. ``seconds``: what each round may take; it and the offers of
+    ``bound`` may be replaced between rounds."""
 
     def __init__(
         self,
@@ -34,15 +35,20 @@ class Rounds:
     ) -> None:
         self._statement = statement
         self._merger = merger
-        self._bound = bound
+        self.bound = bound
         self._design = design
-        self._seconds = seconds
+        self.seconds = seconds
         self._plan = Plan(
             statement=statement.sql, stages=(), final="", columns=(), tables=design.tables
         )
         self.versions: dict[str, str] = {}
         """Data version of each pod, of the first round."""
         self.asked = 0
+
+    @property
+    def pods(self) -> tuple[str, ...]:
+        """Who is asked."""
+        return self._design.pods
 
     def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
         """The sums of one round over all pods; ``references``: of every level of its categories alone."""
@@ -54,12 +60,12 @@ class Rounds:
         """The same, pod by pod in canonical order. WITHHELD names the pods that keep theirs."""
         self.asked += 1
         statement = self._statement
-        statement.deadline = time.monotonic() + self._seconds
+        statement.deadline = time.monotonic() + self.seconds
         stages = [
             self._stage(place, part, asked, references=references)
             for place, part in enumerate(self._design.parts)
         ]
-        tables = statement.ask_together(stages, self._plan, self._bound, self._merger)
+        tables = statement.ask_together(stages, self._plan, self.bound, self._merger)
         withheld = sorted(pod for pod, table in tables.items() if table.num_rows != 1)
         if withheld:
             raise error(
