@@ -115,19 +115,16 @@ def _rounds(
 ) -> Kept:
     """All rounds that are left; from the first again where pods are lost and may be."""
     merger = bench.borrow_merger()
+    numbered = 0
     while True:
         rounds = Rounds(
             statement, merger, prepared.bound, prepared.design, seconds=limits.round_seconds
         )
         rounds.versions |= versions
+        rounds.asked = numbered
         asked = LastingRounds(rounds, statement, limits, reporter)
         try:
-            kept = train(
-                prepared,
-                asked,
-                statement,
-                lambda sums: reporter.round(prepared.fit, asked.versions, int(sums["n"])),  # noqa: B023
-            )
+            kept = _fit(reporter, prepared, asked, statement)
             break
         except Error as fault:
             if limits.min_pods is None or fault.code not in PASSING:
@@ -136,6 +133,8 @@ def _rounds(
             if not lost:
                 raise
             left = _left(prepared.design.pods, lost, bound, limits)
+        # What was asked under an id is never asked under it again.
+        numbered = rounds.asked
         known = Known(bound=bound, pods=left)
         prepared, versions = prepare(prepared.order, statement, bench.shelf, known), {}
         reporter.restarted(prepared.design.pods, lost)
@@ -144,11 +143,21 @@ def _rounds(
     return kept
 
 
+def _fit(
+    reporter: Reporter, prepared: Prepared, asked: LastingRounds, statement: Statement
+) -> Kept:
+    def taken(sums: Mapping[str, float]) -> None:
+        reporter.round(prepared.fit, asked.versions, int(sums["n"]))
+
+    return train(prepared, asked, statement, taken)
+
+
 def _look(
     fault: Error, statement: Statement, limits: Limits, pods: Collection[str]
 ) -> tuple[Bound, list[str]]:
     """Who of ``pods`` is there after ``fault``, and who is lost: also the one that it names."""
-    deadline = min(time.monotonic() + PATIENCE, limits.until)
+    patience = min(PATIENCE, limits.round_seconds)
+    deadline = min(time.monotonic() + patience, limits.until)
     statement.federation.forget(statement.purpose, statement.project)
     bound = statement.federation.bind(statement.purpose, statement.project, deadline=deadline)
     return bound, sorted({*bound.missing, fault.pod or ""} & set(pods))
