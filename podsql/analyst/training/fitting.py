@@ -17,7 +17,7 @@ from podsql.analyst.training.shelf import Column, Kept, Shelf, checked_name
 from podsql.engine.training import fitting as rounds
 from podsql.engine.training.fitted import Coefficients, Fitted
 from podsql.engine.training.fitting import Fitting, Round
-from podsql.engine.training.registry import State, begin
+from podsql.engine.training.registry import State, begin, model
 from podsql.errors import error
 from podsql.planner.fragment import Feature
 from podsql.planner.training.designing import Design, DesignColumn, plan_design
@@ -77,6 +77,7 @@ def prepare(
     if known is None:
         statement.purpose = options.purpose or statement.purpose
         known = Known(bound=_offers(statement, options.pods), pods=options.pods)
+    few, many = model(order.family).targets
     design = plan_design(
         order.sql,
         order.targets,
@@ -85,6 +86,9 @@ def prepare(
         parameters=statement.parameters,
         every_level=order.family in WITHOUT_CONSTANT,
     )
+    if not few <= len(design.targets) <= many:
+        wanted = f"{few}" if few == many else f"at least {few}"
+        raise error("STATEMENT", f"{order.family} takes PREDICT of {wanted} columns")
     start = _start(order, design, shelf) if known.start is None else known.start
     fit = begin(order.family, columns_of(design), _numbers(order), start=start)
     if known.snapshot is not None:
