@@ -21,6 +21,7 @@ from podsql.analyst.meeting import Meeting
 from podsql.analyst.sharing import borrow, give_back
 from podsql.analyst.statement import Outcome, Statement
 from podsql.analyst.training.predictions import with_predictions
+from podsql.analyst.training.recorded import Line
 from podsql.errors import error
 from podsql.membership import Membership, load_membership
 from podsql.planner.fragment import Field
@@ -90,6 +91,8 @@ class Connection:
         self.timeout = timeout
         self._federation: Federation | None = federation
         self.bench = Bench(models)
+        self.on_progress: Callable[[Line], None] | None = None
+        """Called with each step of a TRAIN MODEL, in its thread."""
         self._lock = threading.Lock()
 
     @property
@@ -296,6 +299,7 @@ class Cursor:
             purpose=self.connection.purpose,
             project=self.connection.project,
             timeout=self.connection.timeout if timeout is None else timeout,
+            on_progress=self.connection.on_progress,
         )
         if statement_id is not None:
             if len(statement_id) != 16:

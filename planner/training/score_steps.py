@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import exp, isfinite
 from typing import Final
 
-from podsql.planner.fragment import ModelStep
+from podsql.planner.fragment import Family, ModelStep
 from podsql.planner.training.written import Written, number, placed, wrong_state
 
 STEPS: Final = 8

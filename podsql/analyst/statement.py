@@ -19,6 +19,7 @@ from podsql.analyst.asking import ask
 from podsql.analyst.exchange import Exchange
 from podsql.analyst.federation import Bound, Federation
 from podsql.analyst.states import require_one_count, require_sound
+from podsql.analyst.training.recorded import Line
 from podsql.analyst.withholding import settle_withheld
 from podsql.engine.merge import Merger, expected_schema
 from podsql.errors import Error, error
@@ -86,6 +87,8 @@ class Statement:
     cancelled: bool = False
     on_cancel: Callable[[], None] | None = None
     """Ends what runs at the analyst."""
+    on_progress: Callable[[Line], None] | None = None
+    """Hears of each step of a training job."""
     _exchanges: dict[str, list[Exchange]] = field(default_factory=dict)
     """By stage."""
     _sent: dict[str, int] = field(default_factory=dict)

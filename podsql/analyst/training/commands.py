@@ -11,11 +11,12 @@ from podsql.analyst.bench import Bench
 from podsql.analyst.statement import Statement
 from podsql.analyst.training.evaluating import evaluate
 from podsql.analyst.training.explaining import explained
-from podsql.analyst.training.fitting import prepare, summary, train
+from podsql.analyst.training.fitting import prepare, summary
+from podsql.analyst.training.running import begin
 from podsql.analyst.training.shelf import Kept, Shelf, read_model, write_model
 from podsql.analyst.writing import require_free
 from podsql.engine.training.describing import described
-from podsql.errors import Error, error
+from podsql.errors import error
 from podsql.planner.training.orders import (
     DescribeModel,
     DropModel,
@@ -35,7 +36,7 @@ def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
     shelf = bench.shelf
     match order:
         case Train():
-            return _train(order, statement, bench)
+            return answer_of(summary(begin(order, statement, bench)))
         case ShowModels():
             return answer_of(_shown(shelf))
         case DescribeModel():
@@ -63,19 +64,6 @@ def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
             return answer_of(found)
         case PredictLocal():
             raise error("NOT_SUPPORTED", "this statement around models is not supported yet")
-
-
-def _train(order: Train, statement: Statement, bench: Bench) -> Answer:
-    merger = bench.borrow_merger()
-    try:
-        kept = train(prepare(order, statement, bench.shelf), statement, merger, bench.shelf)
-    except Error as fault:
-        if fault.code != "STALE_OFFER":
-            raise
-        statement.forget_offers()
-        kept = train(prepare(order, statement, bench.shelf), statement, merger, bench.shelf)
-    bench.return_merger(merger)
-    return answer_of(summary(kept))
 
 
 def _shown(shelf: Shelf) -> pa.Table:

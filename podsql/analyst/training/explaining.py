@@ -56,7 +56,7 @@ def explained(prepared: Prepared, statement: Statement) -> list[str]:
     ]
     lines.append("policy")
     for stage in stages:
-        for row in ask_stage(statement, stage, design.tables, prepared.terms.bound):
+        for row in ask_stage(statement, stage, design.tables, prepared.bound):
             why = f": {row['rule']}" if row["rule"] else ""
             units = f", at least {row['min_units']} units" if row["min_units"] else ""
             lines.append(f"  {row['pod']} {row['decision']}{why}{units} ({row['policy']})")

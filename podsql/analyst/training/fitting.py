@@ -5,89 +5,117 @@ is kept only when its last round is done.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
 
-from podsql.analyst.statement import Statement
-from podsql.analyst.training.rounds import Rounds
+from podsql.analyst.federation import Bound
+from podsql.analyst.statement import Statement, missing_pods
+from podsql.analyst.training.rounds import Asked
 from podsql.analyst.training.shelf import Column, Kept, Shelf, checked_name
-from podsql.analyst.training.terms import Terms, require_domain, require_values, terms_of
-from podsql.engine.merge import Merger
+from podsql.analyst.training.terms import require_domain, require_values
 from podsql.engine.training import fitting as rounds
 from podsql.engine.training.fitted import Coefficients, Fitted
 from podsql.engine.training.fitting import Fitting
-from podsql.engine.training.registry import begin, model
+from podsql.engine.training.registry import State, begin, model
 from podsql.errors import error
 from podsql.planner.fragment import Feature
 from podsql.planner.training.designing import Design, DesignColumn, plan_design
-from podsql.planner.training.orders import Train
+from podsql.planner.training.orders import Train, options_of
 
+SETTINGS: Final = frozenset({"missing", "min_pods", "round_timeout"})
+"""What the closing WITH of TRAIN MODEL takes beside what every statement does."""
 WITHOUT_CONSTANT: Final = ("naive_bayes", "kmeans", "pca")
 """Kinds of model in which no constant stands for the first level of a category."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known before a statement is prepared; of an earlier run: its pods, where its rounds
+    began, and the fit after the last of them."""
+
+    bound: Bound
+    pods: tuple[str, ...] | None = None
+    start: tuple[float, ...] | None = None
+    snapshot: State | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A statement that is ready for its first round."""
+    """A statement that is ready for its next round."""
 
     order: Train
-    terms: Terms
+    bound: Bound
     design: Design
     fit: Fitting[Any]
+    start: tuple[float, ...]
+    drops: bool
 
 
-def prepare(order: Train, statement: Statement, shelf: Shelf) -> Prepared:
-    """Bind and plan; asks pods only for offers."""
+def prepare(
+    order: Train, statement: Statement, shelf: Shelf, known: Known | None = None
+) -> Prepared:
+    """Plan; without ``known``, bind first, which asks pods only for offers."""
     checked_name(order.model)
-    terms = terms_of(order.settings, statement)
+    options = options_of(order.settings, SETTINGS)
+    missing = order.settings.get("missing", "refuse")
+    if missing not in ("refuse", "drop"):
+        raise error("OPTION", "option 'missing' takes 'refuse' or 'drop'")
+    if known is None:
+        statement.purpose = options.purpose or statement.purpose
+        known = Known(bound=_offers(statement, options.pods), pods=options.pods)
     few, many = model(order.family).targets
     design = plan_design(
         order.sql,
         order.targets,
-        terms.bound.training,
-        pods=terms.pods,
+        known.bound.training,
+        pods=known.pods,
         parameters=statement.parameters,
         every_level=order.family in WITHOUT_CONSTANT,
     )
     if not few <= len(design.targets) <= many:
         wanted = f"{few}" if few == many else f"at least {few}"
         raise error("STATEMENT", f"{order.family} takes PREDICT of {wanted} columns")
-    fit = begin(
-        order.family, columns_of(design), numbers_of(order), start=_start(order, design, shelf)
-    )
+    start = _start(order, design, shelf) if known.start is None else known.start
+    fit = begin(order.family, columns_of(design), numbers_of(order), start=start)
+    if known.snapshot is not None:
+        fit.restore(known.snapshot)
     return Prepared(
         order=order,
-        terms=terms,
+        bound=known.bound,
         design=design,
         fit=fit,
+        start=start,
+        drops=missing == "drop",
     )
+
+
+def _offers(statement: Statement, pods: tuple[str, ...] | None) -> Bound:
+    deadline = time.monotonic() + statement.timeout
+    bound = statement.federation.bind(statement.purpose, statement.project, deadline=deadline)
+    if bound.missing and pods is None:
+        raise missing_pods(bound.missing)
+    return bound
 
 
 def train(
     prepared: Prepared,
+    asked: Asked,
     statement: Statement,
-    merger: Merger,
-    shelf: Shelf,
-    on_round: Callable[[rounds.Progress], None] = lambda _: None,
+    on_round: Callable[[Mapping[str, float]], None] = lambda _: None,
 ) -> Kept:
-    """All rounds; the model is on the shelf at the end."""
+    """All rounds that are left; ``on_round`` gets the sums of each, once the fit has taken them."""
     design, fit = prepared.design, prepared.fit
-    asked = Rounds(statement, merger, prepared.terms.bound, design, seconds=prepared.terms.seconds)
-    if any(column.level is not None for column in design.listed):
+    if not fit.progress.rounds and any(column.level is not None for column in design.listed):
         require_domain(asked, design)
     while (wanted := fit.next_round()) is not None:
-        if statement.cancelled:
-            raise error("CANCELLED", "the statement was cancelled")
         sums = asked.sums(wanted)
-        require_values(sums, drops=prepared.terms.drops)
+        require_values(sums, drops=prepared.drops)
         fit.take(sums)
-        on_round(fit.progress)
-    kept = _kept(prepared, statement, fit.result(), asked)
-    shelf.put(kept)
-    return kept
+        on_round(sums)
+    return _kept(prepared, statement, fit.result(), asked)
 
 
 def summary(kept: Kept) -> pa.Table:
@@ -147,7 +175,7 @@ def _start(order: Train, design: Design, shelf: Shelf) -> tuple[float, ...]:
     return earlier.parameters.estimates
 
 
-def _kept(prepared: Prepared, statement: Statement, fitted: Fitted, asked: Rounds) -> Kept:
+def _kept(prepared: Prepared, statement: Statement, fitted: Fitted, asked: Asked) -> Kept:
     design = prepared.design
 
     def kept(columns: tuple[DesignColumn, ...]) -> tuple[Column, ...]:
@@ -159,7 +187,6 @@ def _kept(prepared: Prepared, statement: Statement, fitted: Fitted, asked: Round
         select=design.select,
         features=kept(design.features),
         targets=kept(design.targets),
-        references=kept(design.references),
         pods=design.pods,
         data_versions=dict(sorted(asked.versions.items())),
         federation=statement.federation.membership.federation,

@@ -7,6 +7,7 @@ names who differs; a sum is exact before it is rounded, so that no order of pods
 import time
 from collections.abc import Mapping
 from math import fsum
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -21,9 +22,23 @@ from podsql.planner.training.designing import Design, DesignPart
 from podsql.planner.training.steps import step_fields
 
 
+class Asked(Protocol):
+    """Rounds that are asked of the pods (``rounds.Rounds``)."""
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Data version of each pod, of the first round."""
+        ...
+
+    def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
+        """The sums of one round over all pods."""
+        ...
+
+
 class Rounds:
-    """Asks the pods of one design. ``seconds``: what each round may take; ``name``: of its rounds,
-    which tells them from others of the same statement."""
+    """Asks the pods of one design. ``seconds``: what each round may take; it and the offers of
+    ``bound`` may be replaced between rounds. ``name``: of its rounds, which tells them from others of
+    the same statement."""
 
     def __init__(
         self,
@@ -37,9 +52,9 @@ class Rounds:
     ) -> None:
         self._statement = statement
         self._merger = merger
-        self._bound = bound
+        self.bound = bound
         self._design = design
-        self._seconds = seconds
+        self.seconds = seconds
         self._name = name
         self._plan = Plan(
             statement=statement.sql, stages=(), final="", columns=(), tables=design.tables
@@ -47,6 +62,11 @@ class Rounds:
         self.versions: dict[str, str] = {}
         """Data version of each pod, of the first round."""
         self.asked = 0
+
+    @property
+    def pods(self) -> tuple[str, ...]:
+        """Who is asked."""
+        return self._design.pods
 
     def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
         """The sums of one round over all pods; ``references``: of every level of its categories alone."""
@@ -71,9 +91,9 @@ class Rounds:
         """The same with None for a pod that keeps its own."""
         self.asked += 1
         statement = self._statement
-        statement.deadline = time.monotonic() + self._seconds
+        statement.deadline = time.monotonic() + self.seconds
         stages = stages_of(self._design, asked, f"{self._name}{self.asked}", references=references)
-        tables = statement.ask_together(stages, self._plan, self._bound, self._merger)
+        tables = statement.ask_together(stages, self._plan, self.bound, self._merger)
         self._require_same_data()
         return {
             pod: _row(tables[pod]) if tables[pod].num_rows == 1 else None for pod in sorted(tables)

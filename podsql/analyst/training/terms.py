@@ -11,7 +11,7 @@ from typing import Final
 
 from podsql.analyst.federation import Bound
 from podsql.analyst.statement import Statement, missing_pods
-from podsql.analyst.training.rounds import Rounds
+from podsql.analyst.training.rounds import Asked
 from podsql.engine.training.fitting import Round
 from podsql.errors import error
 from podsql.planner.closing import Value
@@ -62,7 +62,7 @@ def require_values(sums: Mapping[str, float], *, drops: bool) -> None:
         )
 
 
-def require_domain(asked: Rounds, design: Design) -> None:
+def require_domain(asked: Asked, design: Design) -> None:
     """Every row is of one declared level of each category: an unknown one would pass for the first."""
     sums = asked.sums(Round(family="moments"), references=True)
     levels = [one for one in design.listed if one.level is not None]
