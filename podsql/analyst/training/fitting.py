@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from podsql.analyst.federation import Bound
 from podsql.analyst.statement import Statement, missing_pods
+from podsql.analyst.training.masked_rounds import MASKED_SETTINGS, Masking, masking_of
 from podsql.analyst.training.rounds import Asked
 from podsql.analyst.training.shelf import Column, Kept, Shelf, checked_name
 from podsql.analyst.training.terms import require_domain, require_values
@@ -25,7 +26,7 @@ from podsql.planner.fragment import Feature
 from podsql.planner.training.designing import Design, DesignColumn, plan_design
 from podsql.planner.training.orders import Train, options_of
 
-SETTINGS: Final = frozenset({"missing", "min_pods", "round_timeout"})
+SETTINGS: Final = frozenset({"missing", "min_pods", "round_timeout", *MASKED_SETTINGS})
 """What the closing WITH of TRAIN MODEL takes beside what every statement does."""
 WITHOUT_CONSTANT: Final = ("naive_bayes", "kmeans", "pca")
 """Kinds of model in which no constant stands for the first level of a category."""
@@ -52,6 +53,8 @@ class Prepared:
     fit: Fitting[Any]
     start: tuple[float, ...]
     drops: bool
+    masking: Masking | None = None
+    """How the rounds' sums are added so that nobody sees those of one pod; None: they are seen."""
 
 
 def prepare(
@@ -89,6 +92,7 @@ def prepare(
         fit=fit,
         start=start,
         drops=missing == "drop",
+        masking=masking_of(order.settings),
     )
 
 

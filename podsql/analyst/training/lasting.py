@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from podsql.analyst.federation import Bound
 from podsql.analyst.statement import Statement, missing_pods
 from podsql.analyst.training.fitting import SETTINGS
+from podsql.analyst.training.masked_rounds import MaskedRounds
 from podsql.analyst.training.rounds import Rounds
 from podsql.engine.training.fitting import Round
 from podsql.errors import Error, error
@@ -89,7 +90,7 @@ class Limits:
 class LastingRounds:
     """``Rounds`` that are asked until they are answered, or their time is over."""
 
-    def __init__(self, rounds: Rounds, statement: Statement, limits: Limits, hears: Hears) -> None:
+    def __init__(self, rounds: Rounds | MaskedRounds, statement: Statement, limits: Limits, hears: Hears) -> None:
         self._rounds = rounds
         self._statement = statement
         self._limits = limits

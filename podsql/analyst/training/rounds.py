@@ -5,17 +5,17 @@ names who differs; a sum is exact before it is rounded, so that no order of pods
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
 from typing import Protocol
 
 import pyarrow as pa
 
 from podsql.analyst.federation import Bound
-from podsql.analyst.statement import Statement
+from podsql.analyst.statement import Receipt, Statement
 from podsql.engine.merge import Merger
 from podsql.engine.training.fitting import Round
-from podsql.errors import error
+from podsql.errors import Error, error
 from podsql.planner.fragment import ModelStep
 from podsql.planner.plan import Plan, Stage
 from podsql.planner.training.designing import Design, DesignPart
@@ -77,12 +77,7 @@ class Rounds:
         found = self.where_released(asked, references=references)
         withheld = sorted(pod for pod, sums in found.items() if sums is None)
         if withheld:
-            raise error(
-                "WITHHELD",
-                f"{', '.join(map(repr, withheld))}: too few privacy units stand behind a sum of "
-                "this model, or few of them make it",
-                hint="fewer or broader columns, more rows, or leave the pod out: WITH (pods = …)",
-            )
+            raise withheld_at(withheld)
         return {pod: sums for pod, sums in found.items() if sums is not None}
 
     def where_released(
@@ -94,24 +89,37 @@ class Rounds:
         statement.deadline = time.monotonic() + self.seconds
         stages = stages_of(self._design, asked, f"{self._name}{self.asked}", references=references)
         tables = statement.ask_together(stages, self._plan, self.bound, self._merger)
-        self._require_same_data()
+        require_same_data(self.versions, statement.outcome.receipts, f"{self._name}{self.asked}_")
         return {
             pod: _row(tables[pod]) if tables[pod].num_rows == 1 else None for pod in sorted(tables)
         }
 
-    def _require_same_data(self) -> None:
-        """Sums over rows that changed in between are of no data that ever was."""
-        for receipt in self._statement.outcome.receipts:
-            if not receipt.stage.startswith(f"{self._name}{self.asked}_"):
-                continue
-            first = self.versions.setdefault(receipt.pod, receipt.data_version)
-            if receipt.data_version != first:
-                raise error(
-                    "CONFLICT",
-                    "the pod took in new data while the model was trained",
-                    pod=receipt.pod,
-                    hint="train it again",
-                )
+
+def withheld_at(pods: Sequence[str]) -> Error:
+    """WITHHELD: these pods keep their sums."""
+    return error(
+        "WITHHELD",
+        f"{', '.join(map(repr, pods))}: too few privacy units stand behind a sum of "
+        "this model, or few of them make it",
+        hint="fewer or broader columns, more rows, or leave the pod out: WITH (pods = …)",
+    )
+
+
+def require_same_data(versions: dict[str, str], receipts: Iterable[Receipt], stage: str) -> None:
+    """Sums over rows that changed in between are of no data that ever was: CONFLICT.
+
+    ``versions`` holds those of the first round; ``stage``: what the names of this one's begin with.
+    """
+    for receipt in receipts:
+        if not receipt.stage.startswith(stage):
+            continue
+        if receipt.data_version != versions.setdefault(receipt.pod, receipt.data_version):
+            raise error(
+                "CONFLICT",
+                "the pod took in new data while the model was trained",
+                pod=receipt.pod,
+                hint="train it again",
+            )
 
 
 def added(by_pod: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
