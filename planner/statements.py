@@ -1,7 +1,7 @@
 """What a statement is: a SELECT, or one of the forms around it that neither parser knows.
 
 ``EXPLAIN``, ``SUMMARIZE``, ``SHOW``, ``DESCRIBE``, temporary tables, ``COPY``, models
-(``training/orders``), and orders to a policy service (``rights_orders``). Rule to keep: the SELECT inside a form is cut out of the text,
+(``training/orders``) and their jobs (``training/job_orders``), and orders to a policy service (``rights_orders``). Rule to keep: the SELECT inside a form is cut out of the text,
 never read or changed here.
 """
 
@@ -16,6 +16,8 @@ from podsql.planner.rights_orders import FORMS as ORDERS
 from podsql.planner.rights_orders import RightsOrder, ShowRights, show_rights
 from podsql.planner.syntax import nearest
 from podsql.planner.tokens import Token, scalar_text, scan, split_statements
+from podsql.planner.training.job_orders import FORMS as JOB_FORMS
+from podsql.planner.training.job_orders import JobOrder, ShowJobs, read_show_job
 from podsql.planner.training.orders import FORMS as MODEL_FORMS
 from podsql.planner.training.orders import (
     ExplainTrain,
@@ -120,6 +122,7 @@ Command = (
     | RightsOrder
     | ShowRights
     | ModelOrder
+    | JobOrder
 )
 
 
@@ -142,7 +145,7 @@ def classify(sql: str) -> Command:
 def has_result(sql: str) -> bool:
     """Whether one statement has rows to show, as far as its first word says."""
     tokens = scan(sql)
-    return not (tokens and tokens[0].says("create", "drop", "copy", "export", "import"))
+    return not (tokens and tokens[0].says("create", "drop", "copy", "export", "import", "cancel"))
 
 
 def _explain(rest: Rest) -> Command:
@@ -195,6 +198,11 @@ def _show(rest: Rest) -> Command:
     if rest.takes("models"):
         rest.end()
         return ShowModels()
+    if rest.takes("jobs"):
+        rest.end()
+        return ShowJobs()
+    if rest.takes("job"):
+        return read_show_job(rest)
     for what in _SHOWN:
         if not rest.takes(what):
             continue
@@ -203,7 +211,9 @@ def _show(rest: Rest) -> Command:
         return Show(what=what, options=_only_options(rest))
     if rest.takes("requests"):
         return show_rights(rest, "requests")
-    near = nearest(rest.tokens[0].text, (*_SHOWN, "requests", "models")) if rest.tokens else ""
+    near = (
+        nearest(rest.tokens[0].text, (*_SHOWN, "requests", "models", "jobs")) if rest.tokens else ""
+    )
     raise error("STATEMENT", rest.form.usage, hint=near or rest.form.example)
 
 
@@ -310,7 +320,7 @@ _FORMS: Final = {
     "describe": Form(_describe, "DESCRIBE takes the name of one table", "DESCRIBE visits"),
     "desc": Form(_describe, "DESC takes the name of one table", "DESC visits"),
     "show": Form(
-        _show, "SHOW takes PODS, TABLES, GRANTS, REQUESTS, BUDGET or MODELS", "SHOW TABLES"
+        _show, "SHOW takes PODS, TABLES, GRANTS, REQUESTS, BUDGET, MODELS or JOBS", "SHOW TABLES"
     ),
     "create": Form(
         _create,
@@ -327,4 +337,5 @@ _FORMS: Final = {
     ),
     **ORDERS,
     **MODEL_FORMS,
+    **JOB_FORMS,
 }

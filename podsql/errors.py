@@ -112,6 +112,7 @@ CODES: Final[dict[str, type[Error]]] = {
     "IN_REVIEW": PolicyError,
     # models
     "UNKNOWN_MODEL": ProgrammingError,
+    "UNKNOWN_JOB": ProgrammingError,
     "MODEL_STATE": ProgrammingError,
     "SEPARATION": DataError,
     "COLLINEAR": DataError,

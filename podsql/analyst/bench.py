@@ -1,9 +1,10 @@
-"""What one connection keeps at the analyst: merge connections, temporary tables, models."""
+"""What one connection keeps at the analyst: merge connections, temporary tables, models, training jobs."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from podsql.analyst.training.jobs import Jobs
 from podsql.analyst.training.shelf import Shelf
 from podsql.engine.merge import Merger
 from podsql.engine.temporary import Temporary
@@ -13,9 +14,10 @@ class Bench:
     """Any thread may use it; a merger belongs to one statement at a time."""
 
     def __init__(self, models: Path | None = None) -> None:
-        """``models``: where they are kept; None: in memory."""
+        """``models``: where they are kept, their jobs beside them; None: in memory."""
         self.temporary = Temporary()
         self.shelf = Shelf(models)
+        self.jobs = Jobs(None if models is None else models.with_name("jobs"))
         self._mergers: SimpleQueue[Merger] = SimpleQueue()
 
     def borrow_merger(self) -> Merger:

@@ -25,6 +25,7 @@ from podsql.analyst.ordering import give_order, show_rights
 from podsql.analyst.profiling import summarize
 from podsql.analyst.statement import Statement, missing_pods
 from podsql.analyst.training.commands import run_order
+from podsql.analyst.training.job_commands import run_job_order
 from podsql.analyst.writing import require_free, write_file
 from podsql.engine.temporary import Origin
 from podsql.errors import Error, error
@@ -42,6 +43,7 @@ from podsql.planner.statements import (
     Show,
     Summarize,
 )
+from podsql.planner.training.job_orders import CancelJob, ResumeJob, ShowJob, ShowJobs
 
 
 def run(command: Command, statement: Statement, bench: Bench) -> Answer:
@@ -78,6 +80,8 @@ def run(command: Command, statement: Statement, bench: Bench) -> Answer:
             return answer_of(give_order(command, statement))
         case ShowRights():
             return answer_of(show_rights(command, statement))
+        case ShowJobs() | ShowJob() | CancelJob() | ResumeJob():
+            return run_job_order(command, statement, bench)
         case _:
             return run_order(command, statement, bench)
 

@@ -19,6 +19,7 @@ from podsql.analyst.asking import ask
 from podsql.analyst.exchange import Exchange
 from podsql.analyst.federation import Bound, Federation
 from podsql.analyst.states import require_one_count, require_sound
+from podsql.analyst.training.recorded import Line
 from podsql.analyst.withholding import settle_withheld
 from podsql.engine.merge import Merger, expected_schema
 from podsql.errors import Error, error
@@ -86,6 +87,8 @@ class Statement:
     cancelled: bool = False
     on_cancel: Callable[[], None] | None = None
     """Ends what runs at the analyst."""
+    on_progress: Callable[[Line], None] | None = None
+    """Hears of each step of a training job."""
     _exchanges: dict[str, list[Exchange]] = field(default_factory=dict)
     """By stage."""
     _sent: dict[str, int] = field(default_factory=dict)
@@ -107,12 +110,12 @@ class Statement:
 
     def rebind(self) -> None:
         """A pod has moved on: fetch the offers again, once."""
-        self.ask_anew()
+        self.forget_offers()
         self._rebound = True
         self._prepared = self._bind()
 
-    def ask_anew(self) -> None:
-        """What follows is bound to new offers, and asked under other ids."""
+    def forget_offers(self) -> None:
+        """What is asked from now on is asked anew, of what the pods offer then."""
         self.federation.forget(self.purpose, self.project)
         self._attempt += 1
 

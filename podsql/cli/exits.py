@@ -32,6 +32,7 @@ EXITS: Final[dict[str, int]] = {
     "NOT_SUPPORTED": USAGE,
     "AMBIGUOUS_SCHEMA": USAGE,
     "UNKNOWN_MODEL": USAGE,
+    "UNKNOWN_JOB": USAGE,
     "MODEL_STATE": USAGE,
     "CONFIG": USAGE,
     "POLICY_FILE": USAGE,

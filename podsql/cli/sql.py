@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from podsql.cli.options import FederationPath, passphrase
+from podsql.cli.progress import Progress, shown
 from podsql.cli.tables import Format, write_result
 from podsql.cli.terminal import say
 from podsql.errors import Error, error
@@ -14,7 +15,7 @@ from podsql.errors import Error, error
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from podsql.driver import Connection, Cursor
+    from podsql.driver import Cursor
 
 Statement = Annotated[
     str, typer.Argument(help="SQL, a file that holds it (query.sql), or - for stdin.")
@@ -34,6 +35,10 @@ def sql(
     purpose: Purpose = "",
     project: Project = "",
     timeout: Timeout = 60.0,
+    progress: Annotated[
+        Progress,
+        typer.Option(help="How far a TRAIN MODEL is, on stderr; json: a line for each step."),
+    ] = Progress.AUTO,
 ) -> None:
     """Run statements (separated by ;) over the federation; rows on stdout, what they cost on stderr.
 
@@ -53,17 +58,16 @@ def sql(
     ) as connection:
         for number, one in enumerate(statements, 1):
             try:
-                _run(connection, one, form, output, limit)
+                with shown(progress) as connection.on_progress:
+                    cursor = connection.execute(one)
+                _write(cursor, form, output, limit)
             except Error:
                 if len(statements) > 1:
                     say(f"statement {number} of {len(statements)}:")
                 raise
 
 
-def _run(
-    connection: "Connection", statement: str, form: Format, output: Path | None, limit: int
-) -> None:
-    cursor = connection.execute(statement)
+def _write(cursor: "Cursor", form: Format, output: Path | None, limit: int) -> None:
     if cursor.description is None:
         rows = cursor.rowcount
     else:

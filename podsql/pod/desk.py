@@ -51,7 +51,7 @@ from podsql.pod.judging import Judging
 from podsql.pod.offers import OfferBook
 from podsql.pod.recording import entry_of, evidence_of
 from podsql.pod.refusing import failed, paused, public, refuse, used_up
-from podsql.pod.releasing import Asker, Released, Releasing
+from podsql.pod.releasing import Released, Releasing
 from podsql.pod.requests import Held, Ticket, content_hash, fragment_of, person_of
 from podsql.pod.results import Output
 from podsql.pod.reviewing import Reviewing
@@ -59,7 +59,6 @@ from podsql.pod.summing import SumMessage, Summing
 from podsql.policy.audit import Audit
 from podsql.policy.decisions import Unavailable, read_head
 from podsql.policy.denial import Denial, Withheld
-from podsql.policy.document import Policy
 from podsql.policy.requests import RequestBook
 from podsql.relay.cards import Card
 from podsql.relay.keys import PeerKeys
@@ -309,7 +308,7 @@ class Desk:
         if verdict.noise is None and policy.limits.queries_per_day is None and not candidates:
             self._run(ticket, None)
             return
-        _, asker, version = _terms(ticket)
+        _, asker, version = ticket.terms
         mark = ticket.head.request_id
 
         def pay() -> Released | None:
@@ -323,7 +322,7 @@ class Desk:
     def _run(self, ticket: Ticket, earlier: Released | None) -> None:
         """Record the id, then run: never the other way round. ``earlier``: released before."""
         assert ticket.verdict is not None
-        verdict = ticket.verdict = self._releasing.lightened(ticket.verdict, *_terms(ticket))
+        verdict = ticket.verdict = self._releasing.lightened(ticket.verdict, *ticket.terms)
         self._record(ticket)
         if ticket.reviewers:
             ticket.draft = self.reviewing.draft(ticket)
@@ -401,7 +400,7 @@ class Desk:
         """What the ledger has to say of a whole result."""
         verdict, mark = ticket.verdict, ticket.head.request_id
         assert verdict is not None
-        policy, asker, version = _terms(ticket)
+        policy, asker, version = ticket.terms
 
         def work() -> Released:
             raw = bytes(ticket.raw)
@@ -469,7 +468,7 @@ class Desk:
 
         def fix() -> None:
             if verdict.guard and not self._summing.apart:
-                self._releasing.fix_cohort(verdict, *_terms(ticket), ticket.head.pods)
+                self._releasing.fix_cohort(verdict, *ticket.terms, ticket.head.pods)
 
         def leave(vector: bytes, of: str) -> None:
             released = Released(arrow=b"", rows=1, withheld=0, vector=vector)
@@ -499,7 +498,7 @@ class Desk:
             over = error("EXPIRED_RESULT", "the count across pods is over")
             self.counting.end(ticket, Withheld("FEW_KEYS") if released.withheld else over)
         if not released.withheld:
-            self._releasing.design_left(verdict, *_terms(ticket))
+            self._releasing.design_left(verdict, *ticket.terms)
         self.answered += 1
         self._held.finished(ticket, time.monotonic())
         if output.source is None:
@@ -531,7 +530,7 @@ class Desk:
             self.counting.end(ticket, fault)
         reason = fault.reason if isinstance(fault, Denial | Withheld | Unavailable) else fault.code
         if isinstance(fault, Withheld):
-            policy, asker, _ = _terms(ticket)
+            policy, asker, _ = ticket.terms
             self._gatekeepers.submit(self._releasing.count_withheld, policy, asker, _now())
         try:
             self._write(ticket, "deny" if not ticket.recorded else "none", reason, None)
@@ -583,12 +582,6 @@ class Desk:
         evidence: Evidence | None,
     ) -> None:
         self._audit.append(entry_of(ticket, decision, reason, evidence, _now()))
-
-
-def _terms(ticket: Ticket) -> tuple[Policy, Asker, str]:
-    """Under which policy, for whom and over which data a statement runs."""
-    holding = ticket.holding
-    return holding.gate.policy, Asker.of(ticket.person, ticket.head), holding.data_version
 
 
 def _now() -> int:

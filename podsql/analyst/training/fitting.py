@@ -5,156 +5,121 @@ is kept only when its last round is done.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
 
 from podsql.analyst.federation import Bound
-from podsql.analyst.leading import PodsLost
 from podsql.analyst.statement import Statement, missing_pods
-from podsql.analyst.training.masked_rounds import (
-    MASKED_SETTINGS,
-    MaskedRounds,
-    Masking,
-    masking_of,
-)
-from podsql.analyst.training.rounds import Rounds
+from podsql.analyst.training.masked_rounds import MASKED_SETTINGS, Masking, masking_of
+from podsql.analyst.training.rounds import Asked
 from podsql.analyst.training.shelf import Column, Kept, Shelf, checked_name
-from podsql.engine.merge import Merger
+from podsql.analyst.training.terms import require_domain, require_values
 from podsql.engine.training import fitting as rounds
 from podsql.engine.training.fitted import Coefficients, Fitted
-from podsql.engine.training.fitting import Fitting, Round
-from podsql.engine.training.registry import begin
-from podsql.errors import OperationalError, error
+from podsql.engine.training.fitting import Fitting
+from podsql.engine.training.registry import State, begin, model
+from podsql.errors import error
 from podsql.planner.fragment import Feature
 from podsql.planner.training.designing import Design, DesignColumn, plan_design
 from podsql.planner.training.orders import Train, options_of
 
-SETTINGS: Final = frozenset({"missing", *MASKED_SETTINGS})
+SETTINGS: Final = frozenset({"missing", "min_pods", "round_timeout", *MASKED_SETTINGS})
 """What the closing WITH of TRAIN MODEL takes beside what every statement does."""
 WITHOUT_CONSTANT: Final = ("naive_bayes", "kmeans", "pca")
 """Kinds of model in which no constant stands for the first level of a category."""
-ROUND_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known before a statement is prepared; of an earlier run: its pods, where its rounds
+    began, and the fit after the last of them."""
+
+    bound: Bound
+    pods: tuple[str, ...] | None = None
+    start: tuple[float, ...] | None = None
+    snapshot: State | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A statement that is ready for its first round."""
+    """A statement that is ready for its next round."""
 
     order: Train
     bound: Bound
     design: Design
     fit: Fitting[Any]
+    start: tuple[float, ...]
     drops: bool
-    seconds: float
     masking: Masking | None = None
     """How the rounds' sums are added so that nobody sees those of one pod; None: they are seen."""
 
 
 def prepare(
-    order: Train, statement: Statement, shelf: Shelf, *, without: frozenset[str] = frozenset()
+    order: Train, statement: Statement, shelf: Shelf, known: Known | None = None
 ) -> Prepared:
-    """Bind and plan; asks pods only for offers. ``without``: pods that were lost."""
+    """Plan; without ``known``, bind first, which asks pods only for offers."""
     checked_name(order.model)
     options = options_of(order.settings, SETTINGS)
     missing = order.settings.get("missing", "refuse")
     if missing not in ("refuse", "drop"):
         raise error("OPTION", "option 'missing' takes 'refuse' or 'drop'")
-    statement.purpose = options.purpose or statement.purpose
-    seconds = options.timeout or max(statement.timeout, ROUND_SECONDS)
-    statement.deadline = time.monotonic() + seconds
-    bound = statement.federation.bind(
-        statement.purpose, statement.project, deadline=statement.deadline
-    )
-    if bound.missing.keys() - without and options.pods is None:
-        raise missing_pods(bound.missing)
-    pods = options.pods
-    if without:
-        pods = tuple(name for name in pods or bound.offers if name not in without)
+    if known is None:
+        statement.purpose = options.purpose or statement.purpose
+        known = Known(bound=_offers(statement, options.pods), pods=options.pods)
+    few, many = model(order.family).targets
     design = plan_design(
         order.sql,
         order.targets,
-        bound.training,
-        pods=pods,
+        known.bound.training,
+        pods=known.pods,
         parameters=statement.parameters,
         every_level=order.family in WITHOUT_CONSTANT,
     )
-    fit = begin(
-        order.family, columns_of(design), _numbers(order), start=_start(order, design, shelf)
-    )
+    if not few <= len(design.targets) <= many:
+        wanted = f"{few}" if few == many else f"at least {few}"
+        raise error("STATEMENT", f"{order.family} takes PREDICT of {wanted} columns")
+    start = _start(order, design, shelf) if known.start is None else known.start
+    fit = begin(order.family, columns_of(design), numbers_of(order), start=start)
+    if known.snapshot is not None:
+        fit.restore(known.snapshot)
     return Prepared(
         order=order,
-        bound=bound,
+        bound=known.bound,
         design=design,
         fit=fit,
+        start=start,
         drops=missing == "drop",
-        seconds=seconds,
         masking=masking_of(order.settings),
     )
 
 
-def train_anew(
-    order: Train,
-    statement: Statement,
-    merger: Merger,
-    shelf: Shelf,
-    on_round: Callable[[rounds.Progress], None] = lambda _: None,
-) -> Kept:
-    """Prepare and train; anew, once, where a pod has moved on since it made its offer.
-
-    Where pods of a masked sum are lost and the statement says with how few it may go on, the fit begins
-    again over the others: all of its rounds are of the same rows.
-    """
-    lost: frozenset[str] = frozenset()
-    moved = False
-    while True:
-        prepared = prepare(order, statement, shelf, without=lost)
-        try:
-            return train(prepared, statement, merger, shelf, on_round)
-        except PodsLost as fault:
-            statement.cancel_pods()
-            lost |= fault.pods
-            least = prepared.masking.least if prepared.masking else None
-            if least is None or len(set(prepared.design.pods) - lost) < least:
-                raise
-        except OperationalError as fault:
-            if moved or fault.code != "STALE_OFFER":
-                raise
-            moved = True
-            statement.ask_anew()
+def _offers(statement: Statement, pods: tuple[str, ...] | None) -> Bound:
+    deadline = time.monotonic() + statement.timeout
+    bound = statement.federation.bind(statement.purpose, statement.project, deadline=deadline)
+    if bound.missing and pods is None:
+        raise missing_pods(bound.missing)
+    return bound
 
 
 def train(
     prepared: Prepared,
+    asked: Asked,
     statement: Statement,
-    merger: Merger,
-    shelf: Shelf,
-    on_round: Callable[[rounds.Progress], None] = lambda _: None,
+    on_round: Callable[[Mapping[str, float]], None] = lambda _: None,
 ) -> Kept:
-    """All rounds; the model is on the shelf at the end."""
+    """All rounds that are left; ``on_round`` gets the sums of each, once the fit has taken them."""
     design, fit = prepared.design, prepared.fit
-    asked = _rounds(prepared, statement, merger)
-    if any(column.level is not None for column in design.listed):
-        _require_domain(asked, design)
+    if not fit.progress.rounds and any(column.level is not None for column in design.listed):
+        require_domain(asked, design)
     while (wanted := fit.next_round()) is not None:
-        if statement.cancelled:
-            raise error("CANCELLED", "the statement was cancelled")
         sums = asked.sums(wanted)
-        _require_values(sums, drops=prepared.drops)
+        require_values(sums, drops=prepared.drops)
         fit.take(sums)
-        on_round(fit.progress)
-    kept = _kept(prepared, statement, fit.result(), asked)
-    shelf.put(kept)
-    return kept
-
-
-def _rounds(prepared: Prepared, statement: Statement, merger: Merger) -> Rounds | MaskedRounds:
-    bound, design, seconds = prepared.bound, prepared.design, prepared.seconds
-    if prepared.masking is None:
-        return Rounds(statement, merger, bound, design, seconds=seconds)
-    return MaskedRounds(statement, bound, design, prepared.masking, seconds=seconds)
+        on_round(sums)
+    return _kept(prepared, statement, fit.result(), asked)
 
 
 def summary(kept: Kept) -> pa.Table:
@@ -189,7 +154,7 @@ def columns_of(design: Design) -> rounds.Design:
     )
 
 
-def _numbers(order: Train) -> dict[str, float | int | bool]:
+def numbers_of(order: Train) -> dict[str, float | int | bool]:
     """The family's options: all of them are numbers or flags."""
     found: dict[str, float | int | bool] = {}
     for name, value in order.options.items():
@@ -214,35 +179,7 @@ def _start(order: Train, design: Design, shelf: Shelf) -> tuple[float, ...]:
     return earlier.parameters.estimates
 
 
-def _require_values(sums: dict[str, float], *, drops: bool) -> None:
-    if sums["dropped"] and not drops:
-        raise error(
-            "DATA",
-            f"{int(sums['dropped'])} of {int(sums['n'] + sums['dropped'])} rows have a column "
-            "without a value",
-            hint="WITH (missing = 'drop') trains without them; or choose rows, or coalesce",
-        )
-
-
-def _require_domain(asked: Rounds | MaskedRounds, design: Design) -> None:
-    """Every row is of one declared level of each category: an unknown one would pass for the first."""
-    sums = asked.sums(Round(family="moments"), references=True)
-    levels = [one for one in design.listed if one.level is not None]
-    counts: dict[str, float] = {}
-    for place, one in enumerate(levels):
-        counts[one.of] = counts.get(one.of, 0.0) + sums[f"s{place}"]
-    for name, count in counts.items():
-        if count != sums["n"]:
-            raise error(
-                "DATA",
-                f"column {name!r} holds values that are not declared",
-                hint="the custodians must declare them; or choose rows with WHERE",
-            )
-
-
-def _kept(
-    prepared: Prepared, statement: Statement, fitted: Fitted, asked: Rounds | MaskedRounds
-) -> Kept:
+def _kept(prepared: Prepared, statement: Statement, fitted: Fitted, asked: Asked) -> Kept:
     design = prepared.design
 
     def kept(columns: tuple[DesignColumn, ...]) -> tuple[Column, ...]:

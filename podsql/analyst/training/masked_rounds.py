@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from podsql.analyst.asking import ask
 from podsql.analyst.exchange import Exchange
 from podsql.analyst.federation import Bound
-from podsql.analyst.leading import Leader, PodsLost
+from podsql.analyst.leading import Leader
 from podsql.analyst.statement import Statement
 from podsql.analyst.training.rounds import require_same_data, stages_of, withheld_at
 from podsql.engine.sums.doubles import CELLS, from_cells
@@ -30,7 +30,7 @@ from podsql.planner.plan import Stage
 from podsql.planner.training.designing import Design
 from podsql.sum_messages import SumJob, SumMember, SumPart
 
-MASKED_SETTINGS: Final = frozenset({"secure_aggregation", "min_pods", "colluders"})
+MASKED_SETTINGS: Final = frozenset({"secure_aggregation", "colluders"})
 STEP: Final = 0.25
 """Of a round's time: what a step of the protocol may take in which pods do not read their rows."""
 ROUNDS: Final = 1 << 20
@@ -40,31 +40,22 @@ WORD: Final = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Masking:
-    """``least``: train again with so many pods when others are lost; None: with all or not at all."""
+    """``colluders``: pods that may be in league with whoever adds the sums."""
 
-    least: int | None
     colluders: int
 
 
 def masking_of(settings: Mapping[str, Value]) -> Masking | None:
-    """What ``WITH (secure_aggregation = true, min_pods = k, colluders = c)`` says; OPTION if it is odd."""
+    """What ``WITH (secure_aggregation = true, colluders = c)`` says; OPTION if it is odd."""
     wanted = settings.get("secure_aggregation", False)
     if not isinstance(wanted, bool):
         raise error("OPTION", "option 'secure_aggregation' takes true or false")
-    found: dict[str, int | None] = {}
-    for name, least in (("min_pods", 3), ("colluders", 1)):
-        value = settings.get(name)
-        if value is None:
-            found[name] = None
-            continue
-        if not wanted:
-            raise error("OPTION", f"option {name!r} goes with secure_aggregation = true")
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise error("OPTION", f"option {name!r} takes a whole number, {least} or more")
-        found[name] = value
-    if not wanted:
-        return None
-    return Masking(least=found["min_pods"], colluders=found["colluders"] or 1)
+    colluders = settings.get("colluders", 1)
+    if "colluders" in settings and not wanted:
+        raise error("OPTION", "option 'colluders' goes with secure_aggregation = true")
+    if isinstance(colluders, bool) or not isinstance(colluders, int) or colluders < 1:
+        raise error("OPTION", "option 'colluders' takes a whole number, 1 or more")
+    return Masking(colluders=colluders) if wanted else None
 
 
 class MaskedRounds:
@@ -80,57 +71,42 @@ class MaskedRounds:
         seconds: float,
     ) -> None:
         self._statement = statement
-        self._bound = bound
+        self.bound = bound
         self._design = design
         self._masking = masking
-        self._seconds = seconds
+        self.seconds = seconds
         self._leaders: dict[tuple[str, ...], Leader] = {}
         self.versions: dict[str, str] = {}
         """Data version of each pod, of the first round."""
         self.asked = 0
+
+    @property
+    def pods(self) -> tuple[str, ...]:
+        """Who is asked."""
+        return self._design.pods
 
     def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
         """The sums of one round over all pods; ``references``: of every level of its categories alone.
 
         PodsLost if one left before its figures came; WITHHELD names a pod that keeps its own.
         """
-        try:
-            return self._sums(asked, references=references)
-        except PodsLost as fault:
-            if not fault.forgotten:
-                raise
-        # Its pods are there, with new keys and offers: the same round, as another job.
-        self._leaders.clear()
-        statement = self._statement
-        statement.ask_anew()
-        self._bound = statement.federation.bind(
-            statement.purpose, statement.project, deadline=statement.deadline
-        )
-        lost = {
-            pod: self._bound.missing[pod]
-            for pod in self._design.pods
-            if pod not in self._bound.offers
-        }
-        if lost:
-            raise PodsLost(lost)
-        return self._sums(asked, references=references)
-
-    def _sums(self, asked: Round, *, references: bool) -> dict[str, float]:
         self.asked += 1
         statement = self._statement
-        statement.deadline = time.monotonic() + self._seconds
+        statement.deadline = time.monotonic() + self.seconds
         name = f"round{self.asked}"
         stages = stages_of(self._design, asked, name, references=references)
         names = tuple(field.name for field in stages[0].fields)
-        leader = self._leaders.get(names)
-        if leader is None:
-            leader = self._leaders[names] = self._lead(stages[0], names)
+        leader = self._leaders.get(names) or self._lead(stages[0], names)
         exchanges = [self._exchange(stage, pod, leader) for stage in stages for pod in stage.pods]
         statement.take_on(exchanges)
+        statement.on_cancel = leader.stop
+        if statement.cancelled:
+            leader.stop()
         try:
             opened = leader.sum(exchanges, statement.deadline)
         except Error as fault:
             statement.cancel_pods()
+            self._leaders.clear()  # what goes on is another job, with new keys
             if fault.code == "WITHHELD" and fault.pod is not None:
                 raise withheld_at([fault.pod]) from None
             raise
@@ -144,7 +120,7 @@ class MaskedRounds:
 
     def _lead(self, stage: Stage, names: tuple[str, ...]) -> Leader:
         """A new job, for rounds of these sums."""
-        statement, bound = self._statement, self._bound
+        statement, bound = self._statement, self.bound
         pods = self._design.pods
         head = self._exchange(stage, pods[0], None).head
         told = SumJob(
@@ -157,14 +133,16 @@ class MaskedRounds:
             rounds=ROUNDS,
         )
         leader = Leader(
-            statement.federation.endpoint, bound.cards, told, seconds=STEP * self._seconds
+            statement.federation.endpoint, bound.cards, told, seconds=STEP * self.seconds
         )
+        statement.on_cancel = leader.stop
         leader.begin(statement.deadline)
+        self._leaders[names] = leader
         return leader
 
     def _exchange(self, stage: Stage, pod: str, leader: Leader | None) -> Exchange:
         """The signed request for what ``pod`` brings to the leader's next round."""
-        statement, bound = self._statement, self._bound
+        statement, bound = self._statement, self.bound
         assert isinstance(stage.fragment, ModelStep)
         step = replace(stage.fragment, masked=True)
         payload = encode(QueryPayload(fragment=encode_fragment(step), statement=statement.sql))

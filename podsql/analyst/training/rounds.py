@@ -5,8 +5,9 @@ names who differs; a sum is exact before it is rounded, so that no order of pods
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -21,8 +22,23 @@ from podsql.planner.training.designing import Design, DesignPart
 from podsql.planner.training.steps import step_fields
 
 
+class Asked(Protocol):
+    """Rounds that are asked of the pods (``rounds.Rounds``)."""
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Data version of each pod, of the first round."""
+        ...
+
+    def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
+        """The sums of one round over all pods."""
+        ...
+
+
 class Rounds:
-    """Asks the pods of one design. ``seconds``: what each round may take."""
+    """Asks the pods of one design. ``seconds``: what each round may take; it and the offers of
+    ``bound`` may be replaced between rounds. ``name``: of its rounds, which tells them from others of
+    the same statement."""
 
     def __init__(
         self,
@@ -32,12 +48,14 @@ class Rounds:
         design: Design,
         *,
         seconds: float,
+        name: str = "round",
     ) -> None:
         self._statement = statement
         self._merger = merger
-        self._bound = bound
+        self.bound = bound
         self._design = design
-        self._seconds = seconds
+        self.seconds = seconds
+        self._name = name
         self._plan = Plan(
             statement=statement.sql, stages=(), final="", columns=(), tables=design.tables
         )
@@ -45,51 +63,36 @@ class Rounds:
         """Data version of each pod, of the first round."""
         self.asked = 0
 
+    @property
+    def pods(self) -> tuple[str, ...]:
+        """Who is asked."""
+        return self._design.pods
+
     def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
         """The sums of one round over all pods; ``references``: of every level of its categories alone."""
-        found = self.by_pod(asked, references=references)
-        names = next(iter(found.values())).keys()
-        return {name: fsum(sums[name] for sums in found.values()) for name in names}
+        return added(self.by_pod(asked, references=references))
 
     def by_pod(self, asked: Round, *, references: bool = False) -> dict[str, dict[str, float]]:
         """The same, pod by pod in canonical order. WITHHELD names the pods that keep theirs."""
-        self.asked += 1
-        statement = self._statement
-        statement.deadline = time.monotonic() + self._seconds
-        stages = stages_of(self._design, asked, f"round{self.asked}", references=references)
-        tables = statement.ask_together(stages, self._plan, self._bound, self._merger)
-        withheld = sorted(pod for pod, table in tables.items() if table.num_rows != 1)
+        found = self.where_released(asked, references=references)
+        withheld = sorted(pod for pod, sums in found.items() if sums is None)
         if withheld:
             raise withheld_at(withheld)
-        require_same_data(self.versions, statement.outcome.receipts, f"round{self.asked}_")
-        return {pod: _row(tables[pod]) for pod in sorted(tables)}
+        return {pod: sums for pod, sums in found.items() if sums is not None}
 
-
-def stages_of(design: Design, asked: Round, name: str, *, references: bool = False) -> list[Stage]:
-    """One round as stages: of each part of the design one, ``name_0``, …"""
-    return [
-        _stage(f"{name}_{place}", design, part, asked, references=references)
-        for place, part in enumerate(design.parts)
-    ]
-
-
-def _stage(name: str, design: Design, part: DesignPart, asked: Round, *, references: bool) -> Stage:
-    features, targets, firsts = design.given(part)
-    if references:
-        listed = zip((*features, *targets, *firsts), design.listed, strict=True)
-        features = tuple(given for given, column in listed if column.level is not None)
-        targets = ()
-    step = ModelStep(
-        family=asked.family,
-        source=part.source,
-        features=features,
-        targets=targets,
-        centre=asked.centre,
-        scale=asked.scale,
-        state=asked.state,
-        literals=part.literals,
-    )
-    return Stage(name=name, pods=part.pods, fragment=step, fields=step_fields(step))
+    def where_released(
+        self, asked: Round, *, references: bool = False
+    ) -> dict[str, dict[str, float] | None]:
+        """The same with None for a pod that keeps its own."""
+        self.asked += 1
+        statement = self._statement
+        statement.deadline = time.monotonic() + self.seconds
+        stages = stages_of(self._design, asked, f"{self._name}{self.asked}", references=references)
+        tables = statement.ask_together(stages, self._plan, self.bound, self._merger)
+        require_same_data(self.versions, statement.outcome.receipts, f"{self._name}{self.asked}_")
+        return {
+            pod: _row(tables[pod]) if tables[pod].num_rows == 1 else None for pod in sorted(tables)
+        }
 
 
 def withheld_at(pods: Sequence[str]) -> Error:
@@ -117,6 +120,39 @@ def require_same_data(versions: dict[str, str], receipts: Iterable[Receipt], sta
                 pod=receipt.pod,
                 hint="train it again",
             )
+
+
+def added(by_pod: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The sums of all pods together."""
+    names = next(iter(by_pod.values())).keys()
+    return {name: fsum(sums[name] for sums in by_pod.values()) for name in names}
+
+
+def stages_of(design: Design, asked: Round, name: str, *, references: bool = False) -> list[Stage]:
+    """One round as stages: of each part of the design one, ``name_0``, …"""
+    return [
+        _stage(f"{name}_{place}", design, part, asked, references=references)
+        for place, part in enumerate(design.parts)
+    ]
+
+
+def _stage(name: str, design: Design, part: DesignPart, asked: Round, *, references: bool) -> Stage:
+    features, targets, firsts = design.given(part)
+    if references:
+        listed = zip((*features, *targets, *firsts), design.listed, strict=True)
+        features = tuple(given for given, column in listed if column.level is not None)
+        targets = ()
+    step = ModelStep(
+        family=asked.family,
+        source=part.source,
+        features=features,
+        targets=targets,
+        centre=asked.centre,
+        scale=asked.scale,
+        state=asked.state,
+        literals=part.literals,
+    )
+    return Stage(name=name, pods=part.pods, fragment=step, fields=step_fields(step))
 
 
 def _row(table: pa.Table) -> dict[str, float]:

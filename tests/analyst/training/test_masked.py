@@ -12,14 +12,11 @@ from msgspec.structs import replace
 
 import podsql
 from podsql.analyst.statement import Statement
-from podsql.analyst.training.fitting import train_anew
 from podsql.analyst.training.masked_rounds import MaskedRounds, Masking
-from podsql.engine.merge import Merger
 from podsql.engine.sums.coordinator import Coordinator
 from podsql.engine.sums.doubles import to_cells
 from podsql.engine.training.fitting import Round
 from podsql.messages import Done, Evidence, Failed, Result, decode, decode_as, encode, sum_request
-from podsql.planner.statements import classify
 from podsql.planner.training.designing import plan_design
 from podsql.pod.config import SumsSection
 from podsql.pod.daemon import Pod
@@ -276,10 +273,8 @@ def test_two_pods_have_no_sum(con):
     "settings",
     [
         "secure_aggregation = 1",
-        "secure_aggregation = true, min_pods = 2",
-        "secure_aggregation = true, min_pods = 2.5",
         "secure_aggregation = true, colluders = 0",
-        "min_pods = 3",
+        "secure_aggregation = true, colluders = 1.5",
         "secure_aggregation = false, colluders = 1",
     ],
 )
@@ -375,11 +370,30 @@ def test_a_job_belongs_to_the_analyst_who_began_it(con, table):
         refused(ben, "p0", SumRound(digest, 1), "SUM_RESTART")
 
 
+def test_a_statement_that_is_cancelled_in_a_round_opens_nothing(con, monkeypatch):
+    asked = []
+    cursor = con.cursor()
+    endpoint = con.federation.endpoint
+    call = endpoint.call
+
+    def watched(to, body, **named):
+        if isinstance(body, bytes):
+            asked.append(type(decode(body)))
+            if asked[-1] is SumRound:
+                cursor.cancel()
+        return call(to, body, **named)
+
+    monkeypatch.setattr(endpoint, "call", watched)
+    assert failing(cursor, TRAIN + MASKS, "CANCELLED")
+    assert SumRound in asked
+    assert not {SumSurvivors, SumUnmask} & set(asked)
+
+
 def prepared_rounds(con, text="SELECT age, dose, ill FROM people", target="ill"):
     statement = Statement(federation=con.federation, sql="TRAIN …", timeout=20)
     bound = con.federation.bind("", "", deadline=statement.deadline + 1e9)
     design = plan_design(text, [target], bound.training)
-    masking = Masking(least=None, colluders=1)
+    masking = Masking(colluders=1)
     return MaskedRounds(statement, bound, design, masking, seconds=20.0)
 
 
@@ -421,56 +435,62 @@ def test_a_job_is_about_one_statement_its_pods_and_figures(con, monkeypatch):
 TRAIN = f"TRAIN MODEL gone USING logistic_regression PREDICT ill {SELECT.format('ill')}"
 
 
-def train(con, sql, on_round):
-    statement = Statement(federation=con.federation, sql=sql, timeout=20)
-    shelf = con.bench.shelf
-    return train_anew(classify(sql), statement, Merger(), shelf, on_round)
+BRIEF = " WITH (secure_aggregation = true, round_timeout = 5)"
 
 
-def once(act, at=2):
-    """Does ``act`` after round ``at``, once."""
+def train(con, sql, act):
+    """Train, and ``act`` after the second round, once."""
     done = []
 
-    def on_round(progress):
-        if progress.rounds == at and not done:
+    def heard(line):
+        if (line.event, line.round) == ("round", 2) and not done:
             done.append(True)
             act()
 
-    return on_round
+    con.on_progress = heard
+    try:
+        return con.execute(sql).fetchone()
+    finally:
+        con.on_progress = None
+        assert done
 
 
 def test_a_pod_that_was_restarted_between_rounds_goes_on_with_another_job(con, federation):
     con.execute(TRAIN)
     known = described(con, "gone")
-    kept = train(con, TRAIN + MASKS, once(lambda: restart(federation, "p2")))
-    assert kept.pods == PODS
+    assert train(con, TRAIN + MASKS, lambda: restart(federation, "p2"))[-1] == ", ".join(PODS)
     assert described(con, "gone") == known
 
 
-def test_a_pod_that_is_lost_ends_the_statement(con, federation):
-    con.execute("DROP MODEL IF EXISTS gone")
+def test_a_pod_that_is_lost_ends_the_statement_and_leaves_a_job(con, federation):
+    con.execute(TRAIN)
+    known = described(con, "gone")
+    con.execute("DROP MODEL gone")
     try:
         with pytest.raises(podsql.Error, match="'p3'") as caught:
-            train(con, TRAIN + MASKS, once(federation.pods["p3"].stop))
+            train(con, TRAIN + BRIEF, federation.pods["p3"].stop)
     finally:
         restart(federation, "p3")
-    assert caught.value.code == "SUM_RESTART"
+    assert caught.value.code == "PODS_MISSING"
     failing(con, "DESCRIBE MODEL gone", "UNKNOWN_MODEL")
+    job = con.execute("SHOW JOBS").fetchall()[-1][0]
+    con.execute(f"RESUME JOB '{job}'")
+    assert described(con, "gone") == known
 
 
 def test_with_fewer_pods_only_if_statement_and_custodians_say_so(con, federation):
-    fewer = TRAIN + " WITH (secure_aggregation = true, min_pods = 3)"
+    fewer = BRIEF.replace(")", ", min_pods = 3)")
     try:
         with pytest.raises(podsql.Error, match="other pods before") as caught:
-            train(con, fewer, once(federation.pods["p3"].stop))
+            train(con, TRAIN + fewer, federation.pods["p3"].stop)
         assert caught.value.code == "DENIED"
         restart(federation, "p3")
         with configured(federation, *PODS[:3], least=3):
-            kept = train(con, fewer, once(federation.pods["p3"].stop))
-            assert kept.pods == PODS[:3]
-            assert kept.fitted.n == COUNT - SIZES[3]
+            row = train(con, TRAIN + fewer, federation.pods["p3"].stop)
+            assert (row[2], row[-1]) == (COUNT - SIZES[3], ", ".join(PODS[:3]))
+            known = described(con, "gone")
             con.execute(TRAIN + " WITH (pods = ('p0', 'p1', 'p2'))")
-            assert con.bench.shelf.get("gone").fitted == kept.fitted
+            assert described(con, "gone") == known
     finally:
         restart(federation, "p3")
 
