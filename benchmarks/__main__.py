@@ -20,6 +20,7 @@ NAMES = (
     "many_pods",
     "shared_keys",
     "secure_sums",
+    "training",
     "idle",
 )
 

@@ -6,6 +6,7 @@ narrowed by what the rules make of those rows. Joins, conditions and grouping se
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from sqlglot import exp
@@ -80,40 +81,56 @@ def _per_group(
     for rule in rules:
         columns = [f"s{len(named) + place}" for place in range(len(rule.values))]
         pairs = zip(rule.values, columns, strict=True)
-        named += [exp.alias_(value.copy(), name) for value, name in pairs]
-        checks.append(exp.paren(exp.maybe_parse(rule.check(columns), dialect="duckdb")))
-    named.append(exp.alias_(unit.copy(), UNIT))
+        named += [exp.alias_(value, name) for value, name in pairs]  # alias_ copies
+        checks.append(_condition(rule.check(columns)).copy())
+    named.append(exp.alias_(unit, UNIT))
     # Keys as the figures have them: cast to what travels.
     named += [
-        exp.alias_(projection.this.copy(), f"k{place}")
+        exp.alias_(projection.this, f"k{place}")
         for place, projection in enumerate(select.expressions[: len(keys)])
     ]
-    inner = select.copy()
-    inner.set("order", None)
     sets = _sets(select)
     if sets is None:
         grouped = select.args["group"].expressions if keys else []
         group = exp.Group(expressions=[*(key.copy() for key in grouped), unit.copy()])
     else:
         level = next(one for one in select.expressions if one.alias == GROUPING_ID)
-        named.append(exp.alias_(level.this.copy(), GROUPING_ID))
+        named.append(exp.alias_(level.this, GROUPING_ID))
         with_unit = [
             exp.Tuple(expressions=[*(key.copy() for key in one.expressions), unit.copy()])
             for one in sets
         ]
         group = exp.Group(grouping_sets=[exp.GroupingSets(expressions=with_unit)])
+    inner = _bare(select)
     inner.set("expressions", named)
     inner.set("group", group)
     columns_of_group: list[exp.Expr] = [exp.column(f"k{place}") for place in range(len(keys))]
     if sets is not None:
         columns_of_group.append(exp.column(GROUPING_ID))
-    fair = exp.alias_(exp.and_(*checks, copy=False), "fair")
+    fair = exp.alias_(exp.and_(*checks, copy=False), "fair", copy=False)
     outer = exp.Select(expressions=[*columns_of_group, fair]).from_(
         exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier("per_unit")))
     )
     if columns_of_group:
         outer.set("group", exp.Group(expressions=[column.copy() for column in columns_of_group]))
     return outer
+
+
+@lru_cache(maxsize=1024)
+def _condition(text: str) -> exp.Paren:
+    """Checks of the same rules are the same text in every statement."""
+    return exp.paren(exp.maybe_parse(text, dialect="duckdb"), copy=False)
+
+
+def _bare(select: exp.Select) -> exp.Select:
+    """A copy without outputs, groups and order, which are the most of it."""
+    left_out = {name: select.args.get(name) for name in ("expressions", "group", "order")}
+    for name in left_out:
+        select.args.pop(name, None)
+    try:
+        return select.copy()
+    finally:
+        select.args.update({name: value for name, value in left_out.items() if value is not None})
 
 
 def _sets(select: exp.Select) -> list[exp.Expr] | None:

@@ -110,10 +110,14 @@ class Statement:
 
     def rebind(self) -> None:
         """A pod has moved on: fetch the offers again, once."""
-        self.federation.forget(self.purpose, self.project)
+        self.forget_offers()
         self._rebound = True
-        self._attempt += 1
         self._prepared = self._bind()
+
+    def forget_offers(self) -> None:
+        """What is asked from now on is asked anew, of what the pods offer then."""
+        self.federation.forget(self.purpose, self.project)
+        self._attempt += 1
 
     def without_added_joins(self) -> bool:
         """Plan anew, with no join of public tables but those of the statement; False: had none."""

@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from podsql.demo.flights import AIRPORTS, FEDERATED, REFERENCE, pod_tables, read_all, write_parts
+from podsql.demo.model import SQL as MODEL
+from podsql.demo.model import Trained, compare
 from podsql.demo.stage import Stage
 from podsql.driver import Connection, connect
 from podsql.engine.pooled import Pooled, same_rows
@@ -75,6 +77,7 @@ ACTS: Final = (
         revoke_first="weather",
         refused=True,
     ),
+    Act(title="a model of late arrivals, trained over the three airports", sql=MODEL),
     Act(
         title="what would leave each pod, before anything runs",
         sql="EXPLAIN SELECT carrier, var_samp(air_time) FROM flights GROUP BY carrier",
@@ -94,6 +97,7 @@ class Played:
     refused: str | None = None
     answer: list[tuple[Any, ...]] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
+    trained: Trained | None = None
 
     @property
     def fine(self) -> bool:
@@ -102,7 +106,7 @@ class Played:
 
     def as_json(self) -> dict[str, Any]:
         """One row of ``--json``."""
-        return {
+        found = {
             "sql": self.act.sql,
             "rows": self.rows,
             "equal": self.equal,
@@ -110,6 +114,9 @@ class Played:
             "bytes_per_pod": self.bytes_per_pod,
             "refused": self.refused,
         }
+        if self.trained is not None:
+            found |= {"auc": self.trained.area, "pooled_auc": self.trained.pooled_area}
+        return found
 
 
 def run_demo(*, json: bool = False, keep: bool = False) -> int:
@@ -169,6 +176,9 @@ def _play(act: Act, stage: Stage, connection: Connection, pooled: Pooled) -> Pla
     played.bytes_per_pod = {receipt.pod: receipt.bytes for receipt in cursor.receipt}
     if act.sql.startswith("EXPLAIN"):
         played.equal = played.rows > 0
+    elif act.sql == MODEL:
+        played.trained = compare(connection, pooled)
+        played.equal = played.trained.equal
     else:
         expected = pooled.rows(act.sql)
         same = same_rows(played.answer, expected, ordered=act.ordered)
@@ -187,6 +197,9 @@ def _show(played: Played, out: Console, number: int) -> None:
         mark = "[green]refused" if played.fine else "[red]refused"
         out.print(f"{mark}: {played.refused}[/] ({played.ms:.0f} ms)")
         return
+    if played.trained is not None:
+        _show_model(played, played.trained, out)
+        return
     grid = Table(*played.columns)
     for row in played.answer[:SHOWN_ROWS]:
         grid.add_row(*(f"{v:,.3f}" if isinstance(v, float) else str(v) for v in row))
@@ -194,6 +207,17 @@ def _show(played: Played, out: Console, number: int) -> None:
     left = ", ".join(f"{pod} {size:,} B" for pod, size in sorted(played.bytes_per_pod.items()))
     mark = "[green]equal to the pooled answer" if played.fine else "[red]NOT equal"
     out.print(f"{mark}[/], {played.ms:.0f} ms; left the pods: {left}")
+
+
+def _show_model(played: Played, trained: Trained, out: Console) -> None:
+    grid = Table("term", "estimate", "std_error", "pooled estimate", "pooled std_error")
+    for term, *numbers in trained.rows:
+        grid.add_row(term, *(f"{number:,.6f}" for number in numbers))
+    out.print(grid)
+    mark = "[green]equal to the pooled fit" if played.fine else "[red]NOT equal"
+    out.print(
+        f"{mark}[/], {played.ms:.0f} ms; AUC {trained.area:.6f}, pooled {trained.pooled_area:.6f}"
+    )
 
 
 def _stay(stage: Stage) -> None:

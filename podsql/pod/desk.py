@@ -51,14 +51,13 @@ from podsql.pod.holds import Hold, Holds
 from podsql.pod.offers import OfferBook
 from podsql.pod.recording import entry_of, evidence_of
 from podsql.pod.refusing import failed, paused, public, refuse, used_up
-from podsql.pod.releasing import Asker, Released, Releasing
+from podsql.pod.releasing import Released, Releasing
 from podsql.pod.requests import Held, Ticket, content_hash, fragment_of, person_of
 from podsql.pod.results import Output
 from podsql.pod.reviewing import Reviewing
 from podsql.policy.audit import Audit
 from podsql.policy.decisions import Agreed, Outcome, Unavailable, read_head, require_agreement
 from podsql.policy.denial import Denial, Withheld
-from podsql.policy.document import Policy
 from podsql.policy.document import Release as ReleaseMode
 from podsql.policy.gate import Verdict
 from podsql.policy.requests import RequestBook
@@ -351,7 +350,7 @@ class Desk:
         if verdict.noise is None and policy.limits.queries_per_day is None and not candidates:
             self._run(ticket, None)
             return
-        _, asker, version = _terms(ticket)
+        _, asker, version = ticket.terms
         mark = ticket.head.request_id
 
         def pay() -> Released | None:
@@ -365,7 +364,7 @@ class Desk:
     def _run(self, ticket: Ticket, earlier: Released | None) -> None:
         """Record the id, then run: never the other way round. ``earlier``: released before."""
         assert ticket.verdict is not None
-        verdict = ticket.verdict = self._releasing.lightened(ticket.verdict, *_terms(ticket))
+        verdict = ticket.verdict = self._releasing.lightened(ticket.verdict, *ticket.terms)
         self._record(ticket)
         if ticket.reviewers:
             ticket.draft = self.reviewing.draft(ticket)
@@ -441,7 +440,7 @@ class Desk:
         """What the ledger has to say of a whole result."""
         verdict, mark = ticket.verdict, ticket.head.request_id
         assert verdict is not None
-        policy, asker, version = _terms(ticket)
+        policy, asker, version = ticket.terms
 
         def work() -> Released:
             raw = bytes(ticket.raw)
@@ -510,7 +509,7 @@ class Desk:
             over = error("EXPIRED_RESULT", "the count across pods is over")
             self.counting.end(ticket, Withheld("FEW_KEYS") if released.withheld else over)
         if not released.withheld:
-            self._releasing.design_left(verdict, *_terms(ticket))
+            self._releasing.design_left(verdict, *ticket.terms)
         self.answered += 1
         self._held.finished(ticket, time.monotonic())
         if output.source is None:
@@ -540,7 +539,7 @@ class Desk:
             self.counting.end(ticket, fault)
         reason = fault.reason if isinstance(fault, Denial | Withheld | Unavailable) else fault.code
         if isinstance(fault, Withheld):
-            policy, asker, _ = _terms(ticket)
+            policy, asker, _ = ticket.terms
             self._gatekeepers.submit(self._releasing.count_withheld, policy, asker, _now())
         try:
             self._write(ticket, "deny" if not ticket.recorded else "none", reason, None)
@@ -590,12 +589,6 @@ class Desk:
         evidence: Evidence | None,
     ) -> None:
         self._audit.append(entry_of(ticket, decision, reason, evidence, _now()))
-
-
-def _terms(ticket: Ticket) -> tuple[Policy, Asker, str]:
-    """Under which policy, for whom and over which data a statement runs."""
-    holding = ticket.holding
-    return holding.gate.policy, Asker.of(ticket.person, ticket.head), holding.data_version
 
 
 def _now() -> int:

@@ -17,7 +17,9 @@ from podsql.messages import QueryPayload, RequestHead
 from podsql.planner.fragment import Fragment, decode_fragment
 from podsql.pod.holding import Holding
 from podsql.pod.holds import Draft
+from podsql.pod.releasing import Asker
 from podsql.pod.results import Output
+from podsql.policy.document import Policy
 from podsql.policy.gate import Verdict
 from podsql.policy.person import Person
 from podsql.relay.cards import Card
@@ -60,6 +62,12 @@ class Ticket:
     """Where a result that must be held goes instead of ``output``."""
     waiting: list[Request] = field(default_factory=list)
     evidence_waiting: list[Request] = field(default_factory=list)
+
+    @property
+    def terms(self) -> tuple[Policy, Asker, str]:
+        """Under which policy, for whom and over which data it runs."""
+        holding = self.holding
+        return holding.gate.policy, Asker.of(self.person, self.head), holding.data_version
 
 
 class Held:
