@@ -23,6 +23,14 @@ Family = OneOf[
     "kmeans",
     "cox",
     "classes",
+    "score_gaussian",
+    "score_binomial",
+    "score_poisson",
+    "score_gamma",
+    "absolute_gaussian",
+    "absolute_poisson",
+    "absolute_gamma",
+    "ranks",
 ]
 """What the sums of a model's round are of."""
 

@@ -20,6 +20,7 @@ from podsql.analyst.federation import Federation
 from podsql.analyst.meeting import Meeting
 from podsql.analyst.sharing import borrow, give_back
 from podsql.analyst.statement import Outcome, Statement
+from podsql.analyst.training.predictions import with_predictions
 from podsql.analyst.training.recorded import Line
 from podsql.errors import error
 from podsql.membership import Membership, load_membership
@@ -270,7 +271,7 @@ class Cursor:
             self._early_cancel.clear()
             statement.cancel()
         try:
-            self._deliver(run(classify(sql), statement, self.connection.bench))
+            self._deliver(run(classify(statement.sql), statement, self.connection.bench))
         except KeyboardInterrupt:
             statement.cancel()
             raise
@@ -293,7 +294,7 @@ class Cursor:
     ) -> Statement:
         statement = Statement(
             federation=self.connection.federation,
-            sql=sql,
+            sql=with_predictions(sql, self.connection.bench.shelf),
             parameters=tuple(parameters),
             purpose=self.connection.purpose,
             project=self.connection.project,
@@ -334,10 +335,10 @@ class Cursor:
         at its price, and what each step took is added.
         """
         self._open()
-        command = classify(sql)
+        statement = self._new_statement(sql, parameters, None, None)
+        command = classify(statement.sql)
         if isinstance(command, RightsOrder):
             raise no_plan(command.words)
-        statement = self._new_statement(sql, parameters, None, None)
         if isinstance(command, Explain):
             statement.sql = command.sql
         return explain(statement, self.connection.bench, form=format, analyze=analyze)

@@ -6,6 +6,7 @@ msgspec msgpack, ``array_like``, unknown fields refused. What is signed is signe
 cannot read. Rule to keep: a new message is a new tag; a changed one is a new version of its tag.
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Literal, TypeVar
 
@@ -429,6 +430,33 @@ def psi_session(head: RequestHead) -> bytes:
         head.pods,
     )
     return blake2b(_ENCODER.encode(same), digest_size=32, person=b"ps-psi-session").digest()
+
+
+def sum_about(head: RequestHead, statement: str, figures: Sequence[str]) -> bytes:
+    """What a job of secure sums is about: equal at pods that one statement asks for the same figures.
+
+    ``statement`` is its text, ``figures`` the names of what each pod brings after its rows.
+    """
+    same = (
+        head.statement_id,
+        head.analyst,
+        head.tables,
+        head.purpose,
+        head.project,
+        head.pods,
+        statement,
+        tuple(figures),
+    )
+    return blake2b(_ENCODER.encode(same), digest_size=32, person=b"ps-sum-about").digest()
+
+
+def sum_request(job: bytes, number: int, pod: bytes) -> bytes:
+    """The id of the one request whose figures ``pod`` (its key) brings to round ``number`` of a job.
+
+    The request is signed, so what was asked for one job or round is of no use in another.
+    """
+    place = number.to_bytes(8, "big")
+    return blake2b(job + place + pod, digest_size=16, person=b"ps-sum-request").digest()
 
 
 def query_hash(head: RequestHead) -> bytes:

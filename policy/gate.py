@@ -123,10 +123,14 @@ class Verdict:
     """Of a round of a model: what its other rounds have in common with it."""
     again: str = ""
     """The same round, where its design was judged before over the same data: no column ``_u``."""
+    masked: bool = False
+    """The row leaves under the masks of a secure sum, or not at all."""
 
     @property
     def answer(self) -> str:
-        """What kind of answer leaves: ``exact``, ``bounded``, ``rounded`` or ``noised``."""
+        """What kind of answer leaves: ``exact``, ``bounded``, ``rounded``, ``noised``, ``masked``."""
+        if self.masked:
+            return "masked"
         if self.noise is not None:
             return "noised"
         if self.bins is not None:
@@ -353,8 +357,6 @@ class Gate:
 
     def _judge_model(self, step: ModelStep, release: Release | None) -> Verdict:
         """The design of a model: its sums leave for every round, its rows never."""
-        if step.masked:
-            raise Denial("FRAGMENT_KIND")
         reading = read(design_rows(step), self.policy.limits)
         derive = self._derive(release)
         scope = bind(reading, self._training, self.pod, derive)
@@ -382,6 +384,7 @@ class Gate:
             cells=model.cells,
             needs_ledger=model.cells > 0 or (not open_rows and self.policy.output.caps is not None),
             model=model,
+            masked=step.masked,
         )
 
     def _derive(self, release: Release | None) -> Derive:

@@ -20,11 +20,13 @@ from sqlglot import exp
 from podsql.errors import Error
 from podsql.planner.fragment import Aggregate, Column, Field, ModelStep, Rows
 from podsql.planner.training.steps import step_fields, write_step
+from podsql.planner.training.written import Written
 from podsql.policy.denial import Denial
 from podsql.policy.document import Output, Policy
 from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair
 from podsql.policy.measures import plain_column
+from podsql.policy.model_bins import joined_bins
 from podsql.policy.model_figures import DesignColumn, figure_rules
 from podsql.policy.per_unit import with_unit_rules
 from podsql.policy.populations import Population, filtered, populations, row_of, units
@@ -39,7 +41,11 @@ MOST_COLUMNS: Final = 200
 """Features and targets of one model: its figures grow with the square."""
 UNITS_PER_PARAMETER: Final = 3
 """DataSHIELD's nfilter.glm: at most a third as many parameters as units."""
-PLAIN_TARGETS: Final = ("binomial", "poisson", "gamma")
+_ZERO: Final = exp.Literal.number(0)
+PLAIN_TARGETS: Final = (
+    *("binomial", "poisson", "gamma"),
+    *("score_binomial", "score_poisson", "score_gamma", "ranks"),
+)
 """Families whose targets must lie in a set: of an expression, that would be a comparison."""
 
 
@@ -74,18 +80,23 @@ class ModelOrder:
             raise Denial("MODEL_STATE") from None
         full = " AND ".join(f"{name} IS NOT NULL" for name in self.names)
         figures = ", ".join(f"CAST({sql} AS DOUBLE) AS {name}" for name, sql in written.sums)
+        count, counted = "count(*)", "placed"
+        if written.bins:
+            # many counts of few rows, rather than of all
+            count = "coalesce(sum(many), 0)"
+            counted = "(SELECT cell, single, y, count(*) AS many FROM placed GROUP BY ALL)"
         parts = [
             f"chosen AS ({self.rows})",
             f"complete AS (SELECT * FROM chosen WHERE {full})",
-            f"placed AS ({written.relation})",
-            f"summed AS (SELECT CAST(count(*) AS BIGINT) AS n, {figures} FROM placed)",
+            *self._placed(written),
+            f"summed AS (SELECT CAST({count} AS BIGINT) AS n, {figures} FROM {counted})",
             "all_rows AS (SELECT CAST(count(*) AS BIGINT) AS of FROM chosen)",
         ]
         names = ", ".join(name for name, _ in written.sums)
         shown, checks = f"n, of - n AS dropped, {names}", []
         joined = "summed, all_rows"
         if self.guarded:
-            for kind, ok in enumerate(self._spread(written.weights, written.mass, written.valid)):
+            for kind, ok in enumerate(self._spread(written)):
                 parts.append(f"fair{kind} AS ({ok})")
                 joined += f", fair{kind}"
                 checks.append(f"coalesce(fair{kind}.ok, false)")
@@ -102,8 +113,25 @@ class ModelOrder:
                 shown += "".join(f", design._u{place}" for place in range(self.cells))
         return f"WITH {', '.join(parts)} SELECT {shown} FROM {joined}"
 
-    def _spread(self, weights: Sequence[str], mass: str, valid: str) -> list[str]:
+    def _placed(self, written: Written) -> list[str]:
+        """The relation that is summed; where rows are counted by bins, after these are joined."""
+        if not written.bins:
+            return [f"placed AS ({written.relation})"]
+        binned = f"binned AS ({written.relation})"
+        if not self.guarded:
+            return [binned, "placed AS (SELECT *, bin AS cell, true AS single FROM binned)"]
+        cells = joined_bins(written, [f"e{kind}" for kind in range(self.units)], self.least)
+        return [
+            binned,
+            f"joined AS ({cells})",
+            "placed AS (SELECT binned.*, cell, false AS single FROM binned JOIN joined USING (bin))",
+        ]
+
+    def _spread(self, written: Written) -> list[str]:
         """Per kind of unit: one row, whether every weight is spread over enough of them."""
+        weights, mass, valid = written.weights, written.mass, written.valid
+        if written.bins:
+            valid = f"({valid}) AND cell IS NOT NULL"
         named = [f"CAST({one} AS DOUBLE) AS w{place}" for place, one in enumerate(weights)]
         summed = [f"sum(w{place}) AS w{place}" for place in range(len(weights))]
         rows = ", ".join([*named, f"CAST({mass} AS DOUBLE) AS m", f"({valid}) AS v"])
@@ -163,6 +191,8 @@ def judge_model(
     for tree, indicator in zip(scope.outputs, columns, strict=True):
         _require_column(tree, scope, policy, indicator=indicator)
     _require_targets(step, scope)
+    if guarded:
+        _require_comparisons(step, scope, policy)
     names = [f"x{place}" for place in range(len(step.features))]
     names += [f"y{place}" for place in range(len(step.targets))]
     found = units(scope, protected(scope), pairs) if guarded else []
@@ -227,6 +257,22 @@ def _require_targets(step: ModelStep, scope: Scope) -> None:
     for tree, target in zip(trees, step.targets, strict=True):
         if not target.indicator and plain_column(tree, scope) is None:
             raise Denial("PREDICATE_IN_AGG")
+
+
+def _require_comparisons(step: ModelStep, scope: Scope, policy: Policy) -> None:
+    """What compares a row with numbers that the analyst chose.
+
+    ``absolute_…`` compares the target, in a sum: so may no aggregate. ``ranks`` compares the features, so
+    each column must be one that may filter; its counts are of other rows with every state, which the
+    overlap guard would have to know one by one.
+    """
+    if step.family.startswith("absolute_") or (
+        step.family == "ranks" and policy.output.overlap_guard
+    ):
+        raise Denial("PREDICATE_IN_AGG")
+    if step.family == "ranks":
+        for tree in scope.outputs[: len(step.features)]:
+            require_condition(exp.GTE(this=tree.copy(), expression=_ZERO.copy()), scope, policy)
 
 
 def _design(

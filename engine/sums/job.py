@@ -37,6 +37,7 @@ class Job:
     """A job that holds together. ``digest`` names it."""
 
     digest: bytes
+    about: bytes
     identities: Mapping[str, bytes]
     """The members' identity keys, ascending by name."""
     colluders: int
@@ -87,6 +88,7 @@ def read_job(body: bytes) -> Job:
         raise _wrong("has a part of no cells, or of a quantum that its word cannot hold")
     job = Job(
         digest=blake2b(body, digest_size=HASH_BYTES, person=b"ps-sum-job").digest(),
+        about=told.about,
         identities=identities,
         colluders=told.colluders,
         word=told.word,

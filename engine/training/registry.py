@@ -35,8 +35,18 @@ class Model:
     options: tuple[Option, ...]
     targets: tuple[int, int]
     begin: Callable[[Design, Options, tuple[float, ...]], Any]
+    family: Family
+    """Of the rounds after the moments."""
+    fixed: int = 0
+    """How many rounds these are; 0: until the estimate stands."""
     features: int = 0
     """Least number of features."""
+
+    def most_rounds(self, options: Options) -> int:
+        """Of all kinds together; one round of moments may have to be repeated."""
+        if self.fixed:
+            return 2 + self.fixed
+        return int(checked(self.name, self.options, options)["rounds"])
 
 
 def models() -> tuple[Model, ...]:
@@ -198,6 +208,8 @@ _ALL: Final = (
         options=(),
         targets=(1, 1),
         begin=_glm("linear_regression", "gaussian"),
+        family="gaussian",
+        fixed=2,
     ),
     Model(
         name="ridge_regression",
@@ -205,6 +217,8 @@ _ALL: Final = (
         options=(Option(name="l2", default=1.0, meaning=_L2.meaning, above=True),),
         targets=(1, 1),
         begin=_glm("ridge_regression", "gaussian"),
+        family="gaussian",
+        fixed=2,
     ),
     Model(
         name="logistic_regression",
@@ -212,6 +226,7 @@ _ALL: Final = (
         options=_SCORED,
         targets=(1, 1),
         begin=_glm("logistic_regression", "binomial"),
+        family="binomial",
     ),
     Model(
         name="poisson_regression",
@@ -219,6 +234,7 @@ _ALL: Final = (
         options=_SCORED,
         targets=(1, 1),
         begin=_glm("poisson_regression", "poisson"),
+        family="poisson",
     ),
     Model(
         name="gamma_regression",
@@ -226,6 +242,7 @@ _ALL: Final = (
         options=_SCORED,
         targets=(1, 1),
         begin=_glm("gamma_regression", "gamma"),
+        family="gamma",
     ),
     Model(
         name="cox_regression",
@@ -234,6 +251,7 @@ _ALL: Final = (
         targets=(2, 2),
         features=1,
         begin=_cox,
+        family="cox",
     ),
     Model(
         name="kmeans",
@@ -252,6 +270,7 @@ _ALL: Final = (
         targets=(0, 0),
         features=1,
         begin=_kmeans,
+        family="kmeans",
     ),
     Model(
         name="pca",
@@ -263,6 +282,8 @@ _ALL: Final = (
         targets=(0, 0),
         features=1,
         begin=_pca,
+        family="products",
+        fixed=1,
     ),
     Model(
         name="naive_bayes",
@@ -279,6 +300,8 @@ _ALL: Final = (
         targets=(2, 1000),
         features=1,
         begin=_naive_bayes,
+        family="classes",
+        fixed=1,
     ),
 )
 _MODELS: Final = {one.name: one for one in _ALL}

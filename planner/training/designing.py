@@ -90,12 +90,14 @@ def plan_design(
     targets: Sequence[str],
     catalog: Catalog,
     *,
+    features: Sequence[str] | None = None,
     pods: tuple[str, ...] | None = None,
     parameters: Sequence[object] = (),
     every_level: bool = False,
 ) -> Design:
     """The design of ``sql`` over the tables offered for training.
 
+    ``features``: names of the items to take as such, in order; None: all that are no targets.
     ``every_level``: a category has a column for its first level too (models without a constant).
     """
     text, _ = split_options(sql)
@@ -121,15 +123,17 @@ def plan_design(
         raise error("BINDING", "two columns of a model have one name", hint="name them with AS")
     places = [_place(name, named) for name in targets]
     others = [place for place in range(len(answer)) if place not in places]
-    features = _Columns(every_level=every_level)
+    if features is not None:
+        others = [_place(name, named) for name in features]
+    taken = _Columns(every_level=every_level)
     for place in others:
-        features.add(answer[place].name, answer[place].type, trees[place], query)
+        taken.add(answer[place].name, answer[place].type, trees[place], query)
     wanted = _Columns(every_level=True)
     for place in places:
         wanted.add(answer[place].name, answer[place].type, trees[place], query)
-    if not features.columns:
+    if not taken.columns:
         raise error("STATEMENT", "the SELECT has no column besides what is predicted")
-    listed = [*features.trees, *wanted.trees, *features.reference_trees]
+    listed = [*taken.trees, *wanted.trees, *taken.reference_trees]
     parts = []
     for names, gaps in group_pods(chosen, [query.source, *listed], query.scope):
         lifter = Lifter()
@@ -144,9 +148,9 @@ def plan_design(
             )
         )
     return Design(
-        features=tuple(features.columns),
+        features=tuple(taken.columns),
         targets=tuple(wanted.columns),
-        references=tuple(features.references),
+        references=tuple(taken.references),
         parts=tuple(parts),
         tables=tuple(sorted({table.name for table in query.scope.tables()})),
         select=text,
@@ -222,7 +226,7 @@ def _place(name: str, named: dict[str, int]) -> int:
     if found is None:
         raise error(
             "UNKNOWN_COLUMN",
-            f"the SELECT has no column {name!r} to predict",
+            f"the SELECT has no column {name!r}, which the model needs",
             hint=nearest(name.lower(), tuple(named)),
         )
     return found

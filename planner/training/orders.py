@@ -2,7 +2,7 @@
 
     TRAIN MODEL name USING family [(option = value, …)] [PREDICT column, …]
       FROM (SELECT …) [FROM MODEL earlier] [WITH (option = value, …)]
-    EVALUATE MODEL name FROM (SELECT …) [WITH (…)]
+    EVALUATE MODEL name, … FROM (SELECT …) [WITH (…)]
     PREDICT USING MODEL name FROM (SELECT …) INTO LOCAL TABLE name [WITH (…)]
     SHOW MODELS; DESCRIBE MODEL name; DROP MODEL [IF EXISTS] name
     EXPORT MODEL name TO 'file' [(OVERWRITE)]; IMPORT MODEL name FROM 'file'
@@ -43,9 +43,9 @@ class ExplainTrain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluate:
-    """``EVALUATE MODEL name FROM (SELECT …)``."""
+    """``EVALUATE MODEL name, … FROM (SELECT …)``."""
 
-    model: str
+    models: tuple[str, ...]
     sql: str
     settings: Mapping[str, Value] = field(default_factory=dict)
 
@@ -117,12 +117,7 @@ def read_train(rest: Rest) -> Train:
     rest.require("using")
     family = rest.own_name().lower()
     options = _brackets(rest)
-    targets: list[str] = []
-    if rest.takes("predict"):
-        targets.append(rest.own_name())
-        while rest.tokens and rest.tokens[0].text == ",":
-            rest.tokens.pop(0)
-            targets.append(rest.own_name())
+    targets = _names(rest) if rest.takes("predict") else ()
     sql = _select(rest)
     earlier = ""
     if rest.takes("from", "model"):
@@ -131,7 +126,7 @@ def read_train(rest: Rest) -> Train:
         model=model,
         family=family,
         sql=sql,
-        targets=tuple(targets),
+        targets=targets,
         options=options,
         settings=_settings(rest),
         earlier=earlier,
@@ -140,9 +135,9 @@ def read_train(rest: Rest) -> Train:
 
 def _evaluate(rest: Rest) -> Evaluate:
     rest.require("model")
-    model = rest.own_name()
+    models = _names(rest)
     sql = _select(rest)
-    return Evaluate(model=model, sql=sql, settings=_settings(rest))
+    return Evaluate(models=models, sql=sql, settings=_settings(rest))
 
 
 def _predict(rest: Rest) -> PredictLocal:
@@ -211,6 +206,15 @@ def options_of(settings: Mapping[str, Value], known: frozenset[str]) -> Options:
     return Options(pods=pods, timeout=None if timeout is None else float(timeout), purpose=purpose)
 
 
+def _names(rest: Rest) -> tuple[str, ...]:
+    """One or more, with commas."""
+    found = [rest.own_name()]
+    while rest.tokens and rest.tokens[0].text == ",":
+        rest.tokens.pop(0)
+        found.append(rest.own_name())
+    return tuple(found)
+
+
 def _select(rest: Rest) -> str:
     """``FROM (SELECT …)``: the SELECT."""
     rest.require("from")
@@ -263,7 +267,7 @@ FORMS: Final = {
     ),
     "evaluate": Form(
         _evaluate,
-        "EVALUATE MODEL takes a name and FROM (SELECT …)",
+        "EVALUATE MODEL takes one or more names and FROM (SELECT …)",
         "EVALUATE MODEL m FROM (SELECT x, y FROM t)",
     ),
     "predict": Form(

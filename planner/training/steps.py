@@ -15,7 +15,8 @@ coefficients ``state`` (one for each of ``a0``, …). ``h{i}_{j}``: sums of ``w 
 ``u{j}``: the score, sums of ``r a{j}``; ``deviance``; ``pearson``: Pearson's chi-squared; ``ll``:
 the part of the log-likelihood that depends on the mean. With an empty ``state`` the round starts
 where R's glm does, from the targets: ``u{j}`` are the sums of ``w z a{j}``, of the working response z.
-``kmeans``, ``classes``: ``group_steps.py``; ``cox``: ``cox_step.py``.
+``kmeans``, ``classes``: ``group_steps.py``; ``cox``: ``cox_step.py``; ``score_…``, ``absolute_…``,
+``ranks``: ``score_steps.py``.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from typing import Final
 from podsql.planner.fragment import Family, Field, ModelStep
 from podsql.planner.training.cox_step import cox
 from podsql.planner.training.group_steps import classes, kmeans
+from podsql.planner.training.score_steps import MEASURED, SCORED, absolute, ranks, score
 from podsql.planner.training.written import (
     MOST_ETA,
     Written,
@@ -191,6 +193,9 @@ _FAMILIES: Final[dict[Family, Callable[[ModelStep, str], Written]]] = {
     "kmeans": kmeans,
     "classes": classes,
     "cox": cox,
+    **dict.fromkeys(SCORED, score),
+    **dict.fromkeys(MEASURED, absolute),
+    "ranks": ranks,
 }
 
 

@@ -27,6 +27,12 @@ class Written:
     """Per row, 0 to about 1: how much it may move the sums. Their sum is a number of rows."""
     valid: str = "true"
     """What every row must be for the family."""
+    bins: int = 0
+    """The sums are counts by ``bin``, 0 to so many less one, and by ``y``. They are over rows of ``cell``, the
+    last of the bins that it is counted with, ``single`` (each bin is counted by itself), ``y`` and
+    ``many``, the rows that are so."""
+    half: int = 0
+    """Bins below this one are not counted with others from it on, where that can be helped."""
 
 
 def design(step: ModelStep) -> list[str]:

@@ -57,19 +57,22 @@ def _ask(statement: Statement, plan: Plan, bound: Bound) -> pa.Table:
         row
         for stage in plan.stages
         if not stage.same_as
-        for row in _stage(statement, stage, plan, bound)
+        for row in ask_stage(statement, stage, plan.tables, bound)
     ]
     return pa.Table.from_pylist(rows, schema=COLUMNS)
 
 
-def _stage(statement: Statement, stage: Stage, plan: Plan, bound: Bound) -> list[dict[str, object]]:
+def ask_stage(
+    statement: Statement, stage: Stage, tables: tuple[str, ...], bound: Bound
+) -> list[dict[str, object]]:
+    """What each of its pods would say of one stage, as rows of ``COLUMNS``."""
     left = max(0.05, statement.deadline - time.monotonic())
     bodies = {}
     for name in stage.pods:
         asked = PolicyAsk(
             fragment=encode_fragment(stage.fragment),
             statement=statement.sql,
-            tables=plan.tables,
+            tables=tables,
             purpose=statement.purpose,
             project=statement.project,
             offer=bound.offers[name].version,

@@ -156,6 +156,14 @@ class Exchange:
         batches = list(self._stream(message))
         return pa.Table.from_batches(batches, schema=self._read_schema)
 
+    def masked(self) -> Evidence | None:
+        """What the pod says of a row that left under masks, by another message; None: withheld."""
+        message = self.answer()
+        if isinstance(message, Result) and not message.arrow:
+            self.evidence = self._check(message.evidence)
+            return self.evidence
+        return None
+
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The result batch by batch; bounded memory."""
         message = self.answer()

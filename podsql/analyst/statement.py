@@ -295,7 +295,7 @@ class Statement:
         try:
             for exchange in exchanges:
                 yield from exchange.batches()
-                self._note(exchange)
+                self.note(exchange)
         except BaseException:
             self.cancel_pods()
             raise
@@ -329,13 +329,13 @@ class Statement:
                 require_sound(
                     stage, tables[exchange.card.name], pod=exchange.card.name, exact=exact
                 )
-                self._note(exchange)
+                self.note(exchange)
             except Error as fault:
                 if fault.code == "IN_REVIEW":
                     # The others go on, so that what they hold is reviewed at the same time.
                     waiting = waiting or fault
                     continue
-                if fault.code not in _ABSENT or plan.options.allow_partial is None:
+                if fault.code not in ABSENT or plan.options.allow_partial is None:
                     self.cancel_pods()
                     raise
                 lost[exchange.card.name] = fault
@@ -365,7 +365,7 @@ class Statement:
             except Error:
                 self.cancel_pods()
                 raise
-            self._note(exchange)
+            self.note(exchange)
             if exchange.evidence is not None and exchange.evidence.withheld:
                 self.cancel_pods()
                 return tables
@@ -425,7 +425,15 @@ class Statement:
             stage=stage.name,
         )
 
-    def _note(self, exchange: Exchange) -> None:
+    def take_on(self, exchanges: Sequence[Exchange]) -> None:
+        """Exchanges that are started elsewhere: cancelled with the statement, noted by ``note``."""
+        self._exchanges = {}
+        for exchange in exchanges:
+            self._exchanges.setdefault(exchange.stage, []).append(exchange)
+            self._sent[exchange.stage] = time.perf_counter_ns()
+
+    def note(self, exchange: Exchange) -> None:
+        """A pod's answer counts: who it was, and what it says of it."""
         evidence = exchange.evidence
         assert evidence is not None
         if evidence.release not in ("exact", self.outcome.release):
@@ -478,7 +486,7 @@ def require_answers(exchanges: Sequence[Exchange]) -> None:
         raise waiting
 
 
-_ABSENT = frozenset({"POD_LOST", "TIMEOUT", "PODS_MISSING", "POD_FAILED", "UNKNOWN_PEER", "PAUSED"})
+ABSENT = frozenset({"POD_LOST", "TIMEOUT", "PODS_MISSING", "POD_FAILED", "UNKNOWN_PEER", "PAUSED"})
 """Codes after which ``allow_partial`` may go on without the pod."""
 
 

@@ -21,6 +21,11 @@ columns = { age = "INTEGER" }         # frozen types; absent: as the file has th
 [views."clinic.adults"]
 sql = "SELECT * FROM clinic.visits WHERE age >= 18"
 privacy_unit = "patient_id"
+
+[sums]                                # secure sums; all of it may be left out
+peers = ["north", "east"]             # sums with these pods only; absent: with every pod of the federation
+least = 3                             # goes on with so many pods when others are lost; absent: with all
+colluders = 1                         # so many pods may be in league with the analyst
 """
 
 import difflib
@@ -96,6 +101,16 @@ class LimitsSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     spool_mb: int = 8192
 
 
+class SumsSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[sums]``: with whom the pod adds figures under masks."""
+
+    peers: tuple[str, ...] | None = None
+    least: Annotated[int, msgspec.Meta(ge=3)] | None = None
+    """A sum over fewer pods than were asked tells what the missing ones had, if the same was summed
+    with them. So without this line a pod sums with all that it was asked to, and always with the same."""
+    colluders: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+
 class PodConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -104,6 +119,7 @@ class PodConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tables: dict[str, TableSection] = {}
     views: dict[str, ViewSection] = {}
     limits: LimitsSection = LimitsSection()
+    sums: SumsSection = SumsSection()
 
 
 def load_pod_config(path: Path) -> PodConfig:
@@ -148,6 +164,7 @@ def _nearest(fault: str) -> str:
                 TableSection,
                 ViewSection,
                 LimitsSection,
+                SumsSection,
             )
             for f in kind.__struct_fields__
         )

@@ -143,6 +143,7 @@ class Pod:
             on_stale=self._catch_up,
             spool=spool,
             limits=limits,
+            sums=self.config.sums,
         )
         self._opened.callback(self.desk.counting.close)
         self.obeying = Obeying(

@@ -40,14 +40,14 @@ from podsql.messages import (
     payload_hash,
     query_hash,
 )
-from podsql.planner.fragment import Fragment
 from podsql.pod.aside import Aside
-from podsql.pod.config import LimitsSection
+from podsql.pod.config import LimitsSection, SumsSection
 from podsql.pod.consulting import Services
 from podsql.pod.counting import Counting
 from podsql.pod.explaining import Explainer
 from podsql.pod.holding import Holding
 from podsql.pod.holds import Hold, Holds
+from podsql.pod.judging import Judging
 from podsql.pod.offers import OfferBook
 from podsql.pod.recording import entry_of, evidence_of
 from podsql.pod.refusing import failed, paused, public, refuse, used_up
@@ -55,11 +55,10 @@ from podsql.pod.releasing import Released, Releasing
 from podsql.pod.requests import Held, Ticket, content_hash, fragment_of, person_of
 from podsql.pod.results import Output
 from podsql.pod.reviewing import Reviewing
+from podsql.pod.summing import SumMessage, Summing
 from podsql.policy.audit import Audit
-from podsql.policy.decisions import Agreed, Outcome, Unavailable, read_head, require_agreement
+from podsql.policy.decisions import Unavailable, read_head
 from podsql.policy.denial import Denial, Withheld
-from podsql.policy.document import Release as ReleaseMode
-from podsql.policy.gate import Verdict
 from podsql.policy.requests import RequestBook
 from podsql.relay.cards import Card
 from podsql.relay.keys import PeerKeys
@@ -95,6 +94,7 @@ class Desk:
         on_stale: Callable[[], None],
         spool: Path,
         limits: LimitsSection,
+        sums: SumsSection,
     ) -> None:
         self.holding = holding
         self.paused = False
@@ -124,7 +124,14 @@ class Desk:
         )
         self._aside = Aside(gatekeepers, endpoint=endpoint, guarded=self._guarded, fail=self._fail)
         self._held = Held(limit_bytes=limits.spool_mb << 20)
-        self._seen: set[tuple[bytes, bytes, str]] = set()
+        self._judging = Judging(
+            services=services,
+            aside=self._aside,
+            now=lambda: releasing.now(_now()),
+            guarded=self._guarded,
+            then=self._agreed,
+        )
+        self._summing = Summing(name=name, keys=keys, endpoint=endpoint, terms=sums)
         self.answered = self.refused = 0
 
     # -- entry ---------------------------------------------------------------------------------
@@ -140,6 +147,9 @@ class Desk:
                 return
             if request.peer.role not in ASKERS:
                 raise error("ROLE", "a pod serves analysts")
+            if isinstance(message, SumMessage):
+                self._summing.serve(request, message)
+                return
             match message:
                 case OfferRequest():
                     self._offer(request, message)
@@ -163,7 +173,7 @@ class Desk:
     def replace(self, holding: Holding) -> None:
         """Serve new data or a new policy from the next statement on."""
         self.holding = holding
-        self._seen.clear()
+        self._judging.clear()
         self._offers.clear()
         self._pool.warm(holding.database, holding.datasets)
 
@@ -171,6 +181,7 @@ class Desk:
         """Drop results past their time; runs again and again."""
         self._held.expire(time.monotonic())
         self._book.forget(_now())
+        self._summing.sweep()
         self._gatekeepers.submit(self._audit.sync)
         self._gatekeepers.submit(self.reviewing.sweep)
         self._endpoint.later(SWEEP_SECONDS, self.sweep)
@@ -189,6 +200,7 @@ class Desk:
             self._fail(ticket, paused() if analyst is None else Denial("NOT_GRANTED"))
         for ticket in found:
             self._held.release(ticket.head.request_id, ticket.person.identity)
+        self._summing.drop(analyst)
         if analyst is None:
             self._offers.clear()
         else:
@@ -260,8 +272,7 @@ class Desk:
                 if self._book.knows(head.request_id):
                     raise used_up()
                 raise error("STALE_OFFER", "the pod offers something else by now")
-            fragment = fragment_of(payload)
-            self._judge(ticket, fragment, payload.fragment)
+            self._judging.judge(ticket, fragment_of(payload), payload.fragment)
         except Error as fault:
             self._fail(ticket, fault)
 
@@ -280,72 +291,20 @@ class Desk:
             self._endpoint.send_stream(request.peer, ticket.output.source)
         request.reply(encode(reply))
 
-    def _judge(self, ticket: Ticket, fragment: Fragment, encoded: bytes) -> None:
-        """The gate: at once if this fragment was judged before, else on a gatekeeper's thread."""
-        key = (encoded, ticket.person.identity, ticket.holding.gate.policy_hash)
-
-        def judge() -> Verdict | Denial:
-            try:
-                return self._check(ticket, fragment, None)
-            except Denial as denial:
-                return denial
-
-        def done(found: Verdict | Denial) -> None:
-            if len(self._seen) > 4096:
-                self._seen.clear()
-            self._seen.add(key)
-            self._judged(ticket, fragment, found)
-
-        if key in self._seen:
-            self._judged(ticket, fragment, judge())
-        else:
-            self._aside.run(ticket, judge, done)
-
-    def _check(self, ticket: Ticket, fragment: Fragment, release: ReleaseMode | None) -> Verdict:
-        head = ticket.head
-        return ticket.holding.gate.check(
-            fragment,
-            person=ticket.person,
-            purpose=head.purpose,
-            project=head.project,
-            now=self._releasing.now(_now()),
-            release=release,
-            granted=head.tables,
-        )
-
-    def _judged(self, ticket: Ticket, fragment: Fragment, found: Verdict | Denial) -> None:
-        """Ask the services, also about what the file denies: the time that a denial takes would
-        tell what the pod has and grants to others."""
-        if isinstance(found, Verdict):
-            ticket.verdict = found
-        elif not self._services:
-            raise found
-        if not self._services:
+    def _agreed(self, ticket: Ticket) -> None:
+        """It may run, or its result waits here for a review."""
+        hold = self.reviewing.find(ticket) if ticket.reviewers else None
+        if hold is None:
             self._begin(ticket)
-            return
-
-        def agreed(outcome: Outcome) -> None:
-            self._guarded(ticket, lambda: begin(require_agreement(outcome)))
-
-        def begin(agreement: Agreed) -> None:
-            if isinstance(found, Denial):
-                raise found
-            ticket.verdict = self._check(ticket, fragment, agreement.release)
-            ticket.reviewers = agreement.reviewers
-            hold = self.reviewing.find(ticket) if ticket.reviewers else None
-            if hold is None:
-                self._begin(ticket)
-            else:
-                self._ask_review(ticket, hold)
-
-        self._services.consult(
-            ticket.document, ticket.head, given_up=lambda: ticket.over, then=agreed
-        )
+        else:
+            self._ask_review(ticket, hold)
 
     def _begin(self, ticket: Ticket) -> None:
         """Pay first, where there is a price: on a gatekeeper's thread, as it waits for the disk."""
         verdict, policy = ticket.verdict, ticket.holding.gate.policy
         assert verdict is not None
+        if verdict.masked:
+            self._summing.expect(ticket)
         candidates = verdict.psi.candidates if verdict.psi is not None else 0
         if verdict.noise is None and policy.limits.queries_per_day is None and not candidates:
             self._run(ticket, None)
@@ -410,7 +369,8 @@ class Desk:
         assert ticket.verdict is not None
         verdict = ticket.verdict
         free = verdict.psi is not None and not verdict.guard
-        held = free or verdict.needs_ledger or verdict.noise is not None
+        ledger = verdict.needs_ledger or verdict.noise is not None
+        held = free or ledger or verdict.masked
 
         def take() -> None:
             assert ticket.output is not None
@@ -425,11 +385,12 @@ class Desk:
                     (ticket.draft or ticket.output).add(event.data)
                 case Finished() if free:
                     self._count(ticket, Released(arrow=b"", rows=0, withheld=0))
-                case Finished() if held:
+                case Finished() if ledger:
                     self._settle(ticket)
                 case Finished():
+                    raw = bytes(ticket.raw)
                     self._finish(
-                        ticket, Released(arrow=b"", rows=event.rows, withheld=event.withheld)
+                        ticket, Released(arrow=raw, rows=event.rows, withheld=event.withheld)
                     )
                 case JobFailed():
                     raise failed(event, ticket.verdict)
@@ -495,6 +456,35 @@ class Desk:
             keep = partial(self.reviewing.keep, ticket, draft, released)
             self._aside.run(ticket, keep, partial(self._ask_review, ticket))
             return
+        if verdict.masked and released.rows and not released.withheld:
+            self._mask(ticket, released.arrow or output.take(), note)
+            return
+        self._leave(ticket, released, note)
+
+    def _mask(self, ticket: Ticket, arrow: bytes, note: str) -> None:
+        """The row may leave, so it is brought to the sum that the request is for."""
+        verdict = ticket.verdict
+        assert verdict is not None
+        ticket.raw.clear()
+
+        def fix() -> None:
+            if verdict.guard and not self._summing.apart:
+                self._releasing.fix_cohort(verdict, *ticket.terms, ticket.head.pods)
+
+        def leave(vector: bytes, of: str) -> None:
+            released = Released(arrow=b"", rows=1, withheld=0, vector=vector)
+            self._leave(ticket, released, "; ".join(filter(None, (note, of))))
+
+        bring = partial(
+            self._summing.bring, ticket, arrow, leave=leave, fail=partial(self._fail, ticket)
+        )
+        self._aside.run(ticket, fix, lambda _: bring())
+
+    def _leave(self, ticket: Ticket, released: Released, note: str) -> None:
+        """The last step: the audit, the evidence, the answer."""
+        output, verdict = ticket.output, ticket.verdict
+        assert output is not None
+        assert verdict is not None
         if released.arrow:
             output.add(released.arrow)
         ticket.raw.clear()
@@ -516,6 +506,8 @@ class Desk:
             reply = output.reply(attached=False)
             assert reply is not None
             self._answer(ticket, reply)
+        if verdict.masked and not released.vector:
+            self._summing.end(ticket, Withheld("FEW_UNITS"))
         for request in ticket.evidence_waiting:
             request.reply(encode(EvidenceReply(evidence=output.evidence)))
         ticket.evidence_waiting.clear()
@@ -549,6 +541,8 @@ class Desk:
             self._book.finish(ticket.head.request_id, "failed", b"")
         for request in (*ticket.waiting, *ticket.evidence_waiting):
             refuse(request, fault)
+        if ticket.verdict is not None and ticket.verdict.masked:
+            self._summing.end(ticket, fault)
         ticket.waiting.clear()
         ticket.evidence_waiting.clear()
         if ticket.output is not None and ticket.output.source is not None:

@@ -1,6 +1,7 @@
 """A request's line in the audit, and the evidence that its analyst gets. Never a value of a row."""
 
 import time
+from hashlib import sha256
 from typing import Literal
 
 from podsql.messages import Evidence
@@ -55,9 +56,9 @@ def evidence_of(ticket: Ticket, released: Released) -> Evidence:
         query_hash=ticket.query_hash,
         rows=released.rows,
         withheld=released.withheld,
-        size=output.total,
+        size=len(released.vector) or output.total,
         chunks=output.chunks,
-        sha256=output.sha256,
+        sha256=sha256(released.vector).digest() if released.vector else output.sha256,
         data_version=ticket.holding.data_version,
         policy_hash=ticket.holding.gate.policy_hash,
         release=verdict.answer,

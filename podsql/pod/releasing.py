@@ -47,6 +47,8 @@ class Released(msgspec.Struct, frozen=True, array_like=True):
     withheld: int
     noise: tuple[float, ...] = ()
     """Standard deviation of each aggregate's noise, in its own units."""
+    vector: bytes = b""
+    """Of a secure sum: what leaves instead, under masks, by a message of that sum."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +213,26 @@ class Releasing:
     ) -> tuple[bytes, str, str, str]:
         assert verdict.model is not None
         return verdict.model.mark, verdict.policy_hash, data_version, _project(policy, asker)
+
+    # -- secure sums -------------------------------------------------------------------------------
+
+    def fix_cohort(
+        self, verdict: Verdict, policy: Policy, asker: Asker, data_version: str, pods: Sequence[str]
+    ) -> None:
+        """One project, one set of pods that it sums the same tables with, until the data change:
+        else the sum with a pod less the sum without it would be that pod's figures. DENIED."""
+        parts = (_project(policy, asker), data_version, verdict.tables)
+        mark = blake2b(
+            msgspec.msgpack.encode(parts), digest_size=32, person=b"ps-sum-cohort"
+        ).digest()
+        names = msgspec.msgpack.encode(tuple(pods))
+        self._ledger.keep_answer(mark, names)  # unless there is one
+        if self._ledger.answer(mark) != names:
+            raise error(
+                "DENIED",
+                "figures of these tables were summed with other pods before",
+                hint="ask the same pods, wait for new data, or ask the custodian for [sums] least",
+            )
 
     # -- after it ran ------------------------------------------------------------------------------
 

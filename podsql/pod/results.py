@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from podsql.errors import error
 from podsql.message import Signed
 from podsql.messages import Accepted, Result, StreamTicket
 from podsql.relay.frames import CHUNK_BYTES
@@ -68,6 +69,15 @@ class Output:
         assert self.source is not None
         self.source.append(self._sealer.seal(self._chunks, data, final), final)
         self._chunks += 1
+
+    def take(self) -> bytes:
+        """What was added so far, which does not leave by this way; RESULT_TOO_BIG of a large one."""
+        if self._sealer is not None:
+            raise error("RESULT_TOO_BIG", "a result of this size cannot go into a sum")
+        taken = bytes(self._pending)
+        self._pending.clear()
+        self.total, self._digest = 0, hashlib.sha256()
+        return taken
 
     @property
     def chunks(self) -> int:

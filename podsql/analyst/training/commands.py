@@ -9,7 +9,9 @@ from msgspec.structs import replace
 from podsql.analyst.answering import Answer, answer_of
 from podsql.analyst.bench import Bench
 from podsql.analyst.statement import Statement
-from podsql.analyst.training.fitting import summary
+from podsql.analyst.training.evaluating import evaluate
+from podsql.analyst.training.explaining import explained
+from podsql.analyst.training.fitting import prepare, summary
 from podsql.analyst.training.running import begin
 from podsql.analyst.training.shelf import Kept, Shelf, read_model, write_model
 from podsql.analyst.writing import require_free
@@ -52,7 +54,15 @@ def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
             kept = read_model(Path(order.path))
             shelf.put(_renamed(kept, order.model))
             return Answer(rows=1)
-        case ExplainTrain() | Evaluate() | PredictLocal():
+        case ExplainTrain():
+            prepared = prepare(order.train, statement, shelf)
+            return answer_of(pa.table({"explain": explained(prepared, statement)}))
+        case Evaluate():
+            merger = bench.borrow_merger()
+            found = evaluate(order, statement, merger, shelf)
+            bench.return_merger(merger)
+            return answer_of(found)
+        case PredictLocal():
             raise error("NOT_SUPPORTED", "this statement around models is not supported yet")
 
 

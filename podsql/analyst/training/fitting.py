@@ -7,39 +7,29 @@ is kept only when its last round is done.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import pyarrow as pa
 
 from podsql.analyst.federation import Bound
 from podsql.analyst.statement import Statement, missing_pods
+from podsql.analyst.training.masked_rounds import MASKED_SETTINGS, Masking, masking_of
+from podsql.analyst.training.rounds import Asked
 from podsql.analyst.training.shelf import Column, Kept, Shelf, checked_name
+from podsql.analyst.training.terms import require_domain, require_values
 from podsql.engine.training import fitting as rounds
 from podsql.engine.training.fitted import Coefficients, Fitted
-from podsql.engine.training.fitting import Fitting, Round
+from podsql.engine.training.fitting import Fitting
 from podsql.engine.training.registry import State, begin, model
 from podsql.errors import error
 from podsql.planner.fragment import Feature
 from podsql.planner.training.designing import Design, DesignColumn, plan_design
 from podsql.planner.training.orders import Train, options_of
 
-SETTINGS: Final = frozenset({"missing", "min_pods", "round_timeout"})
+SETTINGS: Final = frozenset({"missing", "min_pods", "round_timeout", *MASKED_SETTINGS})
 """What the closing WITH of TRAIN MODEL takes beside what every statement does."""
 WITHOUT_CONSTANT: Final = ("naive_bayes", "kmeans", "pca")
 """Kinds of model in which no constant stands for the first level of a category."""
-
-
-class Asked(Protocol):
-    """Rounds that are asked of the pods (``rounds.Rounds``)."""
-
-    @property
-    def versions(self) -> dict[str, str]:
-        """Data version of each pod, of the first round."""
-        ...
-
-    def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
-        """The sums of one round over all pods."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +53,8 @@ class Prepared:
     fit: Fitting[Any]
     start: tuple[float, ...]
     drops: bool
+    masking: Masking | None = None
+    """How the rounds' sums are added so that nobody sees those of one pod; None: they are seen."""
 
 
 def prepare(
@@ -90,7 +82,7 @@ def prepare(
         wanted = f"{few}" if few == many else f"at least {few}"
         raise error("STATEMENT", f"{order.family} takes PREDICT of {wanted} columns")
     start = _start(order, design, shelf) if known.start is None else known.start
-    fit = begin(order.family, columns_of(design), _numbers(order), start=start)
+    fit = begin(order.family, columns_of(design), numbers_of(order), start=start)
     if known.snapshot is not None:
         fit.restore(known.snapshot)
     return Prepared(
@@ -100,6 +92,7 @@ def prepare(
         fit=fit,
         start=start,
         drops=missing == "drop",
+        masking=masking_of(order.settings),
     )
 
 
@@ -120,10 +113,10 @@ def train(
     """All rounds that are left; ``on_round`` gets the sums of each, once the fit has taken them."""
     design, fit = prepared.design, prepared.fit
     if not fit.progress.rounds and any(column.level is not None for column in design.listed):
-        _require_domain(asked, design)
+        require_domain(asked, design)
     while (wanted := fit.next_round()) is not None:
         sums = asked.sums(wanted)
-        _require_values(sums, drops=prepared.drops)
+        require_values(sums, drops=prepared.drops)
         fit.take(sums)
         on_round(sums)
     return _kept(prepared, statement, fit.result(), asked)
@@ -161,7 +154,7 @@ def columns_of(design: Design) -> rounds.Design:
     )
 
 
-def _numbers(order: Train) -> dict[str, float | int | bool]:
+def numbers_of(order: Train) -> dict[str, float | int | bool]:
     """The family's options: all of them are numbers or flags."""
     found: dict[str, float | int | bool] = {}
     for name, value in order.options.items():
@@ -184,32 +177,6 @@ def _start(order: Train, design: Design, shelf: Shelf) -> tuple[float, ...]:
             hint="begin at a model of the same columns, or without FROM MODEL",
         )
     return earlier.parameters.estimates
-
-
-def _require_values(sums: dict[str, float], *, drops: bool) -> None:
-    if sums["dropped"] and not drops:
-        raise error(
-            "DATA",
-            f"{int(sums['dropped'])} of {int(sums['n'] + sums['dropped'])} rows have a column "
-            "without a value",
-            hint="WITH (missing = 'drop') trains without them; or choose rows, or coalesce",
-        )
-
-
-def _require_domain(asked: Asked, design: Design) -> None:
-    """Every row is of one declared level of each category: an unknown one would pass for the first."""
-    sums = asked.sums(Round(family="moments"), references=True)
-    levels = [one for one in design.listed if one.level is not None]
-    counts: dict[str, float] = {}
-    for place, one in enumerate(levels):
-        counts[one.of] = counts.get(one.of, 0.0) + sums[f"s{place}"]
-    for name, count in counts.items():
-        if count != sums["n"]:
-            raise error(
-                "DATA",
-                f"column {name!r} holds values that are not declared",
-                hint="the custodians must declare them; or choose rows with WHERE",
-            )
 
 
 def _kept(prepared: Prepared, statement: Statement, fitted: Fitted, asked: Asked) -> Kept:

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from podsql.analyst.federation import Bound
 from podsql.analyst.statement import Statement, missing_pods
 from podsql.analyst.training.fitting import SETTINGS
+from podsql.analyst.training.masked_rounds import MaskedRounds
 from podsql.analyst.training.rounds import Rounds
 from podsql.engine.training.fitting import Round
 from podsql.errors import Error, error
@@ -91,7 +92,7 @@ class LastingRounds:
 
     def __init__(
         self,
-        rounds: Rounds,
+        rounds: Rounds | MaskedRounds,
         statement: Statement,
         limits: Limits,
         hears: Hears,

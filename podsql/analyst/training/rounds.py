@@ -5,24 +5,40 @@ names who differs; a sum is exact before it is rounded, so that no order of pods
 """
 
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
+from typing import Protocol
 
 import pyarrow as pa
 
 from podsql.analyst.federation import Bound
-from podsql.analyst.statement import Statement
+from podsql.analyst.statement import Receipt, Statement
 from podsql.engine.merge import Merger
 from podsql.engine.training.fitting import Round
-from podsql.errors import error
+from podsql.errors import Error, error
 from podsql.planner.fragment import ModelStep
 from podsql.planner.plan import Plan, Stage
 from podsql.planner.training.designing import Design, DesignPart
 from podsql.planner.training.steps import step_fields
 
 
+class Asked(Protocol):
+    """Rounds that are asked of the pods (``rounds.Rounds``)."""
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Data version of each pod, of the first round."""
+        ...
+
+    def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
+        """The sums of one round over all pods."""
+        ...
+
+
 class Rounds:
     """Asks the pods of one design. ``seconds``: what each round may take; it and the offers of
-    ``bound`` may be replaced between rounds."""
+    ``bound`` may be replaced between rounds. ``name``: of its rounds, which tells them from others of
+    the same statement."""
 
     def __init__(
         self,
@@ -32,12 +48,14 @@ class Rounds:
         design: Design,
         *,
         seconds: float,
+        name: str = "round",
     ) -> None:
         self._statement = statement
         self._merger = merger
         self.bound = bound
         self._design = design
         self.seconds = seconds
+        self._name = name
         self._plan = Plan(
             statement=statement.sql, stages=(), final="", columns=(), tables=design.tables
         )
@@ -52,67 +70,89 @@ class Rounds:
 
     def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
         """The sums of one round over all pods; ``references``: of every level of its categories alone."""
-        found = self.by_pod(asked, references=references)
-        names = next(iter(found.values())).keys()
-        return {name: fsum(sums[name] for sums in found.values()) for name in names}
+        return added(self.by_pod(asked, references=references))
 
     def by_pod(self, asked: Round, *, references: bool = False) -> dict[str, dict[str, float]]:
         """The same, pod by pod in canonical order. WITHHELD names the pods that keep theirs."""
+        found = self.where_released(asked, references=references)
+        withheld = sorted(pod for pod, sums in found.items() if sums is None)
+        if withheld:
+            raise withheld_at(withheld)
+        return {pod: sums for pod, sums in found.items() if sums is not None}
+
+    def where_released(
+        self, asked: Round, *, references: bool = False
+    ) -> dict[str, dict[str, float] | None]:
+        """The same with None for a pod that keeps its own."""
         self.asked += 1
         statement = self._statement
         statement.deadline = time.monotonic() + self.seconds
-        stages = [
-            self._stage(place, part, asked, references=references)
-            for place, part in enumerate(self._design.parts)
-        ]
+        stages = stages_of(self._design, asked, f"{self._name}{self.asked}", references=references)
         tables = statement.ask_together(stages, self._plan, self.bound, self._merger)
-        withheld = sorted(pod for pod, table in tables.items() if table.num_rows != 1)
-        if withheld:
+        require_same_data(self.versions, statement.outcome.receipts, f"{self._name}{self.asked}_")
+        return {
+            pod: _row(tables[pod]) if tables[pod].num_rows == 1 else None for pod in sorted(tables)
+        }
+
+
+def withheld_at(pods: Sequence[str]) -> Error:
+    """WITHHELD: these pods keep their sums."""
+    return error(
+        "WITHHELD",
+        f"{', '.join(map(repr, pods))}: too few privacy units stand behind a sum of "
+        "this model, or few of them make it",
+        hint="fewer or broader columns, more rows, or leave the pod out: WITH (pods = …)",
+    )
+
+
+def require_same_data(versions: dict[str, str], receipts: Iterable[Receipt], stage: str) -> None:
+    """Sums over rows that changed in between are of no data that ever was: CONFLICT.
+
+    ``versions`` holds those of the first round; ``stage``: what the names of this one's begin with.
+    """
+    for receipt in receipts:
+        if not receipt.stage.startswith(stage):
+            continue
+        if receipt.data_version != versions.setdefault(receipt.pod, receipt.data_version):
             raise error(
-                "WITHHELD",
-                f"{', '.join(map(repr, withheld))}: too few privacy units stand behind a sum of "
-                "this model, or few of them make it",
-                hint="fewer or broader columns, more rows, or leave the pod out: WITH (pods = …)",
+                "CONFLICT",
+                "the pod took in new data while the model was trained",
+                pod=receipt.pod,
+                hint="train it again",
             )
-        self._require_same_data()
-        return {pod: _row(tables[pod]) for pod in sorted(tables)}
 
-    def _stage(self, place: int, part: DesignPart, asked: Round, *, references: bool) -> Stage:
-        features, targets, firsts = self._design.given(part)
-        if references:
-            listed = zip((*features, *targets, *firsts), self._design.listed, strict=True)
-            features = tuple(given for given, column in listed if column.level is not None)
-            targets = ()
-        step = ModelStep(
-            family=asked.family,
-            source=part.source,
-            features=features,
-            targets=targets,
-            centre=asked.centre,
-            scale=asked.scale,
-            state=asked.state,
-            literals=part.literals,
-        )
-        return Stage(
-            name=f"round{self.asked}_{place}",
-            pods=part.pods,
-            fragment=step,
-            fields=step_fields(step),
-        )
 
-    def _require_same_data(self) -> None:
-        """Sums over rows that changed in between are of no data that ever was."""
-        for receipt in self._statement.outcome.receipts:
-            if not receipt.stage.startswith(f"round{self.asked}_"):
-                continue
-            first = self.versions.setdefault(receipt.pod, receipt.data_version)
-            if receipt.data_version != first:
-                raise error(
-                    "CONFLICT",
-                    "the pod took in new data while the model was trained",
-                    pod=receipt.pod,
-                    hint="train it again",
-                )
+def added(by_pod: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The sums of all pods together."""
+    names = next(iter(by_pod.values())).keys()
+    return {name: fsum(sums[name] for sums in by_pod.values()) for name in names}
+
+
+def stages_of(design: Design, asked: Round, name: str, *, references: bool = False) -> list[Stage]:
+    """One round as stages: of each part of the design one, ``name_0``, …"""
+    return [
+        _stage(f"{name}_{place}", design, part, asked, references=references)
+        for place, part in enumerate(design.parts)
+    ]
+
+
+def _stage(name: str, design: Design, part: DesignPart, asked: Round, *, references: bool) -> Stage:
+    features, targets, firsts = design.given(part)
+    if references:
+        listed = zip((*features, *targets, *firsts), design.listed, strict=True)
+        features = tuple(given for given, column in listed if column.level is not None)
+        targets = ()
+    step = ModelStep(
+        family=asked.family,
+        source=part.source,
+        features=features,
+        targets=targets,
+        centre=asked.centre,
+        scale=asked.scale,
+        state=asked.state,
+        literals=part.literals,
+    )
+    return Stage(name=name, pods=part.pods, fragment=step, fields=step_fields(step))
 
 
 def _row(table: pa.Table) -> dict[str, float]:

@@ -14,10 +14,12 @@ from podsql.analyst.federation import PATIENCE, Bound
 from podsql.analyst.statement import Statement, missing_pods
 from podsql.analyst.training.fitting import SETTINGS, Known, Prepared, prepare, train
 from podsql.analyst.training.lasting import PASSING, LastingRounds, Limits, Waits, bind
+from podsql.analyst.training.masked_rounds import MaskedRounds
 from podsql.analyst.training.recorded import Job, given_parameters, kept_parameters
 from podsql.analyst.training.reporting import Reporter
 from podsql.analyst.training.rounds import Rounds
 from podsql.analyst.training.shelf import Kept, Shelf, checked_name
+from podsql.engine.merge import Merger
 from podsql.engine.training.registry import decode_snapshot
 from podsql.errors import Error, error
 from podsql.planner.statements import classify
@@ -113,9 +115,7 @@ def _rounds(
     """All rounds that are left; from the first again where pods are lost and may be."""
     merger = bench.borrow_merger()
     while True:
-        rounds = Rounds(
-            statement, merger, prepared.bound, prepared.design, seconds=limits.round_seconds
-        )
+        rounds = _asking(prepared, statement, merger, limits)
         rounds.versions |= versions
         still = partial(_require_same, prepared, statement, bench.shelf)
         asked = LastingRounds(rounds, statement, limits, reporter, still)
@@ -135,6 +135,15 @@ def _rounds(
     reporter.finished(kept, bench.shelf)
     bench.return_merger(merger)
     return kept
+
+
+def _asking(
+    prepared: Prepared, statement: Statement, merger: Merger, limits: Limits
+) -> Rounds | MaskedRounds:
+    bound, design, seconds = prepared.bound, prepared.design, limits.round_seconds
+    if prepared.masking is None:
+        return Rounds(statement, merger, bound, design, seconds=seconds)
+    return MaskedRounds(statement, bound, design, prepared.masking, seconds=seconds)
 
 
 def _fit(

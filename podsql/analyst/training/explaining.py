@@ -1,0 +1,96 @@
+"""``EXPLAIN TRAIN MODEL``: the columns, the rounds, what leaves each pod, and what its policy says.
+
+Rule to keep: pods are asked for offers and for what their policies would do; no row is read.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from podsql.analyst.dry_run import ask_stage
+from podsql.analyst.statement import Statement
+from podsql.analyst.training.fitting import Prepared, numbers_of
+from podsql.analyst.training.rounds import stages_of
+from podsql.engine.training.fitting import Round
+from podsql.engine.training.registry import Model, model
+from podsql.planner.fragment import Family, ModelStep
+from podsql.planner.plan import Stage
+from podsql.planner.training.designing import Design, DesignColumn
+
+_WEIGHED = "weighted products of the columns, the score, deviance, Pearson, likelihood"
+_MEANING: Final[Mapping[Family, str]] = {
+    "moments": "sums of each column and of its square",
+    "gaussian": "products of the columns, the score, the squared residuals",
+    "binomial": _WEIGHED,
+    "poisson": _WEIGHED,
+    "gamma": _WEIGHED,
+    "cox": "information, score and partial likelihood of the pod's own risk sets",
+    "products": "products of the columns",
+    "kmeans": "rows, and sums of each column, of each cluster; squared distances",
+    "classes": "rows, and sums of each column and of its square, of each class",
+}
+
+
+def explained(prepared: Prepared, statement: Statement) -> list[str]:
+    """What a prepared TRAIN MODEL would do, line by line."""
+    order, design = prepared.order, prepared.design
+    kind = model(order.family)
+    options = numbers_of(order)
+    most = kind.most_rounds(options)
+    later = f"{kind.fixed} rounds" if kind.fixed else f"at most {most - 1} rounds"
+    lines = [
+        f"{kind.name}: {kind.meaning}; at most {most} rounds, each of all pods at once",
+        f"at {', '.join(design.pods)}",
+        *_columns(design),
+    ]
+    if any(column.level is not None for column in design.listed):
+        lines += _round(
+            "first, once", stages_of(design, Round(family="moments"), "levels", references=True)
+        )
+    lines += _round("then, 1 or 2 rounds", stages_of(design, Round(family="moments"), "moments"))
+    final = Round(family=kind.family, state=_state(kind, design, options.get("clusters", 0)))
+    stages = stages_of(design, final, kind.family)
+    lines += _round(f"then, {later}", stages)
+    lines += [
+        "final, at the analyst",
+        "  the sums of all pods are added and fitted; no row is seen",
+    ]
+    lines.append("policy")
+    for stage in stages:
+        for row in ask_stage(statement, stage, design.tables, prepared.bound):
+            why = f": {row['rule']}" if row["rule"] else ""
+            units = f", at least {row['min_units']} units" if row["min_units"] else ""
+            lines.append(f"  {row['pod']} {row['decision']}{why}{units} ({row['policy']})")
+    return lines
+
+
+def _state(kind: Model, design: Design, clusters: float) -> tuple[float, ...]:
+    """Numbers of the length that a round of ``kind`` has."""
+    size = {"cox": 1, "kmeans": int(clusters)}.get(kind.family, 0)
+    return (0.0,) * size * len(design.features)
+
+
+def _columns(design: Design) -> Iterator[str]:
+    for part in design.parts:
+        where = f" at {', '.join(part.pods)}" if len(design.parts) > 1 else ""
+        yield f"columns{where}, FROM {part.source.removeprefix('FROM ')}"
+        split = len(design.features)
+        for column, text in zip(design.features, part.texts, strict=False):
+            yield f"  {_column(column)} = {text}"
+        yield "predicts" if design.targets else "predicts nothing"
+        for column, text in zip(design.targets, part.texts[split:], strict=False):
+            yield f"  {_column(column)} = {text}"
+
+
+def _column(column: DesignColumn) -> str:
+    return f"{column.name} [{'1 or 0' if column.indicator else 'number'}]"
+
+
+def _round(when: str, stages: Sequence[Stage]) -> list[str]:
+    fragment = stages[0].fragment
+    assert isinstance(fragment, ModelStep)
+    count = len(stages[0].fields) - 2
+    return [
+        f"{when}: {fragment.family}",
+        "  gives away: moments",
+        f"  leaves each pod, one row: n, dropped and {count} sums: {_MEANING[fragment.family]}",
+    ]

@@ -1,0 +1,185 @@
+"""Rounds of a model whose sums are added under masks: what one pod brings is seen by nobody else.
+
+All rounds of one shape are one job of secure sums. Its cells are exact (``engine/sums/doubles.py``), so
+the sums are those that ``Rounds`` adds in the clear, bit for bit.
+Rule to keep: rows, rows left out and sums come out of the opened sum, and from nowhere else.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+from msgspec.structs import replace
+
+from podsql.analyst.asking import ask
+from podsql.analyst.exchange import Exchange
+from podsql.analyst.federation import Bound
+from podsql.analyst.leading import Leader, PodsLost
+from podsql.analyst.statement import Statement
+from podsql.analyst.training.rounds import require_same_data, stages_of, withheld_at
+from podsql.engine.sums.doubles import CELLS, from_cells
+from podsql.engine.training.fitting import Round
+from podsql.errors import Error, error
+from podsql.messages import QueryPayload, encode, sum_about, sum_request
+from podsql.planner.closing import Value
+from podsql.planner.fragment import ModelStep, encode_fragment
+from podsql.planner.plan import Stage
+from podsql.planner.training.designing import Design
+from podsql.sum_messages import SumJob, SumMember, SumPart
+
+MASKED_SETTINGS: Final = frozenset({"secure_aggregation", "colluders"})
+STEP_SECONDS: Final = 15.0
+"""What a step of the protocol may take in which pods do not read their rows."""
+ROUNDS: Final = 1 << 20
+"""Of one job; a fit needs some dozens."""
+WORD: Final = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Masking:
+    """``colluders``: pods that may be in league with whoever adds the sums."""
+
+    colluders: int
+
+
+def masking_of(settings: Mapping[str, Value]) -> Masking | None:
+    """What ``WITH (secure_aggregation = true, colluders = c)`` says; OPTION if it is odd."""
+    wanted = settings.get("secure_aggregation", False)
+    if not isinstance(wanted, bool):
+        raise error("OPTION", "option 'secure_aggregation' takes true or false")
+    colluders = settings.get("colluders", 1)
+    if "colluders" in settings and not wanted:
+        raise error("OPTION", "option 'colluders' goes with secure_aggregation = true")
+    if isinstance(colluders, bool) or not isinstance(colluders, int) or colluders < 1:
+        raise error("OPTION", "option 'colluders' takes a whole number, 1 or more")
+    return Masking(colluders=colluders) if wanted else None
+
+
+class MaskedRounds:
+    """Asks the pods of one design. ``seconds``: what each round may take."""
+
+    def __init__(
+        self,
+        statement: Statement,
+        bound: Bound,
+        design: Design,
+        masking: Masking,
+        *,
+        seconds: float,
+    ) -> None:
+        self._statement = statement
+        self.bound = bound
+        self._design = design
+        self._masking = masking
+        self.seconds = seconds
+        self._leaders: dict[tuple[str, ...], Leader] = {}
+        self.versions: dict[str, str] = {}
+        """Data version of each pod, of the first round."""
+        self.asked = 0
+
+    @property
+    def pods(self) -> tuple[str, ...]:
+        """Who is asked."""
+        return self._design.pods
+
+    def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
+        """The sums of one round over all pods; ``references``: of every level of its categories alone.
+
+        PodsLost if one left before its figures came; WITHHELD names a pod that keeps its own.
+        """
+        statement, federation = self._statement, self._statement.federation
+        try:
+            return self._sums(asked, references=references)
+        except PodsLost as fault:
+            self._leaders.clear()
+            statement.cancel_pods()
+            if not fault.forgotten:
+                raise
+        # Its pods are there, with new keys and offers: the same round, as another job.
+        federation.forget(statement.purpose, statement.project)
+        self.bound = federation.bind(
+            statement.purpose, statement.project, deadline=statement.deadline
+        )
+        lost = {
+            pod: self.bound.missing[pod]
+            for pod in self._design.pods
+            if pod not in self.bound.offers
+        }
+        if lost:
+            raise PodsLost(lost)
+        return self._sums(asked, references=references)
+
+    def _sums(self, asked: Round, *, references: bool) -> dict[str, float]:
+        self.asked += 1
+        statement = self._statement
+        statement.deadline = time.monotonic() + self.seconds
+        name = f"round{self.asked}"
+        stages = stages_of(self._design, asked, name, references=references)
+        names = tuple(field.name for field in stages[0].fields)
+        leader = self._leaders.get(names)
+        if leader is None:
+            leader = self._leaders[names] = self._lead(stages[0], names)
+        exchanges = [self._exchange(stage, pod, leader) for stage in stages for pod in stage.pods]
+        statement.take_on(exchanges)
+        try:
+            opened = leader.sum(exchanges, statement.deadline)
+        except Error as fault:
+            statement.cancel_pods()
+            if fault.code == "WITHHELD" and fault.pod is not None:
+                raise withheld_at([fault.pod]) from None
+            raise
+        for exchange in exchanges:
+            statement.note(exchange)
+        require_same_data(self.versions, statement.outcome.receipts, f"{name}_")
+        [part] = opened.parts
+        dropped, *cells = part.units()
+        figures = (float(opened.rows), float(dropped), *from_cells(cells))
+        return dict(zip(names, figures, strict=True))
+
+    def _lead(self, stage: Stage, names: tuple[str, ...]) -> Leader:
+        """A new job, for rounds of these sums."""
+        statement, bound = self._statement, self.bound
+        pods = self._design.pods
+        head = self._exchange(stage, pods[0], None).head
+        told = SumJob(
+            nonce=os.urandom(32),
+            about=sum_about(head, statement.sql, names),
+            members=tuple(SumMember(pod, bound.cards[pod].identity) for pod in pods),
+            colluders=self._masking.colluders,
+            word=WORD,
+            parts=(SumPart(1 + CELLS * (len(names) - 2), 0),),
+            rounds=ROUNDS,
+        )
+        leader = Leader(statement.federation.endpoint, bound.cards, told, seconds=STEP_SECONDS)
+        leader.begin(statement.deadline)
+        return leader
+
+    def _exchange(self, stage: Stage, pod: str, leader: Leader | None) -> Exchange:
+        """The signed request for what ``pod`` brings to the leader's next round."""
+        statement, bound = self._statement, self.bound
+        assert isinstance(stage.fragment, ModelStep)
+        step = replace(stage.fragment, masked=True)
+        payload = encode(QueryPayload(fragment=encode_fragment(step), statement=statement.sql))
+        request = bytes(16)
+        if leader is not None:
+            identity = bound.cards[pod].identity
+            request = sum_request(leader.job.digest, leader.round + 1, identity)
+        return ask(
+            statement.federation,
+            bound,
+            pod,
+            payload,
+            request_id=request,
+            statement_id=statement.statement_id,
+            tables=self._design.tables,
+            purpose=statement.purpose,
+            project=statement.project,
+            pods=self._design.pods,
+            schema=pa.schema([]),
+            max_rows=1,
+            deadline=statement.deadline,
+            stage=stage.name,
+        )

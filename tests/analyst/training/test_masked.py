@@ -1,0 +1,488 @@
+"""TRAIN MODEL under masks, through real pods: the plain fit bit for bit, or nothing of one pod is seen."""
+
+import hashlib
+import os
+from contextlib import contextmanager
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import statsmodels.api as sm
+from msgspec.structs import replace
+
+import podsql
+from podsql.analyst.leading import Leader
+from podsql.analyst.statement import Statement
+from podsql.analyst.training.fitting import train_anew
+from podsql.analyst.training.masked_rounds import MaskedRounds, Masking
+from podsql.engine.merge import Merger
+from podsql.engine.sums.coordinator import Coordinator
+from podsql.engine.sums.doubles import to_cells
+from podsql.engine.training.fitting import Round
+from podsql.messages import Done, Evidence, Failed, Result, decode, decode_as, encode, sum_request
+from podsql.planner.statements import classify
+from podsql.planner.training.designing import plan_design
+from podsql.pod.config import SumsSection
+from podsql.pod.daemon import Pod
+from podsql.policy.audit import lines
+from podsql.sum_messages import (
+    SumJob,
+    SumKeyed,
+    SumKeys,
+    SumMasked,
+    SumMember,
+    SumPart,
+    SumRound,
+    SumShares,
+    SumStart,
+    SumSurvivors,
+    SumUnmask,
+)
+
+SIZES = (701, 811, 907, 1009)
+COUNT = sum(SIZES)
+PODS = tuple(f"p{place}" for place in range(len(SIZES)))
+MASKS = " WITH (secure_aggregation = true)"
+SELECT = "FROM (SELECT age, dose, income, sex = 'm' AS male, {} FROM people)"
+
+
+def people():
+    draw = np.random.default_rng(11)
+    site = np.repeat(range(len(SIZES)), SIZES)
+    age = draw.normal(45 + 4 * site, 12)
+    dose = draw.gamma(2.0, 1e-3, COUNT)
+    income = draw.normal(4e4 - 3e3 * site, 9e3)
+    male = draw.integers(0, 2, COUNT)
+    eta = -1 + 0.03 * (age - 50) + 200 * (dose - 2e-3) - 2e-5 * (income - 4e4) + 0.5 * male
+    return pa.table(
+        {
+            "id": np.arange(COUNT),
+            "age": age,
+            "dose": dose,
+            "income": income,
+            "sex": np.where(male == 1, "m", "f"),
+            "ill": (draw.random(COUNT) < 1 / (1 + np.exp(-eta))).astype(int),
+            "visits": draw.poisson(np.exp(0.1 + 0.01 * (age - 50))),
+            "mass": pa.array([None if i % 50 == 0 else float(i % 7) for i in range(COUNT)]),
+            "days": draw.exponential(np.exp(1 - 0.02 * (age - 50))),
+            "rare": np.where(site == 3, 1000.0, age),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def table():
+    return people()
+
+
+@pytest.fixture(scope="module")
+def federation(table):
+    starts = (0, *np.cumsum(SIZES))
+    pods = {
+        name: {"people": table.slice(start, size)}
+        for name, start, size in zip(PODS, starts, SIZES, strict=False)
+    }
+    with podsql.local(pods=pods, privacy_unit={"people": "id"}, policy="standard") as made:
+        yield made
+        for pod in made.pods.values():
+            pod.stop()
+
+
+@pytest.fixture(scope="module")
+def con(federation):
+    with federation.connect() as made:
+        yield made
+
+
+def restart(federation, name, **sections):
+    """The pod of ``name`` is stopped and comes back, with its file changed."""
+    old = federation.pods[name]
+    old.stop()
+    pod = federation.pods[name] = Pod(replace(old.config, **sections), old.place, old.membership)
+    pod.start()
+
+
+@contextmanager
+def configured(federation, *names, **sums):
+    """The pods of ``names`` have these lines in ``[sums]``, for a while."""
+    for name in names:
+        restart(federation, name, sums=SumsSection(**sums))
+    try:
+        yield
+    finally:
+        for name in names:
+            restart(federation, name, sums=SumsSection())
+
+
+def described(con, name):
+    return con.execute(f"DESCRIBE MODEL {name}").fetchall()
+
+
+@pytest.fixture
+def seen(con, monkeypatch):
+    """What the analyst asked and was answered since, pod by pod: (pod, message, reply)."""
+    listed = []
+    endpoint = con.federation.endpoint
+    call = endpoint.call
+
+    def watched(to, body, *, timeout, on_reply):
+        def replied(reply):
+            sent = body if isinstance(body, bytes) else body(bytes(32))
+            listed.append((to.name, decode(sent), reply))
+            on_reply(reply)
+
+        return call(to, body, timeout=timeout, on_reply=replied)
+
+    monkeypatch.setattr(endpoint, "call", watched)
+    return listed
+
+
+# -- what comes out --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        ("linear_regression", "ill"),
+        ("logistic_regression", "ill"),
+        ("poisson_regression", "visits"),
+    ],
+)
+def test_a_masked_fit_is_the_plain_one_to_the_last_bit(con, kind, target):
+    text = f"TRAIN MODEL {{}} USING {kind} PREDICT {target} {SELECT.format(target)}"
+    plain = con.execute(text.format("m")).fetchone()
+    known = described(con, "m")
+    for _ in range(2):
+        assert con.execute(text.format("m") + MASKS).fetchone() == plain
+        assert described(con, "m") == known
+
+
+def test_a_masked_fit_equals_the_pooled_one(con, table):
+    con.execute(
+        f"TRAIN MODEL m USING logistic_regression PREDICT ill {SELECT.format('ill')}{MASKS}"
+    )
+    male = (np.array(table["sex"].to_pylist()) == "m").astype(float)
+    columns = [table[name].to_numpy() for name in ("age", "dose", "income")]
+    given = sm.add_constant(np.column_stack([*columns, male]))
+    fit = sm.Logit(table["ill"].to_numpy(), given).fit(disp=0)
+    rows = described(con, "m")
+    assert np.allclose([row[1] for row in rows], fit.params, rtol=1e-8, atol=1e-10)
+    assert np.allclose([row[2] for row in rows], fit.bse, rtol=1e-8, atol=1e-10)
+
+
+def test_rows_that_are_left_out_come_from_the_sum(con):
+    text = "TRAIN MODEL m USING linear_regression PREDICT age FROM (SELECT mass, age FROM people)"
+    with pytest.raises(podsql.Error, match=rf"{-(-COUNT // 50)} of {COUNT} rows") as caught:
+        con.execute(text + MASKS)
+    assert caught.value.code == "DATA"
+    row = con.execute(text + " WITH (secure_aggregation = true, missing = 'drop')").fetchone()
+    assert row[2:4] == (COUNT - -(-COUNT // 50), -(-COUNT // 50))
+
+
+# -- what the analyst sees -------------------------------------------------------------------------
+
+
+def forms_of(figure):
+    """How a figure may stand in bytes: as a double, or as cells of a sum."""
+    yield np.array([figure], dtype="<f8").tobytes()
+    for cell in to_cells([figure]):
+        if cell.bit_length() > 40:
+            yield (cell % 2**64).to_bytes(8, "little")
+
+
+def numbers_in(value):
+    """Every number that stands in a message or document of its own."""
+    if isinstance(value, bool):
+        return
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for one in value:
+            yield from numbers_in(one)
+    elif hasattr(value, "__struct_fields__"):
+        for name in value.__struct_fields__:
+            yield from numbers_in(getattr(value, name))
+
+
+def test_nothing_that_the_analyst_gets_holds_a_figure_of_one_pod(con, seen):
+    text = f"TRAIN MODEL m USING logistic_regression PREDICT ill {SELECT.format('ill')}"
+    con.execute(text)
+    rows = {}
+    for pod, _, reply in seen:
+        table = pa.ipc.open_stream(decode(reply).arrow).read_all().to_pylist()
+        rows.setdefault(pod, []).extend(table)
+    plain = b"".join(reply for *_, reply in seen)
+    seen.clear()
+    con.execute(text + MASKS)
+    masked = b"".join(reply for *_, reply in seen)
+    assert {type(decode(reply)) for *_, reply in seen} > {SumMasked, Result}
+    assert len(masked) > 20_000
+    numbers = set()
+    for *_, reply in seen:
+        message = decode(reply)
+        numbers |= set(numbers_in(message))
+        if isinstance(message, Result):
+            assert message.arrow == b""
+            evidence = decode_as(Evidence, message.evidence.body)
+            numbers |= set(numbers_in(replace(evidence, micros=0, size=0)))
+    assert sorted(rows) == list(PODS)
+    for pod, size in zip(PODS, SIZES, strict=True):
+        assert rows[pod][0]["n"] == size
+        assert size not in numbers
+        # Whole numbers stand in bytes by chance; the sums of products are none.
+        figures = {one for row in rows[pod] for one in row.values() if not float(one).is_integer()}
+        assert len(figures) > 50
+        for figure in figures:
+            forms = list(forms_of(figure))
+            assert any(form in plain for form in forms)  # so the search can fail
+            assert not any(form in masked for form in forms)
+
+
+def test_what_left_is_in_each_pods_audit_by_its_hash(con, federation, seen):
+    con.execute(
+        f"TRAIN MODEL m USING linear_regression PREDICT visits {SELECT.format('visits')}{MASKS}"
+    )
+    for pod in PODS:
+        vectors = [
+            decode(reply).vector
+            for name, message, reply in seen
+            if name == pod and isinstance(message, SumShares)
+        ]
+        found = [line.entry for line in lines(federation.pods[pod].place / "audit.jsonl")]
+        last = [one for one in found if one.event == "query"][-len(vectors) :]
+        assert [one.result_hash for one in last] == [
+            hashlib.sha256(vector).hexdigest() for vector in vectors
+        ]
+        assert all("masked for a sum of 4 pods" in one.reason for one in last)
+
+
+# -- who may not, and what is kept back ------------------------------------------------------------
+
+
+def failing(con, text, code):
+    with pytest.raises(podsql.Error) as caught:
+        con.execute(text)
+    assert caught.value.code == code, str(caught.value)
+    return caught.value
+
+
+def test_two_pods_have_no_sum(con):
+    text = f"TRAIN MODEL m USING linear_regression PREDICT ill {SELECT.format('ill')}"
+    failing(con, f"{text} WITH (secure_aggregation = true, pods = ('p0', 'p1'))", "TOO_FEW_PODS")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "secure_aggregation = 1",
+        "secure_aggregation = true, min_pods = 2",
+        "secure_aggregation = true, min_pods = 2.5",
+        "secure_aggregation = true, colluders = 0",
+        "min_pods = 3",
+        "secure_aggregation = false, colluders = 1",
+    ],
+)
+def test_odd_settings_are_refused(con, settings):
+    text = f"TRAIN MODEL m USING linear_regression PREDICT ill {SELECT.format('ill')}"
+    failing(con, f"{text} WITH ({settings})", "OPTION")
+
+
+def test_a_pod_that_keeps_its_part_ends_the_sum(con, seen):
+    text = "TRAIN MODEL m USING linear_regression PREDICT ill FROM (SELECT age, ill FROM people WHERE {})"
+    fault = failing(con, text.format("rare >= 99") + MASKS, "WITHHELD")
+    assert "'p" in str(fault)
+    asked = {type(message) for _, message, _ in seen}
+    assert SumRound in asked
+    assert not asked & {SumSurvivors, SumUnmask}
+
+
+def test_what_the_gate_denies_is_denied_under_masks_too(con):
+    text = "TRAIN MODEL m USING linear_regression PREDICT income FROM (SELECT age, id = 7 AS odd, income FROM people)"
+    failing(con, text + MASKS, "DENIED")
+
+
+def test_the_same_tables_are_not_summed_with_other_pods(con):
+    """The sum with a pod, less the one without it, is that pod's."""
+    text = f"TRAIN MODEL m USING linear_regression PREDICT ill {SELECT.format('ill')}"
+    con.execute(text + MASKS)
+    fewer = f"{text} WITH (secure_aggregation = true, pods = ('p0', 'p1', 'p2'))"
+    assert "other pods before" in str(failing(con, fewer, "DENIED"))
+
+
+# -- what a coordinator may not do -----------------------------------------------------------------
+
+
+def told(con, *, pods=PODS, about=bytes(32), cells=9, colluders=1):
+    cards = {card.name: card for card in con.federation.pods()}
+    return SumJob(
+        nonce=os.urandom(32),
+        about=about,
+        members=tuple(SumMember(pod, cards[pod].identity) for pod in pods),
+        colluders=colluders,
+        word=128,
+        parts=(SumPart(cells, 0),),
+        rounds=9,
+    )
+
+
+def ask(con, pod, message):
+    [card] = [card for card in con.federation.pods() if card.name == pod]
+    return decode(con.federation.endpoint.call_wait(card, encode(message), timeout=20))
+
+
+def refused(con, pod, message, code):
+    reply = ask(con, pod, message)
+    assert isinstance(reply, Failed), reply
+    assert reply.code == code, reply
+
+
+def meet(con, job):
+    keys = [ask(con, pod, SumStart(encode(job))).key for pod in PODS]
+    digest = Coordinator(job).job.digest
+    for pod in PODS:
+        assert isinstance(ask(con, pod, SumKeys(digest, tuple(keys))), Done)
+    return digest
+
+
+def test_a_pod_refuses_jobs_that_are_too_small_or_of_strangers(con):
+    refused(con, "p0", SumStart(encode(told(con, pods=PODS[:2]))), "TOO_FEW_PODS")
+    job = told(con)
+    stranger = replace(job, members=(SumMember("p00", os.urandom(32)), *job.members))
+    stranger = replace(stranger, members=tuple(sorted(stranger.members, key=lambda m: m.name)))
+    refused(con, "p0", SumStart(encode(stranger)), "DENIED")
+
+
+def test_a_pod_does_nothing_twice(con):
+    digest = meet(con, told(con))
+    refused(con, "p0", SumKeys(digest, ()), "REPLAY")
+    ask(con, "p0", SumRound(digest, 2))
+    refused(con, "p0", SumRound(digest, 2), "REPLAY")
+    refused(con, "p0", SumRound(digest, 1), "REPLAY")
+    refused(con, "p0", SumRound(bytes(32), 3), "SUM_RESTART")
+
+
+def test_a_job_belongs_to_the_analyst_who_began_it(con, table):
+    pods = {name: {"people": table.slice(at * 500, 500)} for at, name in enumerate(PODS)}
+    with podsql.local(pods=pods, policy="open", analysts=("ana", "ben")) as other:
+        with other.connect("ana") as ana, other.connect("ben") as ben:
+            job = told(ana)
+            assert isinstance(ask(ana, "p0", SumStart(encode(job))), SumKeyed)
+            digest = Coordinator(job).job.digest
+            refused(ben, "p0", SumRound(digest, 1), "SUM_RESTART")
+
+
+class Foreign(Leader):
+    """Leads a job with requests that are signed for another one, or another round."""
+
+    def __init__(self, *given, **named):
+        super().__init__(*given, **named)
+        self.made_out_to = self.job.digest, 1
+
+
+def prepared_rounds(con, text="SELECT age, dose, ill FROM people", target="ill"):
+    statement = Statement(federation=con.federation, sql="TRAIN …", timeout=20)
+    bound = con.federation.bind("", "", deadline=statement.deadline + 1e9)
+    design = plan_design(text, [target], bound.training)
+    masking = Masking(least=None, colluders=1)
+    return MaskedRounds(statement, bound, design, masking, seconds=20.0)
+
+
+def test_a_request_is_of_no_use_in_another_job_or_round(con, monkeypatch):
+    """Its id is made of both, so a pod finds no sum that it is for."""
+    import podsql.analyst.training.masked_rounds as own
+
+    for wrong in (
+        lambda job, number, pod: sum_request(bytes(32), number, pod),
+        lambda job, number, pod: sum_request(job, number + 2, pod),
+        lambda job, number, pod: os.urandom(16),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(own, "sum_request", wrong)
+            with pytest.raises(podsql.Error, match="no round of a sum"):
+                prepared_rounds(con).sums(Round(family="moments"))
+
+
+def test_a_job_is_about_one_statement_its_pods_and_figures(con, monkeypatch):
+    import podsql.analyst.training.masked_rounds as own
+
+    with monkeypatch.context() as patched:
+        patched.setattr(own, "sum_about", lambda *_: bytes(32))
+        with pytest.raises(podsql.Error, match="another statement"):
+            prepared_rounds(con).sums(Round(family="moments"))
+    asked = prepared_rounds(con)
+    asked.sums(Round(family="moments"))
+    # Another design for a job that is under way: same names and cells, other columns.
+    again = prepared_rounds(con, "SELECT income, dose, ill FROM people")
+    again._leaders = asked._leaders
+    again._statement = asked._statement
+    with pytest.raises(podsql.Error) as caught:
+        again.sums(Round(family="moments"))
+    assert caught.value.code == "CONFLICT"
+
+
+# -- pods that are lost ----------------------------------------------------------------------------
+
+TRAIN = f"TRAIN MODEL gone USING logistic_regression PREDICT ill {SELECT.format('ill')}"
+
+
+def train(con, sql, on_round):
+    statement = Statement(federation=con.federation, sql=sql, timeout=20)
+    shelf = con.bench.shelf
+    return train_anew(classify(sql), statement, Merger(), shelf, on_round)
+
+
+def once(act, at=2):
+    """Does ``act`` after round ``at``, once."""
+    done = []
+
+    def on_round(progress):
+        if progress.rounds == at and not done:
+            done.append(True)
+            act()
+
+    return on_round
+
+
+def test_a_pod_that_was_restarted_between_rounds_goes_on_with_another_job(con, federation):
+    con.execute(TRAIN)
+    known = described(con, "gone")
+    kept = train(con, TRAIN + MASKS, once(lambda: restart(federation, "p2")))
+    assert kept.pods == PODS
+    assert described(con, "gone") == known
+
+
+def test_a_pod_that_is_lost_ends_the_statement(con, federation):
+    con.execute("DROP MODEL IF EXISTS gone")
+    try:
+        with pytest.raises(podsql.Error, match="'p3'") as caught:
+            train(con, TRAIN + MASKS, once(federation.pods["p3"].stop))
+    finally:
+        restart(federation, "p3")
+    assert caught.value.code == "SUM_RESTART"
+    failing(con, "DESCRIBE MODEL gone", "UNKNOWN_MODEL")
+
+
+def test_with_fewer_pods_only_if_statement_and_custodians_say_so(con, federation):
+    fewer = TRAIN + " WITH (secure_aggregation = true, min_pods = 3)"
+    try:
+        with pytest.raises(podsql.Error, match="other pods before") as caught:
+            train(con, fewer, once(federation.pods["p3"].stop))
+        assert caught.value.code == "DENIED"
+        restart(federation, "p3")
+        with configured(federation, *PODS[:3], least=3):
+            kept = train(con, fewer, once(federation.pods["p3"].stop))
+            assert kept.pods == PODS[:3]
+            assert kept.fitted.n == COUNT - SIZES[3]
+            con.execute(TRAIN + " WITH (pods = ('p0', 'p1', 'p2'))")
+            assert con.bench.shelf.get("gone").fitted == kept.fitted
+    finally:
+        restart(federation, "p3")
+
+
+def test_a_custodian_names_whom_the_pod_sums_with(con, federation):
+    with configured(federation, "p1", peers=("p0", "p2")):
+        failing(con, TRAIN + MASKS, "DENIED")
+    with configured(federation, "p1", colluders=2):
+        failing(con, TRAIN + MASKS, "DENIED")
+        text = TRAIN + " WITH (secure_aggregation = true, colluders = 2)"
+        assert con.execute(text).fetchone()[2] == COUNT
