@@ -71,7 +71,7 @@ class MaskedRounds:
         seconds: float,
     ) -> None:
         self._statement = statement
-        self.bound = bound
+        self._bound = bound
         self._design = design
         self._masking = masking
         self.seconds = seconds
@@ -84,6 +84,11 @@ class MaskedRounds:
     def pods(self) -> tuple[str, ...]:
         """Who is asked."""
         return self._design.pods
+
+    def rebind(self, bound: Bound) -> None:
+        """Ask over these offers from now on, as other jobs of secure sums."""
+        self._bound = bound
+        self._leaders.clear()
 
     def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
         """The sums of one round over all pods; ``references``: of every level of its categories alone.
@@ -100,13 +105,13 @@ class MaskedRounds:
                 raise
         # Its pods are there, with new keys and offers: the same round, as another job.
         federation.forget(statement.purpose, statement.project)
-        self.bound = federation.bind(
+        self._bound = federation.bind(
             statement.purpose, statement.project, deadline=statement.deadline
         )
         lost = {
-            pod: self.bound.missing[pod]
+            pod: self._bound.missing[pod]
             for pod in self._design.pods
-            if pod not in self.bound.offers
+            if pod not in self._bound.offers
         }
         if lost:
             raise PodsLost(lost)
@@ -141,7 +146,7 @@ class MaskedRounds:
 
     def _lead(self, stage: Stage, names: tuple[str, ...]) -> Leader:
         """A new job, for rounds of these sums."""
-        statement, bound = self._statement, self.bound
+        statement, bound = self._statement, self._bound
         pods = self._design.pods
         head = self._exchange(stage, pods[0], None).head
         told = SumJob(
@@ -159,7 +164,7 @@ class MaskedRounds:
 
     def _exchange(self, stage: Stage, pod: str, leader: Leader | None) -> Exchange:
         """The signed request for what ``pod`` brings to the leader's next round."""
-        statement, bound = self._statement, self.bound
+        statement, bound = self._statement, self._bound
         assert isinstance(stage.fragment, ModelStep)
         step = replace(stage.fragment, masked=True)
         payload = encode(QueryPayload(fragment=encode_fragment(step), statement=statement.sql))
