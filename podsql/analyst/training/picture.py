@@ -123,9 +123,9 @@ def _model(
             parts.append(f'<path {look.format("curve")} d="M{line}"/>')
         area = areas.get((model, pod))
         label = pod if area is None else f"{pod}: AUC {area:.3f}"
-        x, y = right + _SIDE + 20, upper + 14 + place * _LINE
-        parts.append(f'<path {look.format("curve")} d="M{x} {y - 4:g}h16"/>')
-        parts.append(_text(x + 22, y, label, "muted"))
+        end, base = right + _SIDE + 20, upper + 14 + place * _LINE
+        parts.append(f'<path {look.format("curve")} d="M{end:g} {base - 4:g}h16"/>')
+        parts.append(_text(end + 22, base, label, "muted"))
     return parts
 
 
