@@ -101,11 +101,11 @@ def _model(
 ) -> list[str]:
     parts = [_text(_MARGIN, top + 16, f"Model {model}", "head")]
     left, right, upper = _MARGIN, _MARGIN + _SIDE + _GAP, top + _TOP - 24
-    for x, title, names in (
+    for edge, title, names in (
         (left, "Calibration", ("predicted", "observed")),
         (right, "ROC", ("false positives", "true positives")),
     ):
-        parts += _frame(x, upper, title, names)
+        parts += _frame(edge, upper, title, names)
     # all pods together last, on top of the others
     for place, (pod, rates) in enumerate(pods.items()):
         look = 'class="{} pooled"' if pod == POOLED else f'class="{{}}" stroke="{_PODS[place % 6]}"'
