@@ -18,7 +18,7 @@ from podsql.analyst.training.running import begin
 from podsql.analyst.training.shelf import Kept, Shelf, read_model, write_model
 from podsql.analyst.writing import require_free
 from podsql.engine.training.describing import described
-from podsql.errors import error
+from podsql.errors import Error, error
 from podsql.planner.training.orders import (
     DescribeModel,
     DropModel,
