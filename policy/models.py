@@ -80,16 +80,14 @@ class ModelOrder:
             raise Denial("MODEL_STATE") from None
         full = " AND ".join(f"{name} IS NOT NULL" for name in self.names)
         figures = ", ".join(f"CAST({sql} AS DOUBLE) AS {name}" for name, sql in written.sums)
-        count, counted = "count(*)", "placed"
+        summed = f"SELECT CAST(count(*) AS BIGINT) AS n, {figures} FROM placed"
         if written.bins:
-            # many counts of few rows, rather than of all
-            count = "coalesce(sum(many), 0)"
-            counted = "(SELECT cell, single, y, count(*) AS many FROM placed GROUP BY ALL)"
+            summed = f"SELECT n, {figures} FROM ({self._listed(written)})"
         parts = [
             f"chosen AS ({self.rows})",
             f"complete AS (SELECT * FROM chosen WHERE {full})",
             *self._placed(written),
-            f"summed AS (SELECT CAST({count} AS BIGINT) AS n, {figures} FROM {counted})",
+            f"summed AS ({summed})",
             "all_rows AS (SELECT CAST(count(*) AS BIGINT) AS of FROM chosen)",
         ]
         names = ", ".join(name for name, _ in written.sums)
@@ -119,13 +117,21 @@ class ModelOrder:
             return [f"placed AS ({written.relation})"]
         binned = f"binned AS ({written.relation})"
         if not self.guarded:
-            return [binned, "placed AS (SELECT *, bin AS cell, true AS single FROM binned)"]
+            return [binned, "placed AS (SELECT *, bin AS cell FROM binned)"]
         cells = joined_bins(written, [f"e{kind}" for kind in range(self.units)], self.least)
-        return [
-            binned,
-            f"joined AS ({cells})",
-            "placed AS (SELECT binned.*, cell, false AS single FROM binned JOIN joined USING (bin))",
-        ]
+        placed = "placed AS (SELECT binned.*, cell FROM binned JOIN joined USING (bin))"
+        return [binned, f"joined AS ({cells})", placed]
+
+    def _listed(self, written: Written) -> str:
+        """One row of the counts of all bins."""
+        none = -1 if self.guarded else 0
+        return (
+            f"SELECT CAST(coalesce(sum(many), 0) AS BIGINT) AS n,"
+            f" list(coalesce(n0, {none}) ORDER BY k) AS ns, list(coalesce(n1, {none}) ORDER BY k) AS ps"
+            f" FROM range({written.bins}) t(k) LEFT JOIN"
+            " (SELECT cell AS k, count(*) AS many, count(*) FILTER (WHERE y = 0) AS n0,"
+            " count(*) FILTER (WHERE y = 1) AS n1 FROM placed GROUP BY cell) USING (k)"
+        )
 
     def _spread(self, written: Written) -> list[str]:
         """Per kind of unit: one row, whether every weight is spread over enough of them."""

@@ -111,12 +111,7 @@ def absolute(step: ModelStep, rows: str) -> Written:
 
 def ranks(step: ModelStep, rows: str) -> Written:
     """Rows by bin of the linear predictor and by target."""
-    sums = []
-    for name, target in (("n", 0), ("p", 1)):
-        for k in range(RANKS):
-            count = f"coalesce(sum(many) FILTER (WHERE cell = {k} AND y = {target}), 0)"
-            kept = f"bool_or(single) OR bool_or(cell = {k})"
-            sums.append((f"{name}{k}", f"CASE WHEN {kept} THEN {count} ELSE -1 END"))
+    sums = [(f"{name}{k}", f"{name}s[{k + 1}]") for name in ("n", "p") for k in range(RANKS)]
     place = f"CAST(floor(eta * {STEPS}) AS BIGINT) + {HALF}"
     low, high = number(EDGES[0]), number(EDGES[-1])
     return Written(

@@ -28,9 +28,9 @@ class Written:
     valid: str = "true"
     """What every row must be for the family."""
     bins: int = 0
-    """The sums are counts by ``bin``, 0 to so many less one, and by ``y``. They are over rows of ``cell``, the
-    last of the bins that it is counted with, ``single`` (each bin is counted by itself), ``y`` and
-    ``many``, the rows that are so."""
+    """The relation has ``bin``, 0 to so many less one, and ``y``, 0 or 1. The sums are over one row of the
+    lists ``ns`` and ``ps``: of each bin, how many rows have y = 0 and y = 1; -1: they are counted with
+    those above."""
     half: int = 0
     """Bins below this one are not counted with others from it on, where that can be helped."""
 
