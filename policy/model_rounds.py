@@ -22,6 +22,8 @@ MOST_COEFFICIENT: Final = 2.0**60
 """Square of the largest term of a linear model, in squares of the target's size."""
 MOST_SCALE: Final = 2.0**200
 """Mean square of a column in its scale, and one by that: beyond, products overflow or vanish."""
+CROWDS: Final = 256
+"""Values are first put together in so many: if none of these has most weight, no value has."""
 
 
 def number_rules(step: ModelStep) -> str:
@@ -87,14 +89,16 @@ class _Rules:
         found = {"weighed": self._weighed(), "whole": self._whole()}
         asked = ["whole"]
         if self._round.weights and self._numbers:
+            found |= {"crowds": self._crowds()}
+            found |= {f"near{q}": self._near(q) for q in self._pairs}
             found |= {"values": self._values(), "singles": self._singles()}
             asked.append("singles")
-        for q in self._pairs if self._numbers else ():
-            found |= {f"near{q}": self._near(q), f"both{q}": self._both(q)}
-            asked.append(f"both{q}")
+            found |= {f"both{q}": self._both(q) for q in self._pairs}
+            asked += [f"both{q}" for q in self._pairs]
             if self._cells:
-                found |= {f"levels{q}": self._levels(q), f"within{q}": self._within(q)}
-                asked.append(f"within{q}")
+                for q in self._pairs:
+                    found |= {f"levels{q}": self._levels(q), f"within{q}": self._within(q)}
+                    asked.append(f"within{q}")
         if self._round.weights and self._tagged():
             found["shared"] = self._shared()
             asked.append("shared")
@@ -134,54 +138,61 @@ class _Rules:
         if not self._round.alone:
             return grouped
         first = len(self._round.weights)
-        alone = [
-            self._summed(q, free=True) for q in range(first, first + len(self._round.alone))
-        ]
+        alone = [self._summed(q, free=True) for q in range(first, first + len(self._round.alone))]
         return f"{grouped} UNION ALL SELECT {' AND '.join(alone)} FROM {{weighed}}"
-
-    def _values(self) -> str:
-        """Each value of each number: what stands on it, and which has most."""
-        sums = ", ".join(
-            f"sum(_g{q}) AS s{q}, sum(_g{q} * _o{q}) AS b{q}" for q in self._weights
-        )
-        ranks = ", ".join(
-            f"row_number() OVER (PARTITION BY _b, j ORDER BY s{q} DESC, v) AS r{q}"
-            for q in self._weights
-        )
-        listed = ", ".join(f"_{part}{q}" for q in self._weights for part in "go")
-        return (
-            f"SELECT *, {ranks} FROM (SELECT _b, j, v, {sums} FROM (SELECT _b, {listed},"
-            f" {self._long()} FROM {{weighed}}) GROUP BY _b, j, v)"
-        )
 
     def _long(self) -> str:
         places = ", ".join(map(str, range(len(self._numbers))))
         return f"unnest([{places}]) AS j, unnest([{', '.join(self._numbers)}]) AS v"
 
-    def _singles(self) -> str:
-        """Of each number, the rows with another value than the one most weighed."""
-        sums, checks = [], []
-        for q in self._weights:
-            sums += [
-                f"coalesce(sum(s{q}) FILTER (WHERE r{q} > 1), 0) AS s{q}",
-                f"coalesce(sum(b{q}) FILTER (WHERE r{q} > 1), 0) AS b{q}",
-                f"max(s{q}) AS p{q}",
-            ]
-            checks.append(self._is_spread(f"s{q}", f"b{q}"))
+    def _crowds(self) -> str:
+        """Of each number ``p``, the most that any value of it can weigh: values are put together.
+
+        ``s``, ``b``: the weight of all rows, and what its square is compared with.
+        """
+        weighed = ", ".join(f"_g{q}" for q in self._weights)
+        sums = ", ".join(f"sum(_g{q}) AS p{q}" for q in self._weights)
+        most = ", ".join(f"max(p{q}) AS p{q}" for q in self._weights)
+        whole = ", ".join(f"sum(_g{q}) AS s{q}, sum(_g{q} * _o{q}) AS b{q}" for q in self._weights)
         return (
-            f"SELECT *, {' AND '.join(checks)} AS ok FROM"
-            f" (SELECT _b, j, {', '.join(sums)} FROM {{values}} GROUP BY _b, j)"
+            f"SELECT * FROM (SELECT _b, j, {most} FROM (SELECT _b, j, {sums} FROM"
+            f" (SELECT _b, {weighed}, {self._long()} FROM {{weighed}})"
+            f" GROUP BY _b, j, hash(v) % {CROWDS}) GROUP BY _b, j)"
+            f" JOIN (SELECT _b, {whole} FROM {{weighed}} GROUP BY _b) USING (_b)"
         )
 
     def _near(self, q: int) -> str:
         """Pairs of numbers that might have few rows where neither has its usual value."""
-        both = f"(l.s{q} + m.s{q} - (l.s{q} + l.p{q}))"
-        least = self._output.min_units
         return (
-            f"SELECT l.j AS i, m.j AS j FROM {{singles}} l JOIN {{singles}} m ON l.j < m.j"
-            f" WHERE NOT coalesce({both} > 0"
-            f" AND {both} * {both} >= {least} * least(l.b{q}, m.b{q}), false)"
+            f"SELECT l.j AS i, m.j AS j FROM {{crowds}} l JOIN {{crowds}} m ON l.j < m.j"
+            f" WHERE {self._in_doubt(f'(l.s{q} - l.p{q} - m.p{q})', f'l.b{q}')}"
         )
+
+    def _values(self) -> str:
+        """Of each number in doubt: its values, what stands on them, and which one has most."""
+        asked = " OR ".join(self._in_doubt(f"(s{q} - p{q})", f"b{q}") for q in self._weights)
+        pairs = "".join(f" UNION SELECT unnest([i, j]) FROM {{near{q}}}" for q in self._pairs)
+        doubted = f"SELECT j FROM {{crowds}} WHERE {asked}{pairs}"
+        listed = ", ".join(f"_{part}{q}" for q in self._weights for part in "go")
+        sums = ", ".join(f"sum(_g{q}) AS s{q}, sum(_g{q} * _o{q}) AS b{q}" for q in self._weights)
+        ranks = ", ".join(
+            f"row_number() OVER (PARTITION BY _b, j ORDER BY s{q} DESC, v) AS r{q}"
+            for q in self._weights
+        )
+        return (
+            f"SELECT *, {ranks} FROM (SELECT _b, j, v, {sums} FROM (SELECT _b, {listed},"
+            f" {self._long()} FROM {{weighed}}) WHERE j IN ({doubted}) GROUP BY _b, j, v)"
+        )
+
+    def _singles(self) -> str:
+        """Of each number in doubt, the rows with another value than the one most weighed."""
+        checks = [
+            self._is_spread(
+                *(f"coalesce(sum({part}{q}) FILTER (WHERE r{q} > 1), 0)" for part in "sb")
+            )
+            for q in self._weights
+        ]
+        return f"SELECT {' AND '.join(checks)} AS ok FROM {{values}} GROUP BY _b, j"
 
     def _both(self, q: int) -> str:
         rows = (
@@ -203,12 +214,11 @@ class _Rules:
             for cell in self._cells
         ]
         many = len(self._cells)
-        rest, least = f"(c.s - t.p{q})", self._output.min_units
         return (
             f"SELECT c.c, t.j FROM (SELECT unnest([{', '.join(map(str, range(many)))}]) AS c,"
             f" unnest([{', '.join(sums[:many])}]) AS s, unnest([{', '.join(sums[many:])}]) AS b"
-            f" FROM {{weighed}}) c, {{singles}} t"
-            f" WHERE NOT coalesce({rest} > 0 AND {rest} * {rest} >= {least} * c.b, false)"
+            f" FROM {{weighed}}) c, {{crowds}} t"
+            f" WHERE {self._in_doubt(f'(c.s - t.p{q})', 'c.b')}"
         )
 
     def _within(self, q: int) -> str:
@@ -243,6 +253,11 @@ class _Rules:
             f"({total} = 0 OR ({square} > 0 AND isfinite({square})"
             f" AND {total} * {total} >= {self._output.min_units} * {square}))"
         )
+
+    def _in_doubt(self, total: str, square: str) -> str:
+        """Whether at least ``total``, of at most ``square``, does not tell that a figure is spread."""
+        least = self._output.min_units
+        return f"NOT coalesce({total} > 0 AND {total} * {total} >= {least} * {square}, false)"
 
     def _tagged(self) -> list[str]:
         rules = self._output

@@ -207,7 +207,7 @@ def _require_column(tree: exp.Expr, scope: Scope, policy: Policy, *, indicator: 
             require_functions(replace(scope, outputs=(figure,)), policy, guarded=True)
         return
     plain = plain_column(tree, scope)
-    if plain is not None:
+    if plain is not None and known_type(scope.column(plain).type) == "BOOLEAN":
         rights = scope.column(plain)
         if rights.is_key or not any(map(rights.may, ("measure", "filter", "dimension"))):
             raise Denial("PREDICATE_IN_AGG")
@@ -234,7 +234,11 @@ def _require_targets(step: ModelStep, scope: Scope) -> None:
             continue
         column = plain_column(tree, scope)
         rights = None if column is None else scope.column(column)
-        if step.family == "classes" or rights is None or not (rights.origin or rights.may("filter")):
+        if (
+            step.family == "classes"
+            or rights is None
+            or not (rights.origin or rights.may("filter"))
+        ):
             raise Denial("PREDICATE_IN_AGG")
 
 
@@ -263,7 +267,12 @@ def _design(
     listed = populations(safe, safe.outputs, protected(safe), pairs)
     guard = guard_column(listed, [], safe.outputs, safe, rules)
     whole = [one for one in listed if one.condition is not None]
-    guard = exp.and_(guard, *_freedom(whole, len(step.features) + 1, rules), copy=False)
+    guard = exp.and_(
+        guard,
+        *_freedom(whole, len(step.features) + 1, rules),
+        *_few_values(scope, columns),
+        copy=False,
+    )
     hidden: list[tuple[str, exp.Expr]] = [(GUARD, guard)]
     if rules.overlap_guard:
         shares = named_shares(listed, safe, protected(safe), salt)
@@ -325,6 +334,21 @@ def _freedom(whole: Sequence[Population], parameters: int, rules: Output) -> lis
     """Units less parameters, and units per parameter."""
     least = max(rules.min_dof + parameters, UNITS_PER_PARAMETER * parameters)
     return [exp.GTE(this=one.count(), expression=exp.Literal.number(least)) for one in whole]
+
+
+def _few_values(scope: Scope, indicators: Sequence[bool]) -> list[exp.Expr]:
+    """A column of which one value is asked has no more of them than it may have as a group key."""
+    found: dict[str, exp.Expr] = {}
+    for tree, indicator in zip(scope.outputs, indicators, strict=True):
+        if not indicator or not _is_level(tree, scope):
+            continue
+        for column in tree.find_all(exp.Column):
+            most = scope.column(column).max_distinct
+            if most is not None:
+                counted = exp.Count(this=exp.Distinct(expressions=[column.copy()]), big_int=True)
+                limit = exp.Literal.number(most)
+                found[column.sql("duckdb")] = exp.LTE(this=counted, expression=limit)
+    return list(found.values())
 
 
 def _as_number(tree: exp.Expr, *, indicator: bool) -> exp.Expr:

@@ -191,7 +191,9 @@ def _glm(step: ModelStep, rows: str) -> Written:
             *([Weight(sql="w", pairs=True)] if weight != _NONE else []),
             *(Weight(sql=one) for one in single),
         ),
-        alone=() if linear else tuple(n for n, one in zip(names, measured, strict=True) if one != _ZERO),
+        alone=()
+        if linear
+        else tuple(n for n, one in zip(names, measured, strict=True) if one != _ZERO),
         mass=family.mass,
         valid=family.valid,
     )
