@@ -112,15 +112,24 @@ class _Rules:
         unit = f"e{self._kind}"
         every = [one.sql for one in self._round.weights]
         every += [f"abs({one})" for one in self._round.alone]
-        given = [
-            f"CASE WHEN {unit} IS NULL THEN 0.0 ELSE CAST({one} AS DOUBLE) END AS _g{q}"
-            for q, one in enumerate(every)
-        ]
-        own = [f"sum(_g{q}) OVER (PARTITION BY {unit}, _b) AS _o{q}" for q in range(len(every))]
+        given = [f"CAST({one} AS DOUBLE) AS _g{q}" for q, one in enumerate(every)]
         valid, mass = self._round.valid, self._round.mass
         marks = [f"{self._round.group} AS _b", f"({valid}) AS _v", f"CAST({mass} AS DOUBLE) AS _m"]
         rows = f"SELECT {', '.join(['*', *marks, *given])} FROM placed"
-        return f"SELECT {', '.join(['*', 'row_number() OVER () AS _r', *own])} FROM ({rows})"
+        if self._output.complement:
+            # who weighs less than others is left out by as much
+            least = [f"max(_g{q}) OVER (PARTITION BY _b) - _g{q}" for q in self._weights]
+            every += least
+            added = [f"{one} AS _g{len(given) + q}" for q, one in enumerate(least)]
+            rows = f"SELECT {', '.join(['*', *added])} FROM ({rows})"
+        many = range(len(every))
+        known = [f"CASE WHEN {unit} IS NULL THEN 0.0 ELSE _g{q} END AS _g{q}" for q in many]
+        own = [f"sum(_g{q}) OVER (PARTITION BY {unit}, _b) AS _o{q}" for q in many]
+        replaced = f"* REPLACE ({', '.join(known)})" if known else "*"
+        return (
+            f"SELECT {', '.join(['*', 'row_number() OVER () AS _r', *own])}"
+            f" FROM (SELECT {replaced} FROM ({rows}))"
+        )
 
     def _whole(self) -> str:
         """Of all rows and of each cell: the weights of columns; the mass; what is summed alone."""
@@ -133,12 +142,15 @@ class _Rules:
                 cells = pair_cells(self._columns)
                 checks += [self._summed(q, one.condition, one.rest or zero) for one in cells]
         groups = self._round.groups
-        many = "true" if zero else f"count(*) OVER () = {groups}"
-        grouped = f"SELECT {' AND '.join(checks)} AND {many} AS ok FROM {{weighed}} GROUP BY _b"
-        if not self._round.alone:
-            return grouped
+        all_groups = "true" if zero else f"count(*) OVER () = {groups}"
+        grouped = (
+            f"SELECT {' AND '.join(checks)} AND {all_groups} AS ok FROM {{weighed}} GROUP BY _b"
+        )
         first = len(self._round.weights)
-        alone = [self._summed(q, free=True) for q in range(first, first + len(self._round.alone))]
+        many = len(self._round.alone) + (first if self._output.complement else 0)
+        if not many:
+            return grouped
+        alone = [self._summed(q, free=True) for q in range(first, first + many)]
         return f"{grouped} UNION ALL SELECT {' AND '.join(alone)} FROM {{weighed}}"
 
     def _long(self) -> str:

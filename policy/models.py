@@ -99,8 +99,9 @@ class ModelOrder:
         if self.output is not None:
             judged = {}
             asked = [f"SELECT {number_rules(step)} AS ok FROM complete"]
+            features = self.columns[: len(step.features)]  # weights are before no target
             for kind in range(self.units):
-                queries, last = weight_rules(written, self.columns, kind, self.output)
+                queries, last = weight_rules(written, features, kind, self.output)
                 judged |= queries
                 asked += [f"SELECT ok FROM {name}" for name in last]
             if not passed:
