@@ -14,6 +14,19 @@ MOST_ETA: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Weight:
+    """What stands before columns of the design in the sums of a round.
+
+    The state chooses it, and so the analyst: whoever has next to no weight is next to not there.
+    """
+
+    sql: str
+    """Per row, not negative."""
+    pairs: bool = False
+    """Before products of two columns too, not before single ones alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """A round over a relation of complete rows."""
 
@@ -21,8 +34,13 @@ class Written:
     """SELECT of the rows with what ``sums`` and ``weights`` name."""
     sums: tuple[tuple[str, str], ...]
     """Name and aggregate of every output, DOUBLE, after ``n``."""
-    weights: tuple[str, ...] = ()
-    """Per row, not negative: each must be spread over many units, or few make the sums."""
+    weights: tuple[Weight, ...] = ()
+    """All but those that no number of the state is in."""
+    group: str = "0"
+    """Of a row: which of ``groups`` of sums it adds to, counted from 0."""
+    groups: int = 1
+    alone: tuple[str, ...] = ()
+    """Per row: what is summed as it is, without a column of the design, and a state is in."""
     mass: str = "1"
     """Per row, 0 to about 1: how much it may move the sums. Their sum is a number of rows."""
     valid: str = "true"
