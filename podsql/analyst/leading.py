@@ -25,9 +25,10 @@ from podsql.sum_messages import SumJob, SumMasked, SumShares, SumSurvivors, SumU
 
 LATE = frozenset({SumSurvivors, SumUnmask})
 """What is asked once the figures are there: enough pods of the job will do."""
-FORGOTTEN = frozenset({"SUM_RESTART", "REPLAY", "STALE_OFFER"})
-"""Codes of a pod that is there and cannot go on with a job: it was restarted, or asked twice."""
-GONE = ABSENT | FORGOTTEN
+GONE = ABSENT | {"SUM_RESTART", "REPLAY", "STALE_OFFER"}
+"""Codes of a pod that cannot go on with a job: absent, restarted, or asked twice."""
+GRACE = 0.5
+"""Seconds in which the endpoint says of a call that nothing came of it."""
 
 
 class PodsLost(OperationalError):
@@ -40,10 +41,8 @@ class PodsLost(OperationalError):
             f"{names} left a secure sum ({first.code}: {first.message}); nothing was opened",
             code="SUM_RESTART",
             hint="wait for them, or train without: WITH (min_pods = k)",
+            pod=min(lost),
         )
-        self.pods = frozenset(lost)
-        self.forgotten = all(fault.code in FORGOTTEN for fault in lost.values())
-        """All of them are there: they may take part in another job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +74,15 @@ class Leader:
         self._endpoint = endpoint
         self._cards = cards
         self._seconds = seconds
-        self._events: SimpleQueue[_Answer | _Queried] = SimpleQueue()
+        self._events: SimpleQueue[_Answer | _Queried | Error] = SimpleQueue()
         self._asked = 0
         self._open: dict[str, tuple[int, bool]] = {}
         """Per pod that has not answered: the number of what it was asked, and whether it may be lost."""
         self._until = 0.0
+
+    def stop(self) -> None:
+        """Whoever waits here ends with CANCELLED; from any thread."""
+        self._events.put(error("CANCELLED", "the statement was cancelled"))
 
     def begin(self, deadline: float) -> None:
         """Let the pods meet; ``deadline`` is on the monotonic clock."""
@@ -141,9 +144,11 @@ class Leader:
         """What the next event makes the coordinator do."""
         until = min(deadline, self._until) if self._open else deadline
         try:
-            event = self._events.get(timeout=max(0.0, until - time.monotonic()))
+            event = self._events.get(timeout=max(0.0, until - time.monotonic()) + GRACE)
         except Empty:
             return self._late()
+        if isinstance(event, Error):
+            raise event
         if isinstance(event, _Queried):
             signed[event.pod] = _signed(asked[event.pod])
             return []

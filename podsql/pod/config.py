@@ -26,6 +26,7 @@ privacy_unit = "patient_id"
 peers = ["north", "east"]             # sums with these pods only; absent: with every pod of the federation
 least = 3                             # goes on with so many pods when others are lost; absent: with all
 colluders = 1                         # so many pods may be in league with the analyst
+required = false                      # true: models are trained under masks or not at all
 """
 
 import difflib
@@ -109,6 +110,8 @@ class SumsSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A sum over fewer pods than were asked tells what the missing ones had, if the same was summed
     with them. So without this line a pod sums with all that it was asked to, and always with the same."""
     colluders: Annotated[int, msgspec.Meta(ge=1)] = 1
+    required: bool = False
+    """Rounds of models leave under masks or not at all."""
 
 
 class PodConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

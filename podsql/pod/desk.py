@@ -303,8 +303,7 @@ class Desk:
         """Pay first, where there is a price: on a gatekeeper's thread, as it waits for the disk."""
         verdict, policy = ticket.verdict, ticket.holding.gate.policy
         assert verdict is not None
-        if verdict.masked:
-            self._summing.expect(ticket)
+        self._summing.expect(ticket)
         candidates = verdict.psi.candidates if verdict.psi is not None else 0
         if verdict.noise is None and policy.limits.queries_per_day is None and not candidates:
             self._run(ticket, None)

@@ -64,8 +64,18 @@ class Summing:
         self._jobs.move_to_end((analyst, found.job.digest))
 
     def expect(self, ticket: Ticket) -> None:
-        """Refuse a request for which there is no sum, or another one."""
-        self._of(ticket)[0].expect(ticket)
+        """Refuse a masked request for which there is no sum, or another one; and a bare one, where the
+        custodian wants masks."""
+        verdict = ticket.verdict
+        assert verdict is not None
+        if verdict.masked:
+            self._of(ticket)[0].expect(ticket)
+        elif verdict.model is not None and self._terms.required:
+            raise error(
+                "DENIED",
+                "the pod lets models be trained under masks only",
+                hint="WITH (secure_aggregation = true)",
+            )
 
     def bring(
         self, ticket: Ticket, arrow: bytes, *, leave: Leave, fail: Callable[[Error], None]

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from podsql.analyst.asking import ask
 from podsql.analyst.exchange import Exchange
 from podsql.analyst.federation import Bound
-from podsql.analyst.leading import Leader, PodsLost
+from podsql.analyst.leading import Leader
 from podsql.analyst.statement import Statement
 from podsql.analyst.training.rounds import require_same_data, stages_of, withheld_at
 from podsql.engine.sums.doubles import CELLS, from_cells
@@ -31,8 +31,8 @@ from podsql.planner.training.designing import Design
 from podsql.sum_messages import SumJob, SumMember, SumPart
 
 MASKED_SETTINGS: Final = frozenset({"secure_aggregation", "colluders"})
-STEP_SECONDS: Final = 15.0
-"""What a step of the protocol may take in which pods do not read their rows."""
+STEP: Final = 0.25
+"""Of a round's time: what a step of the protocol may take in which pods do not read their rows."""
 ROUNDS: Final = 1 << 20
 """Of one job; a fit needs some dozens."""
 WORD: Final = 128
@@ -71,7 +71,7 @@ class MaskedRounds:
         seconds: float,
     ) -> None:
         self._statement = statement
-        self._bound = bound
+        self.bound = bound
         self._design = design
         self._masking = masking
         self.seconds = seconds
@@ -85,54 +85,28 @@ class MaskedRounds:
         """Who is asked."""
         return self._design.pods
 
-    def rebind(self, bound: Bound) -> None:
-        """Ask over these offers from now on, as other jobs of secure sums."""
-        self._bound = bound
-        self._leaders.clear()
-
     def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
         """The sums of one round over all pods; ``references``: of every level of its categories alone.
 
         PodsLost if one left before its figures came; WITHHELD names a pod that keeps its own.
         """
-        statement, federation = self._statement, self._statement.federation
-        try:
-            return self._sums(asked, references=references)
-        except PodsLost as fault:
-            self._leaders.clear()
-            statement.cancel_pods()
-            if not fault.forgotten:
-                raise
-        # Its pods are there, with new keys and offers: the same round, as another job.
-        federation.forget(statement.purpose, statement.project)
-        self._bound = federation.bind(
-            statement.purpose, statement.project, deadline=statement.deadline
-        )
-        lost = {
-            pod: self._bound.missing[pod]
-            for pod in self._design.pods
-            if pod not in self._bound.offers
-        }
-        if lost:
-            raise PodsLost(lost)
-        return self._sums(asked, references=references)
-
-    def _sums(self, asked: Round, *, references: bool) -> dict[str, float]:
         self.asked += 1
         statement = self._statement
         statement.deadline = time.monotonic() + self.seconds
         name = f"round{self.asked}"
         stages = stages_of(self._design, asked, name, references=references)
         names = tuple(field.name for field in stages[0].fields)
-        leader = self._leaders.get(names)
-        if leader is None:
-            leader = self._leaders[names] = self._lead(stages[0], names)
+        leader = self._leaders.get(names) or self._lead(stages[0], names)
         exchanges = [self._exchange(stage, pod, leader) for stage in stages for pod in stage.pods]
         statement.take_on(exchanges)
+        statement.on_cancel = leader.stop
+        if statement.cancelled:
+            leader.stop()
         try:
             opened = leader.sum(exchanges, statement.deadline)
         except Error as fault:
             statement.cancel_pods()
+            self._leaders.clear()  # what goes on is another job, with new keys
             if fault.code == "WITHHELD" and fault.pod is not None:
                 raise withheld_at([fault.pod]) from None
             raise
@@ -146,7 +120,7 @@ class MaskedRounds:
 
     def _lead(self, stage: Stage, names: tuple[str, ...]) -> Leader:
         """A new job, for rounds of these sums."""
-        statement, bound = self._statement, self._bound
+        statement, bound = self._statement, self.bound
         pods = self._design.pods
         head = self._exchange(stage, pods[0], None).head
         told = SumJob(
@@ -158,13 +132,17 @@ class MaskedRounds:
             parts=(SumPart(1 + CELLS * (len(names) - 2), 0),),
             rounds=ROUNDS,
         )
-        leader = Leader(statement.federation.endpoint, bound.cards, told, seconds=STEP_SECONDS)
+        leader = Leader(
+            statement.federation.endpoint, bound.cards, told, seconds=STEP * self.seconds
+        )
+        statement.on_cancel = leader.stop
         leader.begin(statement.deadline)
+        self._leaders[names] = leader
         return leader
 
     def _exchange(self, stage: Stage, pod: str, leader: Leader | None) -> Exchange:
         """The signed request for what ``pod`` brings to the leader's next round."""
-        statement, bound = self._statement, self._bound
+        statement, bound = self._statement, self.bound
         assert isinstance(stage.fragment, ModelStep)
         step = replace(stage.fragment, masked=True)
         payload = encode(QueryPayload(fragment=encode_fragment(step), statement=statement.sql))

@@ -11,16 +11,12 @@ import statsmodels.api as sm
 from msgspec.structs import replace
 
 import podsql
-from podsql.analyst.leading import Leader
 from podsql.analyst.statement import Statement
-from podsql.analyst.training.fitting import train_anew
 from podsql.analyst.training.masked_rounds import MaskedRounds, Masking
-from podsql.engine.merge import Merger
 from podsql.engine.sums.coordinator import Coordinator
 from podsql.engine.sums.doubles import to_cells
 from podsql.engine.training.fitting import Round
 from podsql.messages import Done, Evidence, Failed, Result, decode, decode_as, encode, sum_request
-from podsql.planner.statements import classify
 from podsql.planner.training.designing import plan_design
 from podsql.pod.config import SumsSection
 from podsql.pod.daemon import Pod
@@ -94,24 +90,25 @@ def con(federation):
         yield made
 
 
-def restart(federation, name, **sections):
-    """The pod of ``name`` is stopped and comes back, with its file changed."""
-    old = federation.pods[name]
-    old.stop()
-    pod = federation.pods[name] = Pod(replace(old.config, **sections), old.place, old.membership)
-    pod.start()
+def restart(federation, *names, **sections):
+    """These pods are stopped and come back, with their files changed."""
+
+    for name in names:
+        old = federation.pods[name]
+        old.stop()
+        config = replace(old.config, **sections)
+        pod = federation.pods[name] = Pod(config, old.place, old.membership)
+        pod.start()
 
 
 @contextmanager
 def configured(federation, *names, **sums):
-    """The pods of ``names`` have these lines in ``[sums]``, for a while."""
-    for name in names:
-        restart(federation, name, sums=SumsSection(**sums))
+    """These pods have these lines in ``[sums]``, for a while."""
+    restart(federation, *names, sums=SumsSection(**sums))
     try:
         yield
     finally:
-        for name in names:
-            restart(federation, name, sums=SumsSection())
+        restart(federation, *names, sums=SumsSection())
 
 
 def described(con, name):
@@ -209,8 +206,9 @@ def test_nothing_that_the_analyst_gets_holds_a_figure_of_one_pod(con, seen):
     con.execute(text)
     rows = {}
     for pod, _, reply in seen:
-        table = pa.ipc.open_stream(decode(reply).arrow).read_all().to_pylist()
-        rows.setdefault(pod, []).extend(table)
+        if isinstance(message := decode(reply), Result):
+            table = pa.ipc.open_stream(message.arrow).read_all()
+            rows.setdefault(pod, []).extend(table.to_pylist())
     plain = b"".join(reply for *_, reply in seen)
     seen.clear()
     con.execute(text + MASKS)
@@ -275,10 +273,8 @@ def test_two_pods_have_no_sum(con):
     "settings",
     [
         "secure_aggregation = 1",
-        "secure_aggregation = true, min_pods = 2",
-        "secure_aggregation = true, min_pods = 2.5",
         "secure_aggregation = true, colluders = 0",
-        "min_pods = 3",
+        "secure_aggregation = true, colluders = 1.5",
         "secure_aggregation = false, colluders = 1",
     ],
 )
@@ -363,27 +359,41 @@ def test_a_pod_does_nothing_twice(con):
 
 def test_a_job_belongs_to_the_analyst_who_began_it(con, table):
     pods = {name: {"people": table.slice(at * 500, 500)} for at, name in enumerate(PODS)}
-    with podsql.local(pods=pods, policy="open", analysts=("ana", "ben")) as other:
-        with other.connect("ana") as ana, other.connect("ben") as ben:
-            job = told(ana)
-            assert isinstance(ask(ana, "p0", SumStart(encode(job))), SumKeyed)
-            digest = Coordinator(job).job.digest
-            refused(ben, "p0", SumRound(digest, 1), "SUM_RESTART")
+    with (
+        podsql.local(pods=pods, policy="open", analysts=("ana", "ben")) as other,
+        other.connect("ana") as ana,
+        other.connect("ben") as ben,
+    ):
+        job = told(ana)
+        assert isinstance(ask(ana, "p0", SumStart(encode(job))), SumKeyed)
+        digest = Coordinator(job).job.digest
+        refused(ben, "p0", SumRound(digest, 1), "SUM_RESTART")
 
 
-class Foreign(Leader):
-    """Leads a job with requests that are signed for another one, or another round."""
+def test_a_statement_that_is_cancelled_in_a_round_opens_nothing(con, monkeypatch):
+    asked = []
+    cursor = con.cursor()
+    endpoint = con.federation.endpoint
+    call = endpoint.call
 
-    def __init__(self, *given, **named):
-        super().__init__(*given, **named)
-        self.made_out_to = self.job.digest, 1
+    def watched(to, body, **named):
+        if isinstance(body, bytes):
+            asked.append(type(decode(body)))
+            if asked[-1] is SumRound:
+                cursor.cancel()
+        return call(to, body, **named)
+
+    monkeypatch.setattr(endpoint, "call", watched)
+    assert failing(cursor, TRAIN + MASKS, "CANCELLED")
+    assert SumRound in asked
+    assert not {SumSurvivors, SumUnmask} & set(asked)
 
 
 def prepared_rounds(con, text="SELECT age, dose, ill FROM people", target="ill"):
     statement = Statement(federation=con.federation, sql="TRAIN …", timeout=20)
     bound = con.federation.bind("", "", deadline=statement.deadline + 1e9)
     design = plan_design(text, [target], bound.training)
-    masking = Masking(least=None, colluders=1)
+    masking = Masking(colluders=1)
     return MaskedRounds(statement, bound, design, masking, seconds=20.0)
 
 
@@ -425,58 +435,71 @@ def test_a_job_is_about_one_statement_its_pods_and_figures(con, monkeypatch):
 TRAIN = f"TRAIN MODEL gone USING logistic_regression PREDICT ill {SELECT.format('ill')}"
 
 
-def train(con, sql, on_round):
-    statement = Statement(federation=con.federation, sql=sql, timeout=20)
-    shelf = con.bench.shelf
-    return train_anew(classify(sql), statement, Merger(), shelf, on_round)
+BRIEF = " WITH (secure_aggregation = true, round_timeout = 5)"
 
 
-def once(act, at=2):
-    """Does ``act`` after round ``at``, once."""
+def train(con, sql, act):
+    """Train, and ``act`` after the second round, once."""
     done = []
 
-    def on_round(progress):
-        if progress.rounds == at and not done:
+    def heard(line):
+        if (line.event, line.round) == ("round", 2) and not done:
             done.append(True)
             act()
 
-    return on_round
+    con.on_progress = heard
+    try:
+        return con.execute(sql).fetchone()
+    finally:
+        con.on_progress = None
+        assert done
 
 
 def test_a_pod_that_was_restarted_between_rounds_goes_on_with_another_job(con, federation):
     con.execute(TRAIN)
     known = described(con, "gone")
-    kept = train(con, TRAIN + MASKS, once(lambda: restart(federation, "p2")))
-    assert kept.pods == PODS
+    assert train(con, TRAIN + MASKS, lambda: restart(federation, "p2"))[-1] == ", ".join(PODS)
     assert described(con, "gone") == known
 
 
-def test_a_pod_that_is_lost_ends_the_statement(con, federation):
-    con.execute("DROP MODEL IF EXISTS gone")
+def test_a_pod_that_is_lost_ends_the_statement_and_leaves_a_job(con, federation):
+    con.execute(TRAIN)
+    known = described(con, "gone")
+    con.execute("DROP MODEL gone")
     try:
         with pytest.raises(podsql.Error, match="'p3'") as caught:
-            train(con, TRAIN + MASKS, once(federation.pods["p3"].stop))
+            train(con, TRAIN + BRIEF, federation.pods["p3"].stop)
     finally:
         restart(federation, "p3")
-    assert caught.value.code == "SUM_RESTART"
+    assert caught.value.code == "PODS_MISSING"
     failing(con, "DESCRIBE MODEL gone", "UNKNOWN_MODEL")
+    job = con.execute("SHOW JOBS").fetchall()[-1][0]
+    con.execute(f"RESUME JOB '{job}'")
+    assert described(con, "gone") == known
 
 
 def test_with_fewer_pods_only_if_statement_and_custodians_say_so(con, federation):
-    fewer = TRAIN + " WITH (secure_aggregation = true, min_pods = 3)"
+    fewer = BRIEF.replace(")", ", min_pods = 3)")
     try:
         with pytest.raises(podsql.Error, match="other pods before") as caught:
-            train(con, fewer, once(federation.pods["p3"].stop))
+            train(con, TRAIN + fewer, federation.pods["p3"].stop)
         assert caught.value.code == "DENIED"
         restart(federation, "p3")
         with configured(federation, *PODS[:3], least=3):
-            kept = train(con, fewer, once(federation.pods["p3"].stop))
-            assert kept.pods == PODS[:3]
-            assert kept.fitted.n == COUNT - SIZES[3]
+            row = train(con, TRAIN + fewer, federation.pods["p3"].stop)
+            assert (row[2], row[-1]) == (COUNT - SIZES[3], ", ".join(PODS[:3]))
+            known = described(con, "gone")
             con.execute(TRAIN + " WITH (pods = ('p0', 'p1', 'p2'))")
-            assert con.bench.shelf.get("gone").fitted == kept.fitted
+            assert described(con, "gone") == known
     finally:
         restart(federation, "p3")
+
+
+def test_a_custodian_may_let_models_be_trained_under_masks_only(con, federation):
+    with configured(federation, "p1", required=True):
+        assert "secure_aggregation" in str(failing(con, TRAIN, "DENIED"))
+        assert con.execute(TRAIN + MASKS).fetchone()[2] == COUNT
+        assert con.execute("SELECT count(*) FROM people").fetchone() == (COUNT,)
 
 
 def test_a_custodian_names_whom_the_pod_sums_with(con, federation):
