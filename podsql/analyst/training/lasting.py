@@ -130,7 +130,7 @@ class LastingRounds:
             bound = bind(self._statement, waits, self._hears, fresh=True, needed=pods)
             require_all(bound, pods)
             self._require_same(bound)
-            rounds.rebind(bound)
+            rounds.bound = bound
             self._hears.back()
 
 

@@ -11,7 +11,6 @@ from functools import partial
 
 from podsql.analyst.bench import Bench
 from podsql.analyst.federation import PATIENCE, Bound
-from podsql.analyst.leading import PodsLost
 from podsql.analyst.statement import Statement, missing_pods
 from podsql.analyst.training.fitting import SETTINGS, Known, Prepared, prepare, train
 from podsql.analyst.training.lasting import PASSING, LastingRounds, Limits, Waits, bind
@@ -159,13 +158,12 @@ def _fit(
 def _look(
     fault: Error, statement: Statement, limits: Limits, pods: Collection[str]
 ) -> tuple[Bound, list[str]]:
-    """Who of ``pods`` is there after ``fault``, and who is lost: also those that it names."""
+    """Who of ``pods`` is there after ``fault``, and who is lost: also the one that it names."""
     patience = min(PATIENCE, limits.round_seconds)
     deadline = min(time.monotonic() + patience, limits.until)
     statement.forget_offers()
     bound = statement.federation.bind(statement.purpose, statement.project, deadline=deadline)
-    named = fault.pods if isinstance(fault, PodsLost) else {fault.pod}
-    return bound, sorted({*bound.missing, *named} & set(pods))
+    return bound, sorted({*bound.missing, fault.pod or ""} & set(pods))
 
 
 def _present(order: Train, statement: Statement, limits: Limits) -> Known:
