@@ -20,6 +20,7 @@ from podsql.analyst.federation import Federation
 from podsql.analyst.meeting import Meeting
 from podsql.analyst.sharing import borrow, give_back
 from podsql.analyst.statement import Outcome, Statement
+from podsql.analyst.training.picture import draw_evaluation
 from podsql.analyst.training.predictions import with_predictions
 from podsql.analyst.training.recorded import Line
 from podsql.errors import error
@@ -342,6 +343,13 @@ class Cursor:
         if isinstance(command, Explain):
             statement.sql = command.sql
         return explain(statement, self.connection.bench, form=format, analyze=analyze)
+
+    def picture(self) -> str:
+        """The rows that are left of an EVALUATE MODEL as SVG: calibration and ROC curve.
+
+        ARGUMENT for another answer, and where no pod releases counts by bin.
+        """
+        return draw_evaluation(self.fetch_arrow_table())
 
     # -- what the statement says of itself -------------------------------------------------------
 

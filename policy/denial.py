@@ -46,6 +46,7 @@ Reason = Literal[
     "PURPOSE",
     "REVIEW",
     "ROUNDED",
+    "ROUNDS",
     "ROW_LEVEL",
     "STAR_EXPR",
     "STATEMENT",

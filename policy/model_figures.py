@@ -1,12 +1,13 @@
 """What the products of a model's columns must be like: the rules on figures, pair by pair.
 
-Over the relation ``complete``, whose columns are numbers already. Rule to keep: these are the rules of ``spread.py`` and ``dominance.py``, stated for
-every sum of products that a model is made of, and for every cell that conditions make of rows.
+Over the relation ``complete``, whose columns are numbers already. Rule to keep: these are the rules of
+``spread.py`` and ``dominance.py``, stated for every sum of products that a model is made of, and for
+every cell that conditions make of rows: what is left besides the levels of a column is one, too.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement, product
+from itertools import combinations, combinations_with_replacement, product
 from typing import Final
 
 from podsql.policy.document import Output
@@ -20,13 +21,24 @@ TOGETHER: Final = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesignColumn:
-    """``level`` of the expression ``of``: rows with different levels of one are different rows."""
+    """``of``: what it is 1 for one value of, no two of which a row can have; empty: of nothing."""
 
     name: str
     indicator: bool = False
     of: str = ""
-    level: str = ""
     magnitude: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The rows of ``condition``. ``rest``: those of no listed level of a column, maybe of none."""
+
+    condition: str
+    rest: bool = False
+
+    def within(self, other: "Cell") -> "Cell":
+        """The rows of both."""
+        return Cell(f"{self.condition} AND {other.condition}", self.rest or other.rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,7 @@ class _Figure:
     value: str
     condition: str = ""
     magnitude: bool = False
+    rest: bool = False
 
     def per_unit(self) -> tuple[str, str, str]:
         """Three aggregates over the rows of a unit: the lowest and highest value, and their sum."""
@@ -53,7 +66,8 @@ def figure_rules(columns: Sequence[DesignColumn], unit: str, output: Output) -> 
     kinds = (
         ([one for one in figures if one.value and not one.magnitude], _spread(output)),
         ([one for one in figures if one.magnitude], f"{_spread(output)} AND {_fair(output)}"),
-        ([one for one in figures if not one.value], _enough(output)),
+        ([one for one in figures if not (one.value or one.rest)], _enough(output)),
+        ([one for one in figures if one.rest and not one.value], _enough(output, rest=True)),
     )
     return tuple(
         _query(listed[start : start + TOGETHER], unit, check)
@@ -64,22 +78,45 @@ def figure_rules(columns: Sequence[DesignColumn], unit: str, output: Output) -> 
 
 def _figures(columns: Sequence[DesignColumn]) -> Iterator[_Figure]:
     numbers = [one for one in columns if not one.indicator]
-    levels = [one for one in columns if one.indicator]
     for one in numbers:
         yield _Figure(one.name, magnitude=one.magnitude)
     for one, other in combinations_with_replacement(numbers, 2):
         yield _Figure(f"{one.name} * {other.name}")
-    for level in levels:
-        for side in (1, 0):
-            yield _Figure("", f"{level.name} = {side}")
-            for one in numbers:
-                yield _Figure(one.name, f"{level.name} = {side}", magnitude=one.magnitude)
-    for place, one in enumerate(levels):
-        for other in levels[place + 1 :]:
-            if one.of and one.of == other.of and one.level != other.level:
-                continue
-            for left, right in product((1, 0), repeat=2):
-                yield _Figure("", f"{one.name} = {left} AND {other.name} = {right}")
+    for cell in single_cells(columns):
+        yield _Figure("", cell.condition, rest=cell.rest)
+        for one in numbers:
+            yield _Figure(one.name, cell.condition, magnitude=one.magnitude, rest=cell.rest)
+    for cell in pair_cells(columns):
+        yield _Figure("", cell.condition, rest=cell.rest)
+
+
+def single_cells(columns: Sequence[DesignColumn]) -> tuple[Cell, ...]:
+    """What conditions make of rows, each column of levels by itself."""
+    return tuple(cell for cells in _parted(columns) for cell in cells)
+
+
+def pair_cells(columns: Sequence[DesignColumn]) -> tuple[Cell, ...]:
+    """What two of them make of rows together."""
+    return tuple(
+        left.within(right)
+        for one, other in combinations(_parted(columns), 2)
+        for left, right in product(one, other)
+    )
+
+
+def _parted(columns: Sequence[DesignColumn]) -> list[list[Cell]]:
+    """Parts of all rows: a condition's two sides; a column's levels and what is left."""
+    parted: dict[str, list[str]] = {}
+    for one in columns:
+        if one.indicator:
+            parted.setdefault(one.of or one.name, []).append(one.name)
+    return [
+        [
+            *(Cell(f"{name} = 1") for name in names),
+            Cell(" AND ".join(f"{name} = 0" for name in names), rest=len(names) > 1),
+        ]
+        for names in parted.values()
+    ]
 
 
 def _query(figures: Sequence[_Figure], unit: str, check: str) -> str:
@@ -112,8 +149,9 @@ def _fair(output: Output) -> str:
     return f"({fair_sum('t', output)})"
 
 
-def _enough(output: Output) -> str:
-    """Rows of a condition are of enough units; of none only where zeros may show."""
+def _enough(output: Output, *, rest: bool = False) -> str:
+    """Rows of a condition are of enough units; of none where zeros may show, or there is no rest."""
     count = f"(count(*) FILTER (WHERE lo = 1 AND {KNOWN}))"
     least = f"{count} >= {output.min_units}"
-    return f"({least} OR NOT bool_or(lo = 1))" if output.zero_cells == "show" else f"({least})"
+    free = rest or output.zero_cells == "show"
+    return f"({least} OR NOT bool_or(lo = 1))" if free else f"({least})"

@@ -2,9 +2,8 @@
 
 A model's sums are products of pairs of columns, over the rows that have a value in each. So its
 design is judged once as that many figures (every rule on groups, spread and overlap, and those of
-regressions: degrees of freedom, parameters per unit); then each round's weights, which the analyst
-chooses by way of the coefficients, must be spread over enough units (Kish's effective sample size,
-``(sum w)^2 / sum w^2``), so that no planted coefficient singles a few out.
+regressions: degrees of freedom, parameters per unit); then each round by its numbers, which the
+analyst chooses (``model_rounds.py``), so that no planted coefficient singles a few out.
 Rule to keep: coefficients are numbers; nothing else of a round is the analyst's to choose.
 """
 
@@ -21,6 +20,7 @@ from podsql.errors import Error
 from podsql.planner.fragment import Aggregate, Column, Field, ModelStep, Rows
 from podsql.planner.training.steps import step_fields, write_step
 from podsql.planner.training.written import Written
+from podsql.planner.wire_types import INTEGERS, is_enum, known_type
 from podsql.policy.denial import Denial
 from podsql.policy.document import Output, Policy
 from podsql.policy.guard import GUARD, guard_column
@@ -28,10 +28,16 @@ from podsql.policy.joins import Pair
 from podsql.policy.measures import plain_column
 from podsql.policy.model_bins import joined_bins
 from podsql.policy.model_figures import DesignColumn, figure_rules
+from podsql.policy.model_rounds import number_rules, weight_rules
 from podsql.policy.per_unit import with_unit_rules
 from podsql.policy.populations import Population, filtered, populations, row_of, units
 from podsql.policy.regenerate import aggregate_select, read_outputs, select_of, text_of
-from podsql.policy.roles import protected, require_condition, require_output
+from podsql.policy.roles import (
+    protected,
+    require_condition,
+    require_functions,
+    require_output,
+)
 from podsql.policy.scope import Scope
 from podsql.policy.shares import named_shares
 from podsql.policy.spread import spread_rules
@@ -43,10 +49,12 @@ UNITS_PER_PARAMETER: Final = 3
 """DataSHIELD's nfilter.glm: at most a third as many parameters as units."""
 _ZERO: Final = exp.Literal.number(0)
 PLAIN_TARGETS: Final = (
-    *("binomial", "poisson", "gamma"),
+    *("binomial", "poisson", "gamma", "cox"),
     *("score_binomial", "score_poisson", "score_gamma", "ranks"),
 )
 """Families whose targets must lie in a set: of an expression, that would be a comparison."""
+RELEASED: Final = (exp.Sum, exp.Variance, exp.CovarSamp)
+"""What leaves of a number: its sum, its square's, its products' with others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +64,17 @@ class ModelOrder:
     rows: str
     """SELECT of ``x0``, …, ``y0``, … (NULL: no value) and ``e0``, …, a row each."""
     names: tuple[str, ...]
-    guarded: bool
-    least: int
+    columns: tuple[DesignColumn, ...]
+    """In the order of ``names``."""
+    output: Output | None
+    """The rules that a round is held to; None: rows may leave."""
     units: int
     """How many ``e`` columns tell units."""
     design: str
     """SELECT of ``_ok`` and of the ``_u`` columns for the overlap guard."""
     cells: int
     figures: tuple[str, ...] = ()
-    """Queries over ``complete`` of one row, ``ok``: what the products of columns must be like."""
+    """Queries over ``complete``, ``ok`` in each row: what the products of columns must be like."""
 
     @property
     def mark(self) -> bytes:
@@ -78,36 +88,46 @@ class ModelOrder:
             written = write_step(step, "complete")
         except Error:
             raise Denial("MODEL_STATE") from None
+        if written.bins:
+            written = replace(written, valid=f"({written.valid}) AND cell IS NOT NULL")
+        if self.output is not None:
+            _require_apart(step, self.output)
         full = " AND ".join(f"{name} IS NOT NULL" for name in self.names)
         figures = ", ".join(f"CAST({sql} AS DOUBLE) AS {name}" for name, sql in written.sums)
-        count, counted = "count(*)", "placed"
+        summed = f"SELECT CAST(count(*) AS BIGINT) AS n, {figures} FROM placed"
         if written.bins:
-            # many counts of few rows, rather than of all
-            count = "coalesce(sum(many), 0)"
-            counted = "(SELECT cell, single, y, count(*) AS many FROM placed GROUP BY ALL)"
+            summed = f"SELECT n, {figures} FROM ({self._listed(written)})"
         parts = [
             f"chosen AS ({self.rows})",
             f"complete AS (SELECT * FROM chosen WHERE {full})",
             *self._placed(written),
-            f"summed AS (SELECT CAST({count} AS BIGINT) AS n, {figures} FROM {counted})",
+            f"summed AS ({summed})",
             "all_rows AS (SELECT CAST(count(*) AS BIGINT) AS of FROM chosen)",
         ]
         names = ", ".join(name for name, _ in written.sums)
-        shown, checks = f"n, of - n AS dropped, {names}", []
+        shown = f"n, of - n AS dropped, {names}"
         joined = "summed, all_rows"
-        if self.guarded:
-            for kind, ok in enumerate(self._spread(written)):
-                parts.append(f"fair{kind} AS ({ok})")
-                joined += f", fair{kind}"
-                checks.append(f"coalesce(fair{kind}.ok, false)")
+        if self.output is not None:
+            judged: dict[str, str] = {}
+            asked = [f"SELECT {number_rules(step)} AS ok FROM complete"]
+            features = self.columns[: len(step.features)]  # weights are before no target
+            for kind in range(self.units):
+                queries, last = weight_rules(written, features, kind, self.output)
+                judged |= queries
+                asked += [f"SELECT ok FROM {name}" for name in last]
+            if not passed:
+                asked += self.figures
+            parts += [f"{name} AS ({query})" for name, query in judged.items()]
+            parts.append(f"judged AS ({' UNION ALL '.join(asked)})")
+            parts.append("fair AS (SELECT bool_and(coalesce(ok, false)) AS ok FROM judged)")
+            joined += ", fair"
+            # an infinite sum would compare what is in it with the largest number
+            checks = [f"coalesce(isfinite(list_sum([{names}])), false)"]
+            checks.append("coalesce(fair.ok, false)")
             if not passed:
                 parts.append(f"design AS ({self.design})")
                 joined += ", design"
                 checks.append(f"design.{GUARD}")
-                for place, query in enumerate(self.figures):
-                    parts.append(f"figures{place} AS ({query})")
-                    joined += f", figures{place}"
-                    checks.append(f"coalesce(figures{place}.ok, false)")
             shown += f", {' AND '.join(checks)} AS {GUARD}"
             if not passed:
                 shown += "".join(f", design._u{place}" for place in range(self.cells))
@@ -118,35 +138,24 @@ class ModelOrder:
         if not written.bins:
             return [f"placed AS ({written.relation})"]
         binned = f"binned AS ({written.relation})"
-        if not self.guarded:
-            return [binned, "placed AS (SELECT *, bin AS cell, true AS single FROM binned)"]
-        cells = joined_bins(written, [f"e{kind}" for kind in range(self.units)], self.least)
-        return [
-            binned,
-            f"joined AS ({cells})",
-            "placed AS (SELECT binned.*, cell, false AS single FROM binned JOIN joined USING (bin))",
-        ]
+        if self.output is None:
+            return [binned, "placed AS (SELECT *, bin AS cell FROM binned)"]
+        cells = joined_bins(
+            written, [f"e{kind}" for kind in range(self.units)], self.output.min_units
+        )
+        placed = "placed AS (SELECT binned.*, cell FROM binned JOIN joined USING (bin))"
+        return [binned, f"joined AS ({cells})", placed]
 
-    def _spread(self, written: Written) -> list[str]:
-        """Per kind of unit: one row, whether every weight is spread over enough of them."""
-        weights, mass, valid = written.weights, written.mass, written.valid
-        if written.bins:
-            valid = f"({valid}) AND cell IS NOT NULL"
-        named = [f"CAST({one} AS DOUBLE) AS w{place}" for place, one in enumerate(weights)]
-        summed = [f"sum(w{place}) AS w{place}" for place in range(len(weights))]
-        rows = ", ".join([*named, f"CAST({mass} AS DOUBLE) AS m", f"({valid}) AS v"])
-        checks = [f"coalesce(sum(m) >= {self.least}, false)", "bool_and(v)"]
-        checks += [
-            f"coalesce(sum(w{place}) * sum(w{place}) >= {self.least} * sum(w{place} * w{place})"
-            f" AND isfinite(sum(w{place} * w{place})) AND sum(w{place} * w{place}) > 0, false)"
-            for place in range(len(weights))
-        ]
-        verdict = f"SELECT {' AND '.join(checks)} AS ok FROM"
-        each = ", ".join([*summed, "sum(m) AS m", "bool_and(v) AS v"])
-        return [
-            f"{verdict} (SELECT {each} FROM (SELECT e{kind}, {rows} FROM placed) GROUP BY e{kind})"
-            for kind in range(self.units)
-        ]
+    def _listed(self, written: Written) -> str:
+        """One row of the counts of all bins."""
+        none = -1 if self.output is not None else 0
+        return (
+            f"SELECT CAST(coalesce(sum(many), 0) AS BIGINT) AS n,"
+            f" list(coalesce(n0, {none}) ORDER BY k) AS ns, list(coalesce(n1, {none}) ORDER BY k) AS ps"
+            f" FROM range({written.bins}) t(k) LEFT JOIN"
+            " (SELECT cell AS k, count(*) AS many, count(*) FILTER (WHERE y = 0) AS n0,"
+            " count(*) FILTER (WHERE y = 1) AS n1 FROM placed GROUP BY cell) USING (k)"
+        )
 
 
 def design_rows(step: ModelStep) -> Rows:
@@ -213,8 +222,8 @@ def judge_model(
     return ModelOrder(
         rows=text_of(select_of(safe, projections)),
         names=tuple(names),
-        guarded=guarded,
-        least=policy.output.min_units,
+        columns=tuple(listed),
+        output=policy.output if guarded else None,
         units=len(found),
         design=design,
         cells=cells,
@@ -229,11 +238,14 @@ def judge_model(
 def _require_column(tree: exp.Expr, scope: Scope, policy: Policy, *, indicator: bool) -> None:
     """A number is a measure; a condition is what may stand in FILTER, or one value of a dimension."""
     if not indicator:
-        summed = exp.Sum(this=_double(tree))
-        require_output(summed, scope, policy, guarded=True)
+        for kind in RELEASED:
+            given = [_double(tree)] * (2 if kind is exp.CovarSamp else 1)
+            figure = kind(**dict(zip(("this", "expression"), given, strict=False)))
+            require_output(figure, scope, policy, guarded=True)
+            require_functions(replace(scope, outputs=(figure,)), policy, guarded=True)
         return
     plain = plain_column(tree, scope)
-    if plain is not None:
+    if plain is not None and known_type(scope.column(plain).type) == "BOOLEAN":
         rights = scope.column(plain)
         if rights.is_key or not any(map(rights.may, ("measure", "filter", "dimension"))):
             raise Denial("PREDICATE_IN_AGG")
@@ -251,12 +263,27 @@ def _is_level(tree: exp.Expr, scope: Scope) -> bool:
 
 
 def _require_targets(step: ModelStep, scope: Scope) -> None:
-    if step.family not in PLAIN_TARGETS:
+    """Classes are conditions; what must lie in a set is a column of the pod, or one to compare."""
+    if step.family not in (*PLAIN_TARGETS, "classes"):
         return
     trees = scope.outputs[len(step.features) :]
     for tree, target in zip(trees, step.targets, strict=True):
-        if not target.indicator and plain_column(tree, scope) is None:
+        if target.indicator:
+            continue
+        column = plain_column(tree, scope)
+        rights = None if column is None else scope.column(column)
+        if (
+            step.family == "classes"
+            or rights is None
+            or not (rights.origin or rights.may("filter"))
+        ):
             raise Denial("PREDICATE_IN_AGG")
+
+
+def _require_apart(step: ModelStep, rules: Output) -> None:
+    """Of rounds at two states nobody can say who makes their difference, unless it is linear."""
+    if rules.overlap_guard and any(step.state) and step.family != "gaussian":
+        raise Denial("ROUNDS")
 
 
 def _require_comparisons(step: ModelStep, scope: Scope, policy: Policy) -> None:
@@ -294,7 +321,12 @@ def _design(
     listed = populations(safe, safe.outputs, protected(safe), pairs)
     guard = guard_column(listed, [], safe.outputs, safe, rules)
     whole = [one for one in listed if one.condition is not None]
-    guard = exp.and_(guard, *_freedom(whole, len(step.features) + 1, rules), copy=False)
+    guard = exp.and_(
+        guard,
+        *_freedom(whole, len(step.features) + 1, rules),
+        *_few_values(scope, columns),
+        copy=False,
+    )
     hidden: list[tuple[str, exp.Expr]] = [(GUARD, guard)]
     if rules.overlap_guard:
         shares = named_shares(listed, safe, protected(safe), salt)
@@ -320,18 +352,26 @@ def _design_columns(
     """The columns as they are named in the relation of complete rows."""
     found = []
     for tree, indicator, name in zip(scope.outputs, indicators, names, strict=True):
-        level = indicator and isinstance(tree, exp.EQ) and isinstance(tree.expression, exp.Literal)
+        level = indicator and _is_one_of_its_own(tree, scope)
         magnitude = any(scope.column(one).magnitude for one in tree.find_all(exp.Column))
         found.append(
             DesignColumn(
                 name=name,
                 indicator=indicator,
                 of=tree.this.sql("duckdb") if level else "",
-                level=tree.expression.sql("duckdb") if level else "",
                 magnitude=magnitude and not indicator,
             )
         )
     return found
+
+
+def _is_one_of_its_own(tree: exp.Expr, scope: Scope) -> bool:
+    """Whether it asks for a value as the column writes it: as a number, '7' and '07' are one."""
+    if not isinstance(tree, exp.EQ) or not isinstance(tree.expression, exp.Literal):
+        return False
+    column = plain_column(tree.this, scope)
+    kind = "" if column is None else known_type(scope.column(column).type) or ""
+    return is_enum(kind) or kind == "VARCHAR" if tree.expression.is_string else kind in INTEGERS
 
 
 def _has_value(tree: exp.Expr, indicator: bool) -> exp.Expr:
@@ -348,6 +388,21 @@ def _freedom(whole: Sequence[Population], parameters: int, rules: Output) -> lis
     """Units less parameters, and units per parameter."""
     least = max(rules.min_dof + parameters, UNITS_PER_PARAMETER * parameters)
     return [exp.GTE(this=one.count(), expression=exp.Literal.number(least)) for one in whole]
+
+
+def _few_values(scope: Scope, indicators: Sequence[bool]) -> list[exp.Expr]:
+    """A column of which one value is asked has no more of them than it may have as a group key."""
+    found: dict[str, exp.Expr] = {}
+    for tree, indicator in zip(scope.outputs, indicators, strict=True):
+        if not indicator or not _is_level(tree, scope):
+            continue
+        for column in tree.find_all(exp.Column):
+            most = scope.column(column).max_distinct
+            if most is not None:
+                counted = exp.Count(this=exp.Distinct(expressions=[column.copy()]), big_int=True)
+                limit = exp.Literal.number(most)
+                found[column.sql("duckdb")] = exp.LTE(this=counted, expression=limit)
+    return list(found.values())
 
 
 def _as_number(tree: exp.Expr, *, indicator: bool) -> exp.Expr:

@@ -136,19 +136,18 @@ def area_under(cells: Sequence[Cell]) -> tuple[float | None, float | None, int, 
     """Of all pairs of a positive and a negative row: the share in which the positive one is predicted
     higher, pairs in bins that overlap counting half; how far that may be from the share itself; and how many rows
     are positive and negative. None where there are none of either."""
-    merged: dict[tuple[int, int], list[int]] = {}
+    merged: dict[tuple[int, int], Cell] = {}
     for one in cells:
-        pair = merged.setdefault((one.first, one.last), [0, 0])
-        pair[0] += one.negatives
-        pair[1] += one.positives
+        merged[one.first, one.last] = _together(merged.get((one.first, one.last)), one)
     ranges = np.array(list(merged), dtype=np.int64).reshape(-1, 2)
-    counts = np.array(list(merged.values()), dtype=np.float64).reshape(-1, 2)
-    negatives, positives = (round(one) for one in counts.sum(axis=0))
+    ill = np.array([one.positives for one in merged.values()], dtype=np.float64)
+    well = np.array([one.negatives for one in merged.values()], dtype=np.float64)
+    positives, negatives = round(ill.sum()), round(well.sum())
     if not negatives or not positives:
         return None, None, positives, negatives
     above = ranges[:, None, 0] > ranges[None, :, 1]
     below = ranges[:, None, 1] < ranges[None, :, 0]
-    pairs = np.outer(counts[:, 1], counts[:, 0])
+    pairs = np.outer(ill, well)
     whole = float(positives) * negatives
     tied = float(pairs[~(above | below)].sum()) / whole / 2
     return float(pairs[above].sum()) / whole + tied, tied, positives, negatives
@@ -194,15 +193,20 @@ def _apart(cells: Sequence[Cell]) -> list[Cell]:
     found: list[Cell] = []
     for one in sorted(cells, key=lambda cell: (cell.first, cell.last)):
         if found and one.first <= found[-1].last:
-            before = found.pop()
-            one = Cell(
-                first=before.first,
-                last=max(before.last, one.last),
-                negatives=before.negatives + one.negatives,
-                positives=before.positives + one.positives,
-            )
+            one = _together(found.pop(), one)
         found.append(one)
     return found
+
+
+def _together(before: Cell | None, one: Cell) -> Cell:
+    if before is None:
+        return one
+    return Cell(
+        first=before.first,
+        last=max(before.last, one.last),
+        negatives=before.negatives + one.negatives,
+        positives=before.positives + one.positives,
+    )
 
 
 def wilson(positives: int, rows: int) -> tuple[float, float]:

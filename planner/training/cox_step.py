@@ -11,7 +11,7 @@ Rule to keep: rows of one time are peers (RANGE, not ROWS), or ties depend on th
 """
 
 from podsql.planner.fragment import ModelStep
-from podsql.planner.training.written import Written, cut, number, placed, wrong_state
+from podsql.planner.training.written import Weight, Written, cut, number, placed, wrong_state
 
 
 def cox(step: ModelStep, rows: str) -> Written:
@@ -41,7 +41,8 @@ def cox(step: ModelStep, rows: str) -> Written:
     return Written(
         relation=relation,
         sums=(*sums, ("ll", "sum(ll)"), ("events", "sum(y1)")),
-        weights=("y1", *(f"w * a{j} * a{j}" for j in many)),
+        weights=(Weight(sql="w", pairs=True), Weight(sql="y1"), Weight(sql="abs(y1 - w)")),
+        alone=("ll",),
         mass="greatest(y1, least(w, 1))",
         valid="y0 >= 0 AND y1 IN (0, 1)",
     )

@@ -5,12 +5,12 @@ first one of ties. ``n{c}``: rows; ``s{c}_{j}``: sums of ``a{j+1}``; ``inertia``
 ``classes``   every target is the indicator of a class, and every row is of one. ``n{c}``: rows;
 ``s{c}_{j}``, ``q{c}_{j}``: sums of ``a{j+1}`` and of its square.
 
-Rule to keep: each group, and each level of an indicator within a known class, is a cell of a table:
-its indicator is among ``weights``.
+Rule to keep: a group that the state makes has its indicator among ``weights``; a class is a condition
+of the design, and so judged with it.
 """
 
 from podsql.planner.fragment import ModelStep
-from podsql.planner.training.written import Written, number, placed, wrong_state
+from podsql.planner.training.written import Weight, Written, number, placed, wrong_state
 
 
 def kmeans(step: ModelStep, rows: str) -> Written:
@@ -44,7 +44,11 @@ def kmeans(step: ModelStep, rows: str) -> Written:
     return Written(
         relation=relation,
         sums=(*sums, ("inertia", "sum(distance)")),
-        weights=tuple(one.format("1.0::DOUBLE") for one in within),
+        weights=(Weight(sql="1.0::DOUBLE"),),
+        group="g",
+        groups=len(centres),
+        alone=("distance",),
+        valid="g IS NOT NULL",
     )
 
 
@@ -54,18 +58,14 @@ def classes(step: ModelStep, rows: str) -> Written:
     if not many or step.state:
         raise wrong_state("the indicators of the classes, and no coefficients")
     sums = [(f"n{c}", f"sum({one})") for c, one in enumerate(many)]
-    weights = list(many)
     for c, one in enumerate(many):
-        for j, feature in enumerate(step.features):
+        for j in range(len(step.features)):
             column = f"a{j + 1}"
             sums.append((f"s{c}_{j}", f"sum({one} * {column})"))
             sums.append((f"q{c}_{j}", f"sum({one} * {column} * {column})"))
-            if feature.indicator:
-                weights += [f"{one} * x{j}", f"{one} * (1 - x{j})"]
     known = " AND ".join(f"{one} IN (0, 1)" for one in many)
     return Written(
         relation=f"SELECT *, {placed(step)} FROM {rows}",
         sums=tuple(sums),
-        weights=tuple(weights),
         valid=f"{known} AND {' + '.join(many)} = 1",
     )

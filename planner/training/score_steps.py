@@ -17,7 +17,7 @@ from math import exp, isfinite
 from typing import Final
 
 from podsql.planner.fragment import Family, ModelStep
-from podsql.planner.training.written import Written, number, placed, wrong_state
+from podsql.planner.training.written import Weight, Written, number, placed, wrong_state
 
 STEPS: Final = 8
 """Bins of a linear predictor for each 1 that it grows by."""
@@ -31,7 +31,7 @@ HALF: Final = EDGES.index(0.0) + 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Score:
-    """Per row. ``weights``: what must be spread over many units besides those of ``steps.py``."""
+    """Per row. ``weights``: what stands before no product of columns, but sums are made of it."""
 
     mean: str
     deviance: str
@@ -39,7 +39,7 @@ class _Score:
     mass: str
     weights: tuple[str, ...]
     spread: str
-    """Times ``a{j}^2``."""
+    """What a row's columns weigh; empty: no number of the state is in it."""
 
 
 _LOG: Final = ("mu", "mu * mu", "y * mu")
@@ -51,7 +51,7 @@ _SCORES: Final[dict[str, _Score]] = {
         valid="true",
         mass="1.0::DOUBLE",
         weights=(),
-        spread="1.0::DOUBLE",
+        spread="",
     ),
     "binomial": _Score(
         mean="1 / (1 + exp(-eta))",
@@ -75,7 +75,7 @@ _SCORES: Final[dict[str, _Score]] = {
         valid="y > 0",
         mass="1.0::DOUBLE",
         weights=(*_LOG, "y / mu"),
-        spread="1.0::DOUBLE",
+        spread="",
     ),
 }
 
@@ -90,11 +90,15 @@ def score(step: ModelStep, rows: str) -> Written:
     else:
         c = number(_at_centre(base, step.state[0]))
         sums += [("tc", f"sum(y - {c})"), ("tt", f"sum((y - {c}) * (y - {c}))")]
-    size = len(step.features) + 1
     return Written(
         relation=f"SELECT *, (y - mu) * (y - mu) AS s, {one.deviance} AS d FROM ({_means(step, rows)})",
         sums=tuple(sums),
-        weights=(*(f"{one.spread} * a{j} * a{j}" for j in range(size)), *one.weights),
+        weights=(Weight(sql=one.spread, pairs=True),) if one.spread else (),
+        alone=(
+            *("mu", "s", "d"),
+            *(("s * s", "d * d") if base == "binomial" else ()),
+            *one.weights,
+        ),
         mass=one.mass,
         valid=one.valid,
     )
@@ -111,12 +115,7 @@ def absolute(step: ModelStep, rows: str) -> Written:
 
 def ranks(step: ModelStep, rows: str) -> Written:
     """Rows by bin of the linear predictor and by target."""
-    sums = []
-    for name, target in (("n", 0), ("p", 1)):
-        for k in range(RANKS):
-            count = f"coalesce(sum(many) FILTER (WHERE cell = {k} AND y = {target}), 0)"
-            kept = f"bool_or(single) OR bool_or(cell = {k})"
-            sums.append((f"{name}{k}", f"CASE WHEN {kept} THEN {count} ELSE -1 END"))
+    sums = [(f"{name}{k}", f"{name}s[{k + 1}]") for name in ("n", "p") for k in range(RANKS)]
     place = f"CAST(floor(eta * {STEPS}) AS BIGINT) + {HALF}"
     low, high = number(EDGES[0]), number(EDGES[-1])
     return Written(

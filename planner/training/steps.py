@@ -12,8 +12,8 @@ scale, then targets).
 ``products``  ``h{i}_{j}``: sums of ``a{i} a{j}``, ``i <= j``.
 ``gaussian``, ``binomial`` (logit), ``poisson``, ``gamma`` (log): a round of Fisher scoring at the
 coefficients ``state`` (one for each of ``a0``, …). ``h{i}_{j}``: sums of ``w a{i} a{j}``;
-``u{j}``: the score, sums of ``r a{j}``; ``deviance``; ``pearson``: Pearson's chi-squared; ``ll``:
-the part of the log-likelihood that depends on the mean. With an empty ``state`` the round starts
+``u{j}``: the score, sums of ``r a{j}``; ``deviance``; ``pearson``: Pearson's chi-squared, where a
+dispersion is estimated; ``ll``: the part of the log-likelihood that depends on the mean. With an empty ``state`` the round starts
 where R's glm does, from the targets: ``u{j}`` are the sums of ``w z a{j}``, of the working response z.
 ``kmeans``, ``classes``: ``group_steps.py``; ``cox``: ``cox_step.py``; ``score_…``, ``absolute_…``,
 ``ranks``: ``score_steps.py``.
@@ -30,6 +30,7 @@ from podsql.planner.training.group_steps import classes, kmeans
 from podsql.planner.training.score_steps import MEASURED, SCORED, absolute, ranks, score
 from podsql.planner.training.written import (
     MOST_ETA,
+    Weight,
     Written,
     cut,
     design,
@@ -96,19 +97,23 @@ class Glm:
     """Mean, weight and working response from the target alone."""
     mass: str
     valid: str
+    parts: tuple[str, ...] = ()
+    """What the score is made of, besides the residual: weights of single columns."""
     bounded: bool = True
 
 
+_NONE: Final = "1.0::DOUBLE"
+_ZERO: Final = "0.0::DOUBLE"
 _GLMS: Final[dict[str, Glm]] = {
     "gaussian": Glm(
         mean="eta",
-        weight="1.0::DOUBLE",
+        weight=_NONE,
         residual="y - mu",
         deviance="(y - mu) * (y - mu)",
         pearson="(y - mu) * (y - mu)",
-        likelihood="0.0::DOUBLE",
-        start=("y", "1.0::DOUBLE", "y"),
-        mass="1.0::DOUBLE",
+        likelihood=_ZERO,
+        start=("y", _NONE, "y"),
+        mass=_NONE,
         valid="true",
         bounded=False,
     ),
@@ -117,7 +122,7 @@ _GLMS: Final[dict[str, Glm]] = {
         weight="1 / ((1 + exp(-eta)) * (1 + exp(eta)))",
         residual="y - mu",
         deviance="2 * ln(1 + exp(CASE WHEN y = 1 THEN -eta ELSE eta END))",
-        pearson="CASE WHEN y = 1 THEN exp(-eta) ELSE exp(eta) END",
+        pearson=_ZERO,  # its largest term alone would tell how far off one row is
         likelihood="-ln(1 + exp(CASE WHEN y = 1 THEN -eta ELSE eta END))",
         start=(
             "(y + 0.5) / 2",
@@ -126,6 +131,7 @@ _GLMS: Final[dict[str, Glm]] = {
             " / (((y + 0.5) / 2) * (1 - (y + 0.5) / 2))",
         ),
         mass="4 * w",
+        parts=("mu", "1 - mu"),
         valid="y IN (0, 1)",
     ),
     "poisson": Glm(
@@ -133,7 +139,7 @@ _GLMS: Final[dict[str, Glm]] = {
         weight="mu",
         residual="y - mu",
         deviance="2 * (CASE WHEN y > 0 THEN y * (ln(y) - eta) ELSE 0 END - (y - mu))",
-        pearson="(y - mu) * (y - mu) / mu",
+        pearson=_ZERO,
         likelihood="y * eta - mu - lgamma(y + 1)",
         start=("y + 0.1", "y + 0.1", "ln(y + 0.1) + (y - (y + 0.1)) / (y + 0.1)"),
         mass="least(w, 1)",
@@ -141,14 +147,15 @@ _GLMS: Final[dict[str, Glm]] = {
     ),
     "gamma": Glm(
         mean="exp(eta)",
-        weight="1.0::DOUBLE",
+        weight=_NONE,
         residual="(y - mu) / mu",
         deviance="2 * ((y - mu) / mu - (ln(y) - eta))",
         pearson="((y - mu) / mu) * ((y - mu) / mu)",
         likelihood="ln(y) - eta - y / mu",
-        start=("y", "1.0::DOUBLE", "ln(y)"),
-        mass="1.0::DOUBLE",
+        start=("y", _NONE, "ln(y)"),
+        mass=_NONE,
         valid="y > 0",
+        parts=("y / mu",),
     ),
 }
 
@@ -170,17 +177,25 @@ def _glm(step: ModelStep, rows: str) -> Written:
         mean, weight, response = family.start
         second = f"SELECT *, {mean} AS mu FROM ({first})"
         added = f"({weight}) * ({response})"
-        measured = ("0.0::DOUBLE",) * 3
+        measured = (_ZERO,) * 3
     names = ("deviance", "pearson", "ll")
     added_up = ", ".join(f"{one} AS {name}" for one, name in zip(measured, names, strict=True))
     relation = f"SELECT *, {weight} AS w, {added} AS r, {added_up} FROM ({second})"
-    sums = _pairs(size, lambda pair: f"w * {pair}" if weight != "1.0::DOUBLE" else pair)
+    sums = _pairs(size, lambda pair: f"w * {pair}" if weight != _NONE else pair)
     sums += [(f"u{j}", f"sum(r * a{j})") for j in range(size)]
     sums += [(name, f"sum({name})") for name in names]
+    linear = not family.bounded  # all of it follows from sums without a state
+    single = [] if linear else [*(family.parts if step.state else ()), "abs(r)"]
     return Written(
         relation=relation,
         sums=tuple(sums),
-        weights=tuple(f"w * a{j} * a{j}" for j in range(size)),
+        weights=(
+            *([Weight(sql="w", pairs=True)] if weight != _NONE else []),
+            *(Weight(sql=one) for one in single),
+        ),
+        alone=()
+        if linear
+        else tuple(n for n, one in zip(names, measured, strict=True) if one != _ZERO),
         mass=family.mass,
         valid=family.valid,
     )

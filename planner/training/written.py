@@ -14,6 +14,19 @@ MOST_ETA: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Weight:
+    """What stands before columns of the design in the sums of a round.
+
+    The state chooses it, and so the analyst: whoever has next to no weight is next to not there.
+    """
+
+    sql: str
+    """Per row, not negative."""
+    pairs: bool = False
+    """Before products of two columns too, not before single ones alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """A round over a relation of complete rows."""
 
@@ -21,16 +34,21 @@ class Written:
     """SELECT of the rows with what ``sums`` and ``weights`` name."""
     sums: tuple[tuple[str, str], ...]
     """Name and aggregate of every output, DOUBLE, after ``n``."""
-    weights: tuple[str, ...] = ()
-    """Per row, not negative: each must be spread over many units, or few make the sums."""
+    weights: tuple[Weight, ...] = ()
+    """All but those that no number of the state is in."""
+    group: str = "0"
+    """Of a row: which of ``groups`` of sums it adds to, counted from 0."""
+    groups: int = 1
+    alone: tuple[str, ...] = ()
+    """Per row: what is summed as it is, without a column of the design, and a state is in."""
     mass: str = "1"
     """Per row, 0 to about 1: how much it may move the sums. Their sum is a number of rows."""
     valid: str = "true"
     """What every row must be for the family."""
     bins: int = 0
-    """The sums are counts by ``bin``, 0 to so many less one, and by ``y``. They are over rows of ``cell``, the
-    last of the bins that it is counted with, ``single`` (each bin is counted by itself), ``y`` and
-    ``many``, the rows that are so."""
+    """The relation has ``bin``, 0 to so many less one, and ``y``, 0 or 1. The sums are over one row of the
+    lists ``ns`` and ``ps``: of each bin, how many rows have y = 0 and y = 1; -1: they are counted with
+    those above."""
     half: int = 0
     """Bins below this one are not counted with others from it on, where that can be helped."""
 

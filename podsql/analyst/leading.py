@@ -43,6 +43,7 @@ class PodsLost(OperationalError):
             hint="wait for them, or train without: WITH (min_pods = k)",
             pod=min(lost),
         )
+        self.pods = frozenset(lost)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import pytest
 
 import podsql
 from podsql.analyst.training.jobs import Jobs
+from podsql.cli.app import run
 from podsql.demo.stage import Stage
 
 ROWS = 600
@@ -220,3 +221,15 @@ def test_a_job_does_not_go_on_over_other_data(stage, con):
         stage.serve_pod("west")
     assert (caught.value.code, caught.value.pod) == ("CONFLICT", "west")
     assert con.execute("SHOW JOBS").fetchall()[-1][3] == "failed"
+
+
+def test_the_command_line_writes_rows_and_json_lines(stage, capsys, undisturbed):
+    text = TRAIN.format("by_command").replace("?", "20.5")
+    arguments = ["sql", text, "--json", "--progress", "json", "--federation", str(stage.analyst)]
+    assert run(arguments) == 0
+    out, err = capsys.readouterr()
+    (row,) = msgspec.json.decode(out)
+    steps = [msgspec.json.decode(line) for line in err.splitlines() if line.startswith("{")]
+    assert [step["event"] for step in steps] == ["started", *["round"] * row["rounds"], "finished"]
+    assert {step["n"] for step in steps if step["event"] == "round"} == {row["n"]}
+    assert numbers(stage, "by_command") == undisturbed

@@ -1,7 +1,9 @@
 """What each statement around models answers."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 from msgspec.structs import replace
@@ -16,7 +18,7 @@ from podsql.analyst.training.running import begin
 from podsql.analyst.training.shelf import Kept, Shelf, read_model, write_model
 from podsql.analyst.writing import require_free
 from podsql.engine.training.describing import described
-from podsql.errors import error
+from podsql.errors import Error, error
 from podsql.planner.training.orders import (
     DescribeModel,
     DropModel,
@@ -29,6 +31,8 @@ from podsql.planner.training.orders import (
     ShowModels,
     Train,
 )
+
+T = TypeVar("T")
 
 
 def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
@@ -55,15 +59,28 @@ def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
             shelf.put(_renamed(kept, order.model))
             return Answer(rows=1)
         case ExplainTrain():
-            prepared = prepare(order.train, statement, shelf)
-            return answer_of(pa.table({"explain": explained(prepared, statement)}))
+            lines = _bound_anew(
+                statement, lambda: explained(prepare(order.train, statement, shelf), statement)
+            )
+            return answer_of(pa.table({"explain": lines}))
         case Evaluate():
             merger = bench.borrow_merger()
-            found = evaluate(order, statement, merger, shelf)
+            found = _bound_anew(statement, lambda: evaluate(order, statement, merger, shelf))
             bench.return_merger(merger)
             return answer_of(found)
         case PredictLocal():
             raise error("NOT_SUPPORTED", "this statement around models is not supported yet")
+
+
+def _bound_anew(statement: Statement, work: Callable[[], T]) -> T:
+    """The work, once more where a pod has moved on since it made its offer."""
+    try:
+        return work()
+    except Error as fault:
+        if fault.code != "STALE_OFFER":
+            raise
+    statement.forget_offers()
+    return work()
 
 
 def _shown(shelf: Shelf) -> pa.Table:

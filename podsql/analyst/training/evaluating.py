@@ -108,6 +108,7 @@ def _metrics(kept: Kept, design: Design, asked: Rounds, terms: Terms) -> dict[st
     if base == "binomial":
         ranked = _where_allowed(asked, _round("ranks", kept))
         cells = {pod: cells_of(one) for pod, one in ranked.items() if one is not None}
+        _require_outcomes(sums, cells, kept)
     elif _leave_by_row(design, terms):
         absolute = _where_allowed(asked, _round(f"absolute_{base}", kept))
     found = {
@@ -124,6 +125,19 @@ def _metrics(kept: Kept, design: Design, asked: Rounds, terms: Terms) -> dict[st
         else None,
     )
     return found
+
+
+def _require_outcomes(
+    sums: Mapping[str, Mapping[str, float]], cells: Mapping[str, Sequence[Cell]], kept: Kept
+) -> None:
+    for pod, found in cells.items():
+        if sum(one.rows for one in found) != sums[pod]["n"]:
+            raise error(
+                "DATA",
+                f"column {kept.targets[0].name!r} holds values besides 0 and 1",
+                pod=pod,
+                hint="a logistic model foretells whether something is so",
+            )
 
 
 def _round(family: str, kept: Kept) -> Round:

@@ -1,21 +1,22 @@
 """Where an analyst's training jobs are: one record each beside the models, or in memory.
 
-``<id>.json`` is the record, replaced as a whole after each round; ``<id>.log`` has a line for each step, and who
-holds its lock is at work on the job, so that a killed process leaves a job that waits.
+``<id>.json`` is the record, replaced as a whole after each round; ``<id>.log`` has a line for each step; who
+holds ``<id>.lock`` is at work on the job, so that a killed process leaves a job that waits.
 Rule to keep: every change of a record is made here, under one lock, and never to a job that has ended.
 """
 
-import fcntl
 import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
+from podsql.analyst.training.locks import locked, try_lock
 from podsql.analyst.training.recorded import Job, Line
 from podsql.errors import Error, error
 from podsql.relay.keys import replace_file
@@ -23,25 +24,12 @@ from podsql.relay.keys import replace_file
 _ID: Final = re.compile(r"[0-9a-f]{4,32}")
 
 
+@dataclass(frozen=True, slots=True)
 class Hold:
     """The right to work on one job, until ``release``."""
 
-    def __init__(self, job: str, log: IO[bytes] | None, done: Callable[[], None]) -> None:
-        self.job = job
-        self._log = log
-        self._done = done
-
-    def write(self, line: Line) -> None:
-        """Append a line to the job's log."""
-        if self._log is not None:
-            self._log.write(msgspec.json.encode(line) + b"\n")
-            self._log.flush()
-
-    def release(self) -> None:
-        """Others may take the job up."""
-        if self._log is not None:
-            self._log.close()
-        self._done()
+    job: str
+    release: Callable[[], None]
 
 
 class Jobs:
@@ -86,11 +74,7 @@ class Jobs:
             written = (self._place / f"{job}.log").read_bytes()
         except FileNotFoundError:
             return ()
-        return tuple(
-            msgspec.json.decode(line, type=Line)
-            for line in written.splitlines(keepends=True)
-            if line.endswith(b"\n")
-        )
+        return tuple(line for one in written.split(b"\n") if (line := _line(one)) is not None)
 
     def add(self, job: Job, cancel: Callable[[], None]) -> Hold:
         """Keep a new job and work on it; CONFLICT if its id is taken."""
@@ -107,7 +91,11 @@ class Jobs:
             found = self._load(job)
             if found.over:
                 raise _ended(found)
-            return found, self._hold(job, cancel)
+            hold = self._hold(job, cancel)
+        if self._place is not None:
+            # Whatever a killed process did not finish writing ends here.
+            _append(self._place / f"{job}.log", b"")
+        return found, hold
 
     def change(self, job: str, change: Callable[[Job], Job]) -> Job:
         """Replace a job's record; MODEL_STATE (CANCELLED if it was cancelled) if it has ended."""
@@ -134,7 +122,8 @@ class Jobs:
         if self._place is None:
             with self._lock:
                 self._lines.setdefault(hold.job, []).append(line)
-        hold.write(line)
+            return
+        _append(self._place / f"{hold.job}.log", msgspec.json.encode(line))
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -145,29 +134,24 @@ class Jobs:
                 yield
                 return
             self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with (self._place / ".lock").open("ab") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+            with locked(self._place / "jobs.lock"):
                 yield
 
     def _hold(self, job: str, cancel: Callable[[], None]) -> Hold:
-        log = None
-        if self._place is None:
-            if job in self._cancels:
-                raise _at_work()
-        else:
-            log = (self._place / f"{job}.log").open("ab")
-            try:
-                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.close()
-                raise _at_work() from None
+        unlock = None
+        if self._place is not None:
+            unlock = try_lock(self._place / f"{job}.lock")
+        if job in self._cancels or (self._place is not None and unlock is None):
+            raise error("CONFLICT", "somebody works on this job", hint="SHOW JOBS")
         self._cancels[job] = cancel
 
         def done() -> None:
             with self._lock:
                 self._cancels.pop(job, None)
+            if unlock is not None:
+                unlock()
 
-        return Hold(job, log, done)
+        return Hold(job, done)
 
     def _as_it_is(self, job: Job) -> Job:
         """A job that nobody works on waits, whatever its last worker had to say."""
@@ -182,12 +166,11 @@ class Jobs:
         if self._place is None:
             return False
         # A look must not be taken for work by who wants to take the job up.
-        with self._changing(), (self._place / f"{job}.log").open("ab") as log:
-            try:
-                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        with self._changing():
+            unlock = try_lock(self._place / f"{job}.lock")
+            if unlock is not None:
+                unlock()
+        return unlock is None
 
     def _names(self) -> tuple[str, ...]:
         if self._place is None:
@@ -220,8 +203,16 @@ class Jobs:
             raise error("FILE", f"cannot write {path.name!r}: {fault.strerror}") from None
 
 
-def _at_work() -> Error:
-    return error("CONFLICT", "somebody works on this job", hint="SHOW JOBS")
+def _append(log: Path, line: bytes) -> None:
+    with log.open("ab", buffering=0) as file:
+        file.write(line + b"\n")
+
+
+def _line(written: bytes) -> Line | None:
+    try:
+        return msgspec.json.decode(written, type=Line)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 def _ended(job: Job) -> Error:

@@ -6,7 +6,7 @@ pods again, or given up by its deadline; nobody waits by asking again and again.
 """
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import inf
 from queue import Empty, SimpleQueue
@@ -91,12 +91,19 @@ class LastingRounds:
     """``Rounds`` that are asked until they are answered, or their time is over."""
 
     def __init__(
-        self, rounds: Rounds | MaskedRounds, statement: Statement, limits: Limits, hears: Hears
+        self,
+        rounds: Rounds | MaskedRounds,
+        statement: Statement,
+        limits: Limits,
+        hears: Hears,
+        require_same: Callable[[Bound], None],
     ) -> None:
+        """``require_same``: an error if the design is another one over these offers."""
         self._rounds = rounds
         self._statement = statement
         self._limits = limits
         self._hears = hears
+        self._require_same = require_same
 
     @property
     def versions(self) -> dict[str, str]:
@@ -120,8 +127,10 @@ class LastingRounds:
                 self._hears.waiting(fault)
             waits.pause()
             pods = rounds.pods
-            rounds.bound = bind(self._statement, waits, self._hears, fresh=True, needed=pods)
-            require_all(rounds.bound, pods)
+            bound = bind(self._statement, waits, self._hears, fresh=True, needed=pods)
+            require_all(bound, pods)
+            self._require_same(bound)
+            rounds.rebind(bound)
             self._hears.back()
 
 
@@ -167,7 +176,7 @@ def bind(
     while True:
         waits.require_wanted()
         if fresh:
-            federation.forget(statement.purpose, statement.project)
+            statement.forget_offers()
         bound = federation.bind(statement.purpose, statement.project, deadline=waits.deadline)
         missing = _of(bound.missing, needed)
         lasting = {name: one for name, one in missing.items() if one.code not in PASSING}

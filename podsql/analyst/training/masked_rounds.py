@@ -71,7 +71,7 @@ class MaskedRounds:
         seconds: float,
     ) -> None:
         self._statement = statement
-        self.bound = bound
+        self._bound = bound
         self._design = design
         self._masking = masking
         self.seconds = seconds
@@ -84,6 +84,11 @@ class MaskedRounds:
     def pods(self) -> tuple[str, ...]:
         """Who is asked."""
         return self._design.pods
+
+    def rebind(self, bound: Bound) -> None:
+        """Ask over these offers from now on, as other jobs of secure sums."""
+        self._bound = bound
+        self._leaders.clear()
 
     def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
         """The sums of one round over all pods; ``references``: of every level of its categories alone.
@@ -120,7 +125,7 @@ class MaskedRounds:
 
     def _lead(self, stage: Stage, names: tuple[str, ...]) -> Leader:
         """A new job, for rounds of these sums."""
-        statement, bound = self._statement, self.bound
+        statement, bound = self._statement, self._bound
         pods = self._design.pods
         head = self._exchange(stage, pods[0], None).head
         told = SumJob(
@@ -142,7 +147,7 @@ class MaskedRounds:
 
     def _exchange(self, stage: Stage, pod: str, leader: Leader | None) -> Exchange:
         """The signed request for what ``pod`` brings to the leader's next round."""
-        statement, bound = self._statement, self.bound
+        statement, bound = self._statement, self._bound
         assert isinstance(stage.fragment, ModelStep)
         step = replace(stage.fragment, masked=True)
         payload = encode(QueryPayload(fragment=encode_fragment(step), statement=statement.sql))

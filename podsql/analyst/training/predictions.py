@@ -48,7 +48,8 @@ def _feature(column: Column, kept: Kept) -> str:
         return name
     levels = [one.level for one in (*kept.features, *kept.references) if one.of == column.of]
     others = ", ".join(_text(one) for one in levels if one not in (None, column.level))
-    return f"CASE WHEN {name} = {_text(column.level)} THEN 1 WHEN {name} IN ({others}) THEN 0 END"
+    rest = f" WHEN {name} IN ({others}) THEN 0" if others else ""
+    return f"CASE WHEN {name} = {_text(column.level)} THEN 1{rest} END"
 
 
 def _quoted(name: str) -> str:

@@ -36,9 +36,8 @@ class Asked(Protocol):
 
 
 class Rounds:
-    """Asks the pods of one design. ``seconds``: what each round may take; it and the offers of
-    ``bound`` may be replaced between rounds. ``name``: of its rounds, which tells them from others of
-    the same statement."""
+    """Asks the pods of one design. ``seconds``: what each round may take; may be changed between
+    rounds. ``name``: of its rounds, which tells them from others of the same statement."""
 
     def __init__(
         self,
@@ -52,7 +51,7 @@ class Rounds:
     ) -> None:
         self._statement = statement
         self._merger = merger
-        self.bound = bound
+        self._bound = bound
         self._design = design
         self.seconds = seconds
         self._name = name
@@ -67,6 +66,10 @@ class Rounds:
     def pods(self) -> tuple[str, ...]:
         """Who is asked."""
         return self._design.pods
+
+    def rebind(self, bound: Bound) -> None:
+        """Ask over these offers from now on."""
+        self._bound = bound
 
     def sums(self, asked: Round, *, references: bool = False) -> dict[str, float]:
         """The sums of one round over all pods; ``references``: of every level of its categories alone."""
@@ -88,7 +91,7 @@ class Rounds:
         statement = self._statement
         statement.deadline = time.monotonic() + self.seconds
         stages = stages_of(self._design, asked, f"{self._name}{self.asked}", references=references)
-        tables = statement.ask_together(stages, self._plan, self.bound, self._merger)
+        tables = statement.ask_together(stages, self._plan, self._bound, self._merger)
         require_same_data(self.versions, statement.outcome.receipts, f"{self._name}{self.asked}_")
         return {
             pod: _row(tables[pod]) if tables[pod].num_rows == 1 else None for pod in sorted(tables)

@@ -7,9 +7,11 @@ job goes on from is written down after each round, before the next is asked.
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from podsql.analyst.bench import Bench
 from podsql.analyst.federation import PATIENCE, Bound
+from podsql.analyst.leading import PodsLost
 from podsql.analyst.statement import Statement, missing_pods
 from podsql.analyst.training.fitting import SETTINGS, Known, Prepared, prepare, train
 from podsql.analyst.training.lasting import PASSING, LastingRounds, Limits, Waits, bind
@@ -17,7 +19,7 @@ from podsql.analyst.training.masked_rounds import MaskedRounds
 from podsql.analyst.training.recorded import Job, given_parameters, kept_parameters
 from podsql.analyst.training.reporting import Reporter
 from podsql.analyst.training.rounds import Rounds
-from podsql.analyst.training.shelf import Kept, checked_name
+from podsql.analyst.training.shelf import Kept, Shelf, checked_name
 from podsql.engine.merge import Merger
 from podsql.engine.training.registry import decode_snapshot
 from podsql.errors import Error, error
@@ -88,11 +90,7 @@ def resume(text: str, statement: Statement, bench: Bench) -> Kept:
         )
         prepared = prepare(order, statement, bench.shelf, known)
         if _columns(prepared) != job.columns:
-            raise error(
-                "CONFLICT",
-                "the pods declare other columns than when the job began",
-                hint="train it again",
-            )
+            raise _other_columns()
         return _rounds(reporter, prepared, statement, bench, limits, job.data_versions)
 
 
@@ -117,12 +115,11 @@ def _rounds(
 ) -> Kept:
     """All rounds that are left; from the first again where pods are lost and may be."""
     merger = bench.borrow_merger()
-    numbered = 0
     while True:
         rounds = _asking(prepared, statement, merger, limits)
         rounds.versions |= versions
-        rounds.asked = numbered
-        asked = LastingRounds(rounds, statement, limits, reporter)
+        still = partial(_require_same, prepared, statement, bench.shelf)
+        asked = LastingRounds(rounds, statement, limits, reporter, still)
         try:
             kept = _fit(reporter, prepared, asked, statement)
             break
@@ -133,8 +130,6 @@ def _rounds(
             if not lost:
                 raise
             left = _left(prepared.design.pods, lost, bound, limits)
-        # What was asked under an id is never asked under it again.
-        numbered = rounds.asked
         known = Known(bound=bound, pods=left)
         prepared, versions = prepare(prepared.order, statement, bench.shelf, known), {}
         reporter.restarted(prepared.design.pods, lost)
@@ -164,12 +159,13 @@ def _fit(
 def _look(
     fault: Error, statement: Statement, limits: Limits, pods: Collection[str]
 ) -> tuple[Bound, list[str]]:
-    """Who of ``pods`` is there after ``fault``, and who is lost: also the one that it names."""
+    """Who of ``pods`` is there after ``fault``, and who is lost: also those that it names."""
     patience = min(PATIENCE, limits.round_seconds)
     deadline = min(time.monotonic() + patience, limits.until)
-    statement.federation.forget(statement.purpose, statement.project)
+    statement.forget_offers()
     bound = statement.federation.bind(statement.purpose, statement.project, deadline=deadline)
-    return bound, sorted({*bound.missing, fault.pod or ""} & set(pods))
+    named = fault.pods if isinstance(fault, PodsLost) else {fault.pod}
+    return bound, sorted({*bound.missing, *named} & set(pods))
 
 
 def _present(order: Train, statement: Statement, limits: Limits) -> Known:
@@ -213,6 +209,21 @@ def _missing(missing: Mapping[str, Error]) -> Error:
     fault = missing_pods(missing)
     fault.hint = "wait for them; or train without who is lost: WITH (min_pods = k)"
     return fault
+
+
+def _require_same(prepared: Prepared, statement: Statement, shelf: Shelf, bound: Bound) -> None:
+    """CONFLICT if the pods offer what makes another design."""
+    known = Known(bound=bound, pods=prepared.design.pods, start=prepared.start)
+    if prepare(prepared.order, statement, shelf, known).design != prepared.design:
+        raise _other_columns()
+
+
+def _other_columns() -> Error:
+    return error(
+        "CONFLICT",
+        "the pods declare other columns than when the job began",
+        hint="train it again",
+    )
 
 
 def _columns(prepared: Prepared) -> tuple[str, ...]:

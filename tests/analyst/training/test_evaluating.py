@@ -1,6 +1,7 @@
 """``EVALUATE MODEL`` against scikit-learn and statsmodels over the same rows, per pod and pooled."""
 
 from math import sqrt
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -254,3 +255,41 @@ def test_rows_without_a_value_are_left_out_only_if_that_is_said(con, others, sco
     assert pooled["rmse"] == pytest.approx(found["(pooled)"]["rmse"][0], rel=1e-12)
     y, mu = predicted("days", {k: v[others["age"] > 50] for k, v in others.items()})
     assert pooled["rmse"] == pytest.approx(sk.root_mean_squared_error(y, mu))
+
+
+def test_the_picture_shows_the_rates_and_the_curve_of_every_pod(con, scopes, others, predicted):
+    sql = f"EVALUATE MODEL risk FROM (SELECT {FEATURES}, died FROM others)"
+    rates = evaluated(con, "risk", "others")["(pooled)"]["rate"]
+    drawn = ElementTree.fromstring(con.execute(sql).picture())
+    space = "{http://www.w3.org/2000/svg}"
+    words = [text.text for text in drawn.iter(f"{space}text")]
+    assert "Model risk" in words
+    assert [word.partition(":")[0] for word in words if ": AUC 0." in word] == list(scopes(others))
+    frames = [rect for rect in drawn.iter(f"{space}rect") if rect.get("class") == "frame"]
+    side = float(frames[0].get("width"))
+    marks = [one for one in drawn.iter(f"{space}circle") if "pooled" in one.get("class")]
+    heights = [(float(frames[0].get("y")) + side - float(one.get("cy"))) / side for one in marks]
+    assert heights == pytest.approx([rate["value"] for rate in rates], abs=1e-4)
+    curves = [path.get("d") for path in drawn.iter(f"{space}path") if "L" in path.get("d")]
+    assert len(curves) == 3
+    places = np.array([point.split() for point in curves[-1][1:].split("L")], dtype=float)
+    x = (places[:, 0] - float(frames[1].get("x"))) / side
+    y = (float(frames[1].get("y")) + side - places[:, 1]) / side
+    target, p = predicted("risk", others)
+    for false, true, rate in zip(x[1:], y[1:], reversed(rates), strict=True):
+        chosen = p >= rate["predicted_low"]
+        assert false == pytest.approx(chosen[target == 0].mean(), abs=1e-4)
+        assert true == pytest.approx(chosen[target == 1].mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count(*) FROM others",
+        "EVALUATE MODEL days FROM (SELECT age, dose, site, smoker, stay FROM others)",
+    ],
+)
+def test_there_is_no_picture_of_other_answers(con, sql):
+    with pytest.raises(Error) as caught:
+        con.execute(sql).picture()
+    assert caught.value.code == "ARGUMENT"

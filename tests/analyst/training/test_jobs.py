@@ -345,6 +345,10 @@ def test_a_line_that_was_cut_short_is_no_line(tmp_path):
     with (tmp_path / f"{hold.job}.log").open("ab") as log:
         log.write(b'{"job":"')
     assert kept.lines(hold.job) == (line,)
+    _, hold = kept.take(hold.job, nothing)
+    kept.note(hold, line)
+    hold.release()
+    assert kept.lines(hold.job) == (line, line)
     (tmp_path / f"{hold.job}.json").write_bytes(b"{")
     with pytest.raises(podsql.Error) as caught:
         kept.get(hold.job)

@@ -54,15 +54,6 @@ def test_a_row_of_no_class_or_of_two_is_no_row_of_classes(federate, design):
             pods.sums(Round(family="classes"), model)
 
 
-def test_every_cell_of_classes_and_levels_weighs(design):
-    model = design(["x", "flag"], ["a", "b"], indicators=["flag"])
-    step = ModelStep(
-        family="classes", source="FROM t", features=model.features, targets=model.targets
-    )
-    cells = [f"{c}{cell}" for c in ("y0", "y1") for cell in ("", " * x1", " * (1 - x1)")]
-    assert sorted(write_step(step, "rows").weights) == sorted(cells)
-
-
 @pytest.mark.parametrize(
     ("family", "targets", "state"),
     [
