@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from podsql.errors import Error
 from podsql.message import Signed
 from podsql.messages import Accepted, Result
 from podsql.pod.results import INLINE_BYTES, Output
@@ -55,4 +56,24 @@ def test_a_large_result_is_sealed_once_and_opens_to_the_same_bytes(tmp_path, siz
     assert b"".join(parts) == data
     assert made.sha256 == hashlib.sha256(data).digest()
     assert made.total == size
+    made.close()
+
+
+def test_what_is_taken_leaves_by_another_way(tmp_path):
+    made, _ = output(tmp_path)
+    made.add(b"abc")
+    assert made.take() == b"abc"
+    made.finish()
+    made.evidence = EVIDENCE
+    reply = made.reply(attached=False)
+    assert isinstance(reply, Result)
+    assert (reply.arrow, made.total, made.sha256) == (b"", 0, hashlib.sha256().digest())
+
+
+def test_what_is_on_its_way_as_a_stream_is_not_taken(tmp_path):
+    made, _ = output(tmp_path)
+    made.add(bytes(INLINE_BYTES + 1))
+    with pytest.raises(Error) as caught:
+        made.take()
+    assert caught.value.code == "RESULT_TOO_BIG"
     made.close()

@@ -151,11 +151,26 @@ def test_kinds_that_are_not_known_here_are_refused(judge):
     source, column = "FROM person", ONE[0]
     for fragment in (
         Bins(source=source, column=column, level=0, path=()),
-        ModelStep(family="gaussian", source=source, features=(Feature("x", "age"),)),
         TorchStep(module="m", source=source, state=b""),
         Aggregate(source=source, keys=(), aggregates=COUNT, masked=True),
     ):
         assert denied(judge, fragment) == "FRAGMENT_KIND"
+
+
+def test_masks_take_no_rule_away(judge):
+    """A round under masks is judged, and computed, as the same one in the clear."""
+    bare = ModelStep(family="moments", source="FROM person", features=(Feature("x", "age"),))
+    masked = msgspec.structs.replace(bare, masked=True)
+    for policy in ("open", "standard"):
+        plain, under = judge(bare, policy), judge(masked, policy)
+        assert under == dataclasses.replace(plain, masked=True)
+        assert (plain.answer, under.answer) == ("exact", "masked")
+    # A target that is computed would be a comparison.
+    odd = msgspec.structs.replace(bare, family="binomial", targets=(Feature("y", "age - 30"),))
+    assert denied(judge, odd, "standard") == "PREDICATE_IN_AGG"
+    assert denied(judge, msgspec.structs.replace(odd, masked=True), "standard") == (
+        "PREDICATE_IN_AGG"
+    )
 
 
 def test_inputs_do_not_meet_rows(judge):
