@@ -191,6 +191,7 @@ def _kept(prepared: Prepared, statement: Statement, fitted: Fitted, asked: Asked
         select=design.select,
         features=kept(design.features),
         targets=kept(design.targets),
+        references=kept(design.references),
         pods=design.pods,
         data_versions=dict(sorted(asked.versions.items())),
         federation=statement.federation.membership.federation,

@@ -37,7 +37,7 @@ class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     select: str
     features: tuple[Column, ...]
     targets: tuple[Column, ...]
-    references: tuple[Column, ...] = ()
+    references: tuple[Column, ...]
     """First levels of categories, which have no column."""
     pods: tuple[str, ...]
     data_versions: dict[str, str]
