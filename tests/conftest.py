@@ -1,4 +1,5 @@
-"""The order of test files: the longest first, so that no worker is left alone with one at the end.
+"""The order of test files: the longest first, so that no worker is left alone with one at the end;
+and no test is judged by how long it takes.
 
 Files that are not named here follow in random order; within a file the order stays random.
 """
@@ -6,10 +7,18 @@ Files that are not named here follow in random order; within a file the order st
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 HERE = Path(__file__).parent
 LONGEST_FIRST = (
     "suites/test_tpch_policy.py",
+    "analyst/training/test_masked.py",
+    "analyst/training/test_train.py",
+    "analyst/training/test_jobs.py",
+    "system/test_training_survives.py",
     "policy/test_fuzz_gate.py",
     "system/test_usefulness.py",
     "differential/test_equal_or_refused.py",

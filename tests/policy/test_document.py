@@ -123,7 +123,7 @@ def test_presets_of_this_version_are_enforced_in_full(name):
             "output.round_base beside quantile 'binned'",
         ),
         (b"orgs = ['uni-x']", "orgs"),
-        (b"allow = ['select', 'train']", "allow 'train'"),
+        (b"allow = ['select', 'template']", "allow 'template'"),
         (b"release = 'sdc_merged'", "release 'sdc_merged'"),
         (b"[tables.t]\nrelease = 'sdc_merged'", "tables.t.release 'sdc_merged'"),
         (b"[tables.t.columns]\na = {bin = 'day'}", "tables.t.columns.a.bin in words"),

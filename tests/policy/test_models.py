@@ -257,7 +257,6 @@ def test_a_level_is_of_no_more_levels_than_groups_may_be(ana, pod):
         (step("products", ["x"], source="FROM range(9) r(x)"), "TABLE_FUNCTION"),
         (step("products", ["x"], source="FROM person WHERE id = 7"), "FILTER_KEY_LITERAL"),
         (step("products", ["x"], source="FROM person WHERE x = 7"), "FILTER_ROLE"),
-        (step("products", ["x"], masked=True), "FRAGMENT_KIND"),
         (step("products", ["?diag = $2"], literals=(Literal("string", "hiv"),)), "BAD_LITERAL"),
         (step("gamma", ["x"], ["cost - 4"], state=(0.1, 0.1)), "PREDICATE_IN_AGG"),
         (step("poisson", ["x"], ["kids - 4"]), "PREDICATE_IN_AGG"),
