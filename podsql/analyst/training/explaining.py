@@ -4,7 +4,10 @@ Rule to keep: pods are asked for offers and for what their policies would do; no
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace as with_fields
 
 from podsql.analyst.dry_run import ask_stage
 from podsql.analyst.statement import Statement
@@ -42,13 +45,13 @@ def explained(prepared: Prepared, statement: Statement) -> list[str]:
         f"at {', '.join(design.pods)}",
         *_columns(design),
     ]
+    moments = Round(family="moments")
+    masked = prepared.masking is not None
     if any(column.level is not None for column in design.listed):
-        lines += _round(
-            "first, once", stages_of(design, Round(family="moments"), "levels", references=True)
-        )
-    lines += _round("then, 1 or 2 rounds", stages_of(design, Round(family="moments"), "moments"))
+        lines += _round("first, once", _stages(design, moments, masked=masked, references=True))
+    lines += _round("then, 1 or 2 rounds", _stages(design, moments, masked=masked))
     final = Round(family=kind.family, state=_state(kind, design, options.get("clusters", 0)))
-    stages = stages_of(design, final, kind.family)
+    stages = _stages(design, final, masked=masked)
     lines += _round(f"then, {later}", stages)
     lines += [
         "final, at the analyst",
@@ -61,6 +64,16 @@ def explained(prepared: Prepared, statement: Statement) -> list[str]:
             units = f", at least {row['min_units']} units" if row["min_units"] else ""
             lines.append(f"  {row['pod']} {row['decision']}{why}{units} ({row['policy']})")
     return lines
+
+
+def _stages(design: Design, asked: Round, *, masked: bool, references: bool = False) -> list[Stage]:
+    found = stages_of(design, asked, asked.family, references=references)
+    return [replace(one, fragment=with_fields(_step(one), masked=masked)) for one in found]
+
+
+def _step(stage: Stage) -> ModelStep:
+    assert isinstance(stage.fragment, ModelStep)  # of such a round
+    return stage.fragment
 
 
 def _state(kind: Model, design: Design, clusters: float) -> tuple[float, ...]:
@@ -86,11 +99,10 @@ def _column(column: DesignColumn) -> str:
 
 
 def _round(when: str, stages: Sequence[Stage]) -> list[str]:
-    fragment = stages[0].fragment
-    assert isinstance(fragment, ModelStep)
-    count = len(stages[0].fields) - 2
+    step, count = _step(stages[0]), len(stages[0].fields) - 2
+    under = ", under masks that only the sum over all pods is without" if step.masked else ""
     return [
-        f"{when}: {fragment.family}",
-        "  gives away: moments",
-        f"  leaves each pod, one row: n, dropped and {count} sums: {_MEANING[fragment.family]}",
+        f"{when}: {step.family}",
+        f"  gives away: moments{' of all pods together' if step.masked else ''}",
+        f"  leaves each pod, one row{under}: n, dropped and {count} sums: {_MEANING[step.family]}",
     ]

@@ -97,8 +97,10 @@ def prepare(
 
 
 def _offers(statement: Statement, pods: tuple[str, ...] | None) -> Bound:
-    deadline = time.monotonic() + statement.timeout
-    bound = statement.federation.bind(statement.purpose, statement.project, deadline=deadline)
+    statement.deadline = time.monotonic() + statement.timeout
+    bound = statement.federation.bind(
+        statement.purpose, statement.project, deadline=statement.deadline
+    )
     if bound.missing and pods is None:
         raise missing_pods(bound.missing)
     return bound

@@ -69,6 +69,16 @@ def test_every_pods_policy_is_asked(con):
     ]
 
 
+def test_masked_rounds_give_away_sums_of_all_pods_only(con):
+    statement = f"TRAIN MODEL m USING linear_regression PREDICT died FROM ({SELECT})"
+    plain = explained(con, statement)
+    masked = explained(con, f"{statement} WITH (secure_aggregation = true)")
+    assert not any("masks" in line for line in plain)
+    assert sum("under masks" in line for line in masked) == 2
+    given = [line for line in masked if "gives away" in line]
+    assert given == ["  gives away: moments of all pods together"] * 2
+
+
 def test_nothing_runs_at_the_pods(con, tmp_path):
     statement = f"TRAIN MODEL unmade USING logistic_regression PREDICT died FROM ({SELECT})"
     explained(con, statement)
