@@ -20,8 +20,8 @@ MOST_SHIFT: Final = 2.0**40
 """Square of the largest centre, in squares of the column's own size: beyond, a value less it is rounded."""
 MOST_COEFFICIENT: Final = 2.0**60
 """Square of the largest term of a linear model, in squares of the target's size."""
-MOST_SCALE: Final = 2.0**200
-"""Mean square of a column in its scale, and one by that: beyond, products overflow or vanish."""
+LEAST_SQUARE: Final = 2.0**-200
+"""Mean square of a column in its scale: below, products of small values are rounded to 0."""
 CROWDS: Final = 256
 """Values are first put together in so many: if none of these has most weight, no value has."""
 
@@ -39,8 +39,7 @@ def number_rules(step: ModelStep) -> str:
         checks.append(
             f"(min({column}) = max({column})"
             f" OR ({shift} * {shift} * count(*) <= {MOST_SHIFT!r} * sum({column} * {column})"
-            f" AND {size} <= {MOST_SCALE!r} * count(*)"
-            f" AND {size} * {MOST_SCALE!r} >= count(*)))"
+            f" AND {size} >= {LEAST_SQUARE!r} * count(*)))"
         )
     if step.family == "gaussian":
         for place, one in enumerate(step.state):

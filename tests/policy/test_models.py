@@ -441,16 +441,38 @@ def test_planted_numbers_single_nobody_out(ana, name):
     assert answers[0] is None or answers[1] is None
 
 
-def test_weights_leave_a_sparse_column_to_many(ana):
-    """Of twenty who have a second number, nineteen are cut away: the product's sum was one's own."""
-    twenty = "UPDATE person SET x = CASE WHEN id < 20 OR id % 3 = 0 THEN 1 + id % 7 ELSE 0 END, z = CASE WHEN id < 20 OR id % 3 = 1 THEN 1 + id % 5 ELSE 0 END, age = id"
-    asked = ["x", "z", "age"]
-    pod = Pod().change(twenty)
-    assert isinstance(pod.ask(ana, step("products", asked)), dict)
-    usual = step("binomial", asked, ["ill"], state=(0.1, 0.1, 0.1, 0.001))
+def test_weights_leave_a_pair_of_numbers_to_many(ana):
+    """Twenty have both numbers, most of whom weigh next to nothing; many have one of them."""
+    pod = Pod().change(
+        "UPDATE person SET x = CASE WHEN id < 20 OR id % 2 = 0 THEN 1 + id % 7 ELSE 0 END,"
+        " z = CASE WHEN id < 20 OR id % 2 = 1 THEN 1 + id % 5 ELSE 0 END, age = id"
+    )
+    usual = step("binomial", ["x", "z", "age"], ["ill"], state=(0.1, 0.1, 0.1, 0.0001))
     assert isinstance(pod.ask(ana, usual), dict)
-    planted = step("binomial", asked, ["ill"], state=(-60.0, 0.0, 0.0, 3.0))
-    assert pod.ask(ana, planted, again=True) is None
+    planted = {"state": (-7.7, 0.0, 0.22)}
+    for one in "xz":
+        assert isinstance(pod.ask(ana, step("binomial", [one, "age"], ["ill"], **planted)), dict)
+    planted = {"state": (-7.7, 0.0, 0.0, 0.22)}
+    assert pod.ask(ana, step("binomial", ["x", "z", "age"], ["ill"], **planted), again=True) is None
+
+
+def test_a_sum_of_misfits_is_of_many(ana):
+    """All are where their target says, with certainty, but one."""
+    asked = step("binomial", ["x"], ["ill"], state=(-100.0, 20.0))
+    sure = Pod().change("UPDATE person SET ill = (x > 5)::INTEGER")
+    assert isinstance(sure.ask(ana, asked), dict)
+    assert sure.change("UPDATE person SET x = 9, ill = 0 WHERE id = 7").ask(ana, asked) is None
+
+
+def test_rows_are_such_as_the_family_takes(ana, pod):
+    assert pod.ask(ana, step("binomial", ["x"], ["kids"], state=(0.1, 0.1))) is None
+    below = Pod().change("UPDATE person SET ill = -1 WHERE id = 7")
+    assert below.ask(ana, step("cox", ["x"], ["cost", "ill"], state=(0.0,))) is None
+
+
+def test_sums_that_overflow_are_withheld(ana):
+    far = Pod().change("UPDATE person SET x = 1e200 WHERE id = 7")
+    assert far.ask(ana, step("moments", ["x"])) is None
 
 
 def test_weights_leave_a_value_in_a_cell_to_many(ana):
