@@ -22,8 +22,12 @@ MOST_COEFFICIENT: Final = 2.0**60
 """Square of the largest term of a linear model, in squares of the target's size."""
 LINEAR: Final = ("gaussian", "score_gaussian", "absolute_gaussian")
 """Families whose means are linear in the state, without bounds."""
-MOST_SCALE: Final = 2.0**200
-"""Mean square of a column in its scale, and one by that: beyond, products overflow or vanish."""
+LEAST_SQUARE: Final = 2.0**-200
+"""Mean square of a column in its scale: below, products of small values are rounded to 0."""
+USUAL_ETA: Final = 20.0
+"""Most that linear predictors under an exponential may be in the mean (root of their mean square): so none but
+far outliers, which have nearly all of the weight, are near where they are cut."""
+CUT: Final = ("poisson", "gamma", "cox", "score_poisson", "score_gamma")
 CROWDS: Final = 256
 """Values are first put together in so many: if none of these has most weight, no value has."""
 
@@ -41,8 +45,7 @@ def number_rules(step: ModelStep) -> str:
         checks.append(
             f"(min({column}) = max({column})"
             f" OR ({shift} * {shift} * count(*) <= {MOST_SHIFT!r} * sum({column} * {column})"
-            f" AND {size} <= {MOST_SCALE!r} * count(*)"
-            f" AND {size} * {MOST_SCALE!r} >= count(*)))"
+            f" AND {size} >= {LEAST_SQUARE!r} * count(*)))"
         )
     if step.family in LINEAR:
         for place, one in enumerate(step.state):
@@ -51,6 +54,14 @@ def number_rules(step: ModelStep) -> str:
                 f"{number(one)} * {number(one)} * sum({column} * {column})"
                 f" <= {MOST_COEFFICIENT!r} * sum(y0 * y0)"
             )
+    if step.family in CUT and step.state:
+        columns = [_placed(step, place) for place in range(len(step.features))]
+        if step.family != "cox":
+            columns.insert(0, "1.0::DOUBLE")
+        eta = " + ".join(
+            f"{number(one)} * {column}" for one, column in zip(step.state, columns, strict=True)
+        )
+        checks.append(f"sum(power({eta}, 2)) <= {USUAL_ETA * USUAL_ETA!r} * count(*)")
     return f"coalesce({' AND '.join(checks)}, false)"
 
 

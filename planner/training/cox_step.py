@@ -29,7 +29,7 @@ def cox(step: ModelStep, rows: str) -> Written:
         "SELECT *, r * hazard AS w, y1 * (eta - ln(risk)) AS ll FROM"
         f" (SELECT *, sum(y1 / risk) OVER {earlier} AS hazard, {means} FROM"
         f" (SELECT *, sum(r) OVER {later} AS risk, {totals} FROM"
-        f" (SELECT *, exp(eta) AS r FROM (SELECT *, {cut(eta)} AS eta FROM"
+        f" (SELECT *, exp({cut('eta')}) AS r FROM (SELECT *, {eta} AS eta FROM"
         f" (SELECT *, {placed(step)} FROM {rows})))))"
     )
     sums = [

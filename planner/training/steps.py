@@ -84,7 +84,12 @@ def _pairs(size: int, weighed: Callable[[str], str]) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Glm:
-    """Per row, over ``y`` and the mean ``mu`` (and its link ``eta``)."""
+    """Per row, over ``y``, the linear predictor ``eta``, what is left of it when it is ``cut``, and the
+    mean ``mu``.
+
+    Only what stands under an exponential is cut. What is linear in ``eta`` is not: at the cut it would have
+    a kink, and the sums of three rounds on both sides of one row's would tell that row.
+    """
 
     mean: str
     weight: str
@@ -99,11 +104,14 @@ class Glm:
     valid: str
     parts: tuple[str, ...] = ()
     """What the score is made of, besides the residual: weights of single columns."""
-    bounded: bool = True
 
 
 _NONE: Final = "1.0::DOUBLE"
 _ZERO: Final = "0.0::DOUBLE"
+_SOFT: Final = (
+    "(greatest(CASE WHEN y = 1 THEN -eta ELSE eta END, 0.0::DOUBLE) + ln(1 + exp(-abs(eta))))"
+)
+"""``ln(1 + exp(z))`` of ``-eta`` where y = 1, of ``eta`` else."""
 _GLMS: Final[dict[str, Glm]] = {
     "gaussian": Glm(
         mean="eta",
@@ -115,15 +123,14 @@ _GLMS: Final[dict[str, Glm]] = {
         start=("y", _NONE, "y"),
         mass=_NONE,
         valid="true",
-        bounded=False,
     ),
     "binomial": Glm(
-        mean="1 / (1 + exp(-eta))",
-        weight="1 / ((1 + exp(-eta)) * (1 + exp(eta)))",
+        mean="1 / (1 + exp(-cut))",
+        weight="1 / ((1 + exp(-cut)) * (1 + exp(cut)))",
         residual="y - mu",
-        deviance="2 * ln(1 + exp(CASE WHEN y = 1 THEN -eta ELSE eta END))",
+        deviance=f"2 * {_SOFT}",
         pearson=_ZERO,  # its largest term alone would tell how far off one row is
-        likelihood="-ln(1 + exp(CASE WHEN y = 1 THEN -eta ELSE eta END))",
+        likelihood=f"-{_SOFT}",
         start=(
             "(y + 0.5) / 2",
             "((y + 0.5) / 2) * (1 - (y + 0.5) / 2)",
@@ -135,7 +142,7 @@ _GLMS: Final[dict[str, Glm]] = {
         valid="y IN (0, 1)",
     ),
     "poisson": Glm(
-        mean="exp(eta)",
+        mean="exp(cut)",
         weight="mu",
         residual="y - mu",
         deviance="2 * (CASE WHEN y > 0 THEN y * (ln(y) - eta) ELSE 0 END - (y - mu))",
@@ -146,7 +153,7 @@ _GLMS: Final[dict[str, Glm]] = {
         valid="y >= 0",
     ),
     "gamma": Glm(
-        mean="exp(eta)",
+        mean="exp(cut)",
         weight=_NONE,
         residual="(y - mu) / mu",
         deviance="2 * ((y - mu) / mu - (ln(y) - eta))",
@@ -168,9 +175,8 @@ def _glm(step: ModelStep, rows: str) -> Written:
     first = f"SELECT *, {placed(step)}, y0 AS y FROM {rows}"
     if step.state:
         eta = " + ".join(f"{number(b)} * a{place}" for place, b in enumerate(step.state))
-        if family.bounded:
-            eta = cut(eta)
-        second = f"SELECT *, {family.mean} AS mu FROM (SELECT *, {eta} AS eta FROM ({first}))"
+        first = f"SELECT *, {cut('eta')} AS cut FROM (SELECT *, {eta} AS eta FROM ({first}))"
+        second = f"SELECT *, {family.mean} AS mu FROM ({first})"
         added, weight = family.residual, family.weight
         measured = (family.deviance, family.pearson, family.likelihood)
     else:
@@ -184,7 +190,7 @@ def _glm(step: ModelStep, rows: str) -> Written:
     sums = _pairs(size, lambda pair: f"w * {pair}" if weight != _NONE else pair)
     sums += [(f"u{j}", f"sum(r * a{j})") for j in range(size)]
     sums += [(name, f"sum({name})") for name in names]
-    linear = not family.bounded  # all of it follows from sums without a state
+    linear = step.family == "gaussian"  # all of it follows from sums without a state
     single = [] if linear else [*(family.parts if step.state else ()), "abs(r)"]
     return Written(
         relation=relation,

@@ -384,7 +384,7 @@ def test_one_with_many_rows_is_one(ana):
 
 def test_rows_of_nobody_add_nobody(ana):
     """Ten people and a row without a name weigh all: that row is no eleventh."""
-    asked = step("poisson", ["z"], ["kids"], state=(-60.0, 60.0))
+    asked = step("poisson", ["z"], ["kids"], state=(-15.0, 15.0))
     heavy = (
         "UPDATE person SET z ="
         " CASE WHEN id < 10 OR id = 300 THEN 1 + id / 1e9 ELSE (id % 90) / 1e9 END"
@@ -397,7 +397,7 @@ def test_rows_of_nobody_add_nobody(ana):
 def test_a_dominated_sum_is_withheld_as_weighed(ana):
     """Of all rows nobody has most; of those with weight, person 7 has."""
     rule = "p_percent = 10\nnk = [2, 60]"
-    asked = step("poisson", ["rich", "x"], ["kids"], state=(-25.0, 0.0, 2.5))
+    asked = step("poisson", ["rich", "x"], ["kids"], state=(-15.0, 0.0, 1.5))
     odd = "UPDATE person SET rich = 90000 WHERE id IN (7, 11, 13)"
     more = "UPDATE person SET x = CASE WHEN id IN (7) OR id % 9 = 0 THEN 10 ELSE x / 9 END"
     assert isinstance(Pod(rule).change(odd).ask(ana, step("products", ["rich", "x"])), dict)
@@ -440,16 +440,38 @@ def test_planted_numbers_single_nobody_out(ana, name):
     assert answers[0] is None or answers[1] is None
 
 
-def test_weights_leave_a_sparse_column_to_many(ana):
-    """Of twenty who have a second number, nineteen are cut away: the product's sum was one's own."""
-    twenty = "UPDATE person SET x = CASE WHEN id < 20 OR id % 3 = 0 THEN 1 + id % 7 ELSE 0 END, z = CASE WHEN id < 20 OR id % 3 = 1 THEN 1 + id % 5 ELSE 0 END, age = id"
-    asked = ["x", "z", "age"]
-    pod = Pod().change(twenty)
-    assert isinstance(pod.ask(ana, step("products", asked)), dict)
-    usual = step("binomial", asked, ["ill"], state=(0.1, 0.1, 0.1, 0.001))
+def test_weights_leave_a_pair_of_numbers_to_many(ana):
+    """Twenty have both numbers, most of whom weigh next to nothing; many have one of them."""
+    pod = Pod().change(
+        "UPDATE person SET x = CASE WHEN id < 20 OR id % 2 = 0 THEN 1 + id % 7 ELSE 0 END,"
+        " z = CASE WHEN id < 20 OR id % 2 = 1 THEN 1 + id % 5 ELSE 0 END, age = id"
+    )
+    usual = step("binomial", ["x", "z", "age"], ["ill"], state=(0.1, 0.1, 0.1, 0.0001))
     assert isinstance(pod.ask(ana, usual), dict)
-    planted = step("binomial", asked, ["ill"], state=(-60.0, 0.0, 0.0, 3.0))
-    assert pod.ask(ana, planted, again=True) is None
+    planted = {"state": (-7.7, 0.0, 0.22)}
+    for one in "xz":
+        assert isinstance(pod.ask(ana, step("binomial", [one, "age"], ["ill"], **planted)), dict)
+    planted = {"state": (-7.7, 0.0, 0.0, 0.22)}
+    assert pod.ask(ana, step("binomial", ["x", "z", "age"], ["ill"], **planted), again=True) is None
+
+
+def test_a_sum_of_misfits_is_of_many(ana):
+    """All are where their target says, with certainty, but one."""
+    asked = step("binomial", ["x"], ["ill"], state=(-100.0, 20.0))
+    sure = Pod().change("UPDATE person SET ill = (x > 5)::INTEGER")
+    assert isinstance(sure.ask(ana, asked), dict)
+    assert sure.change("UPDATE person SET x = 9, ill = 0 WHERE id = 7").ask(ana, asked) is None
+
+
+def test_rows_are_such_as_the_family_takes(ana, pod):
+    assert pod.ask(ana, step("binomial", ["x"], ["kids"], state=(0.1, 0.1))) is None
+    below = Pod().change("UPDATE person SET ill = -1 WHERE id = 7")
+    assert below.ask(ana, step("cox", ["x"], ["cost", "ill"], state=(0.0,))) is None
+
+
+def test_sums_that_overflow_are_withheld(ana):
+    far = Pod().change("UPDATE person SET x = 1e200 WHERE id = 7")
+    assert far.ask(ana, step("moments", ["x"])) is None
 
 
 def test_weights_leave_a_value_in_a_cell_to_many(ana):
@@ -603,3 +625,23 @@ def test_two_kinds_of_unit_are_both_counted(ana, pod):
         .change("UPDATE visit SET tag = CASE WHEN id = 7 THEN 'a' ELSE 'z' END")
     )
     assert made.ask(ana, step("products", ["person.x"], source=both)) is None
+
+
+@pytest.mark.parametrize("kids", [0, 1])
+def test_three_rounds_around_one_person_alone_say_nothing_of_them(ana, kids):
+    """No figure has a kink where a linear predictor is cut: one person just beyond it would be told
+    by how the deviance and the score, its derivative, differ."""
+    pod = Pod().change(f"UPDATE person SET ill = {kids}, x = 20 WHERE id = 7")
+    slopes = (2.0 - 1e-4, 2.0, 2.0 + 1e-4)
+    asked = [step("binomial", ["x"], ["ill"], state=(10.0 - one * 10, one)) for one in slopes]
+    low, middle, high = (pod.ask(ana, one) for one in asked)
+    slope = (high["deviance"] - low["deviance"]) / 2e-4
+    score = -2 * (middle["u1"] - 10 * middle["u0"])
+    assert slope == pytest.approx(score, rel=1e-4, abs=1e-3)
+
+
+@pytest.mark.parametrize("family", ["poisson", "gamma"])
+def test_nobody_is_shifted_to_where_predictors_are_cut(ana, family):
+    """All rows near the cut: who is beyond it would weigh what those below do, and be told from them."""
+    near = step(family, ["x"], ["kids"], state=(30.0, 1e-3))
+    assert Pod().change("UPDATE person SET kids = kids + 1").ask(ana, near) is None
