@@ -456,9 +456,27 @@ def test_weights_leave_a_pair_of_numbers_to_many(ana):
     assert pod.ask(ana, step("binomial", ["x", "z", "age"], ["ill"], **planted), again=True) is None
 
 
+def test_each_part_of_a_score_is_of_many(ana):
+    """Thirty have a z, all cut off where they weigh the same: but one is on the other side, or one
+    alone is not what the model takes him for."""
+    asked = step("binomial", ["x", "z"], ["ill"], state=(0.0, 40.0, 0.0))
+    rows = (
+        "UPDATE person SET z = CASE WHEN id < 30 THEN 1 + id % 5 ELSE 0 END,"
+        " x = CASE WHEN id < 30 THEN -1 ELSE (id % 9) / 1e3 END, ill = {ill}"
+    )
+    assert isinstance(Pod().change(rows.format(ill="id % 2")).ask(ana, asked), dict)
+    other = Pod().change(rows.format(ill="id % 2")).change("UPDATE person SET x = 1 WHERE id = 7")
+    assert other.ask(ana, asked) is None
+    sure = rows.replace("THEN -1 ELSE", "THEN 2 * (id % 2) - 1 ELSE").format(ill="id % 2")
+    assert isinstance(Pod().change(sure).ask(ana, asked), dict)
+    wrong = Pod().change(sure).change("UPDATE person SET ill = 0 WHERE id = 7")
+    assert isinstance(wrong.ask(ana, step("products", ["x", "z", "ill"])), dict)
+    assert wrong.ask(ana, asked) is None
+
+
 def test_a_sum_of_misfits_is_of_many(ana):
     """All are where their target says, with certainty, but one."""
-    asked = step("binomial", ["x"], ["ill"], state=(-100.0, 20.0))
+    asked = step("binomial", ["x"], ["ill"], state=(-50.0, 10.0))
     sure = Pod().change("UPDATE person SET ill = (x > 5)::INTEGER")
     assert isinstance(sure.ask(ana, asked), dict)
     assert sure.change("UPDATE person SET x = 9, ill = 0 WHERE id = 7").ask(ana, asked) is None
