@@ -587,6 +587,35 @@ def test_complement_holds_for_rows_that_are_dropped(ana):
     assert Pod("complement = true").change(few).ask(ana, asked) is None
 
 
+def members(ana, pod, asked):
+    """How many people stand behind each figure that the overlap guard is told of."""
+    verdict = pod.judge(ana, asked)
+    (row,) = pod.con.execute(verdict.sql).fetchall()
+    listed = row[len(verdict.fields) + 1 :]
+    assert len(listed) == verdict.cells
+    return sorted(len({one["u"] for one in shares}) for shares in listed)
+
+
+def test_the_overlap_guard_is_told_of_every_cell(ana):
+    pod = Pod("overlap_guard = 10").change("UPDATE person SET x = NULL WHERE id < 100")
+
+    def counted(*conditions):
+        sql = "SELECT count(*) FROM person WHERE x IS NOT NULL AND "
+        return [pod.con.execute(sql + one).fetchone()[0] for one in conditions]
+
+    assert members(ana, pod, step("products", ["x"])) == [500, 600]
+    sides, levels = ("diag = 'hiv'", "diag <> 'hiv'"), ("code = 'a'", "code = 'b'", "code = 'c'")
+    found = members(
+        ana, pod, step("products", ["x", "?diag = 'hiv'", "?code = 'a'", "?code = 'b'"])
+    )
+    pairs = [f"{one} AND {other}" for one in sides for other in levels]
+    assert found == sorted([500, 600, *counted(*sides, *levels, *pairs)])
+    many = [f"?age = {20 + one}" for one in range(12)]
+    assert pod.ask(ana, step("products", ["x", "?diag = 'hiv'", "?smokes", *many])) is None
+    ranges = [f"?age < {20 + one}" for one in range(12)]
+    assert pod.ask(ana, step("products", ["x", *ranges])) == "LIMIT"
+
+
 def test_degrees_of_freedom_are_units_beyond_the_columns(ana):
     source = "FROM person WHERE age < 22"
     count = Pod().con.execute(f"SELECT count(*) {source}").fetchone()[0]
