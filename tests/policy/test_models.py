@@ -516,7 +516,7 @@ def test_weights_leave_a_pair_of_conditions_to_many(ana):
     usual = step("binomial", features, ["ill"], state=(0.1, 0.0001, 0.1, 0.1))
     assert isinstance(pod.ask(ana, usual), dict)
     apart = [
-        step("binomial", features[:1] + [one], ["ill"], state=(-5.0, 0.25, 0.0))
+        step("binomial", [*features[:1], one], ["ill"], state=(-5.0, 0.25, 0.0))
         for one in features[1:]
     ]
     assert all(isinstance(pod.ask(ana, one, again=True), dict) for one in apart)
