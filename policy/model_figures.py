@@ -31,14 +31,19 @@ class DesignColumn:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The rows of ``condition``. ``rest``: those of no listed level of a column, maybe of none."""
+    """Rows by names of conditions and 1 or 0. ``rest``: of no level of a column, maybe of none."""
 
-    condition: str
+    sides: tuple[tuple[str, int], ...]
     rest: bool = False
+
+    @property
+    def condition(self) -> str:
+        """Over ``complete``."""
+        return " AND ".join(f"{name} = {side}" for name, side in self.sides)
 
     def within(self, other: "Cell") -> "Cell":
         """The rows of both."""
-        return Cell(f"{self.condition} AND {other.condition}", self.rest or other.rest)
+        return Cell((*self.sides, *other.sides), self.rest or other.rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +117,8 @@ def _parted(columns: Sequence[DesignColumn]) -> list[list[Cell]]:
             parted.setdefault(one.of or one.name, []).append(one.name)
     return [
         [
-            *(Cell(f"{name} = 1") for name in names),
-            Cell(" AND ".join(f"{name} = 0" for name in names), rest=len(names) > 1),
+            *(Cell(((name, 1),)) for name in names),
+            Cell(tuple((name, 0) for name in names), rest=len(names) > 1),
         ]
         for names in parted.values()
     ]

@@ -27,7 +27,7 @@ from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair
 from podsql.policy.measures import plain_column
 from podsql.policy.model_bins import joined_bins
-from podsql.policy.model_figures import DesignColumn, figure_rules
+from podsql.policy.model_figures import DesignColumn, figure_rules, pair_cells, single_cells
 from podsql.policy.model_rounds import number_rules, weight_rules
 from podsql.policy.per_unit import with_unit_rules
 from podsql.policy.populations import Population, filtered, populations, row_of, units
@@ -45,6 +45,8 @@ from podsql.policy.total import attempt, without_errors
 
 MOST_COLUMNS: Final = 200
 """Features and targets of one model: its figures grow with the square."""
+MOST_CELLS: Final = 200
+"""Of conditions, where each is compared with all figures that left before."""
 UNITS_PER_PARAMETER: Final = 3
 """DataSHIELD's nfilter.glm: at most a third as many parameters as units."""
 _ZERO: Final = exp.Literal.number(0)
@@ -208,15 +210,15 @@ def judge_model(
     if guarded and policy.output.round_base > 1:
         raise Denial("ROUNDED")
     design, cells = ("", 0)
+    listed = _design_columns(scope, columns, names)
     if guarded:
-        design, cells = _design(step, scope, pairs, policy, salt, columns)
+        design, cells = _design(step, scope, pairs, policy, salt, listed)
     safe = without_errors(scope) if guarded else scope
     values = [
         _as_number(tree, indicator=indicator)
         for tree, indicator in zip(safe.outputs, columns, strict=True)
     ]
     projections = [exp.alias_(tree, name) for tree, name in zip(values, names, strict=True)]
-    listed = _design_columns(scope, columns, names)
     kinds = [row_of(protected(scope)) if one is None else one for one in found]
     projections += [exp.alias_(one.copy(), f"e{place}") for place, one in enumerate(kinds)]
     return ModelOrder(
@@ -308,7 +310,7 @@ def _design(
     pairs: tuple[Pair, ...],
     policy: Policy,
     salt: str,
-    columns: Sequence[bool],
+    columns: Sequence[DesignColumn],
 ) -> tuple[str, int]:
     """SELECT of ``_ok`` and the shares, of the complete rows; and how many shares.
 
@@ -316,7 +318,8 @@ def _design(
     left to ``figure_rules``.
     """
     rules = policy.output
-    full = exp.and_(*map(_has_value, scope.outputs, columns), copy=True)
+    indicators = [one.indicator for one in columns]
+    full = exp.and_(*map(_has_value, scope.outputs, indicators), copy=True)
     safe = without_errors(replace(scope, outputs=(_counted(full),)))
     listed = populations(safe, safe.outputs, protected(safe), pairs)
     guard = guard_column(listed, [], safe.outputs, safe, rules)
@@ -324,26 +327,45 @@ def _design(
     guard = exp.and_(
         guard,
         *_freedom(whole, len(step.features) + 1, rules),
-        *_few_values(scope, columns),
+        *_few_values(scope, indicators),
         copy=False,
     )
     hidden: list[tuple[str, exp.Expr]] = [(GUARD, guard)]
     if rules.overlap_guard:
-        shares = named_shares(listed, safe, protected(safe), salt)
+        figures = [exp.Count(this=exp.Star(), big_int=True), *_cells(scope, columns, full)]
+        apart = without_errors(replace(scope, outputs=tuple(figures)))
+        found = populations(apart, apart.outputs, protected(apart), pairs)
+        shares = named_shares(found, apart, protected(apart), salt)
         hidden += [(f"_u{place}", one) for place, one in enumerate(shares)]
     counted = Aggregate(source="", keys=(), aggregates=(Column("n", "", "BIGINT"),))
     select = aggregate_select(counted, safe, read_outputs(counted), hidden)
     checked = [
-        (one, found)
+        (one, spread)
         for one in listed
         if one.condition is None
         and one.unit is not None
-        and (found := spread_rules(safe.outputs, safe, protected(safe), rules.min_units))
+        and (spread := spread_rules(safe.outputs, safe, protected(safe), rules.min_units))
     ]
     if checked:
         select = with_unit_rules(select, [], checked, protected(safe), GUARD)
     shown = ", ".join([GUARD, *(f"_u{place}" for place in range(len(hidden) - 1))])
     return f"SELECT {shown} FROM ({text_of(select)})", len(hidden) - 1
+
+
+def _cells(scope: Scope, columns: Sequence[DesignColumn], full: exp.Expr) -> list[exp.Expr]:
+    """Counts of the complete rows, and of those of every cell: with whom sums are about."""
+    cells = (*single_cells(columns), *pair_cells(columns))
+    if len(cells) > MOST_CELLS:
+        raise Denial("LIMIT")
+    named = {one.name: tree for one, tree in zip(columns, scope.outputs, strict=True)}
+    sides = [
+        [
+            exp.paren(named[name]) if side else exp.Not(this=exp.paren(named[name]))
+            for name, side in cell.sides
+        ]
+        for cell in cells
+    ]
+    return [_counted(exp.and_(full, *listed, copy=True)) for listed in ([], *sides)]
 
 
 def _design_columns(

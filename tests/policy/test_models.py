@@ -455,9 +455,27 @@ def test_weights_leave_a_pair_of_numbers_to_many(ana):
     assert pod.ask(ana, step("binomial", ["x", "z", "age"], ["ill"], **planted), again=True) is None
 
 
+def test_each_part_of_a_score_is_of_many(ana):
+    """Thirty have a z, all cut off where they weigh the same: but one is on the other side, or one
+    alone is not what the model takes him for."""
+    asked = step("binomial", ["x", "z"], ["ill"], state=(0.0, 40.0, 0.0))
+    rows = (
+        "UPDATE person SET z = CASE WHEN id < 30 THEN 1 + id % 5 ELSE 0 END,"
+        " x = CASE WHEN id < 30 THEN -1 ELSE (id % 9) / 1e3 END, ill = {ill}"
+    )
+    assert isinstance(Pod().change(rows.format(ill="id % 2")).ask(ana, asked), dict)
+    other = Pod().change(rows.format(ill="id % 2")).change("UPDATE person SET x = 1 WHERE id = 7")
+    assert other.ask(ana, asked) is None
+    sure = rows.replace("THEN -1 ELSE", "THEN 2 * (id % 2) - 1 ELSE").format(ill="id % 2")
+    assert isinstance(Pod().change(sure).ask(ana, asked), dict)
+    wrong = Pod().change(sure).change("UPDATE person SET ill = 0 WHERE id = 7")
+    assert isinstance(wrong.ask(ana, step("products", ["x", "z", "ill"])), dict)
+    assert wrong.ask(ana, asked) is None
+
+
 def test_a_sum_of_misfits_is_of_many(ana):
     """All are where their target says, with certainty, but one."""
-    asked = step("binomial", ["x"], ["ill"], state=(-100.0, 20.0))
+    asked = step("binomial", ["x"], ["ill"], state=(-50.0, 10.0))
     sure = Pod().change("UPDATE person SET ill = (x > 5)::INTEGER")
     assert isinstance(sure.ask(ana, asked), dict)
     assert sure.change("UPDATE person SET x = 9, ill = 0 WHERE id = 7").ask(ana, asked) is None
@@ -566,6 +584,35 @@ def test_complement_holds_for_rows_that_are_dropped(ana):
     asked = step("products", ["x", "z"])
     assert isinstance(Pod().change(few).ask(ana, asked), dict)
     assert Pod("complement = true").change(few).ask(ana, asked) is None
+
+
+def members(ana, pod, asked):
+    """How many people stand behind each figure that the overlap guard is told of."""
+    verdict = pod.judge(ana, asked)
+    (row,) = pod.con.execute(verdict.sql).fetchall()
+    listed = row[len(verdict.fields) + 1 :]
+    assert len(listed) == verdict.cells
+    return sorted(len({one["u"] for one in shares}) for shares in listed)
+
+
+def test_the_overlap_guard_is_told_of_every_cell(ana):
+    pod = Pod("overlap_guard = 10").change("UPDATE person SET x = NULL WHERE id < 100")
+
+    def counted(*conditions):
+        sql = "SELECT count(*) FROM person WHERE x IS NOT NULL AND "
+        return [pod.con.execute(sql + one).fetchone()[0] for one in conditions]
+
+    assert members(ana, pod, step("products", ["x"])) == [500, 600]
+    sides, levels = ("diag = 'hiv'", "diag <> 'hiv'"), ("code = 'a'", "code = 'b'", "code = 'c'")
+    found = members(
+        ana, pod, step("products", ["x", "?diag = 'hiv'", "?code = 'a'", "?code = 'b'"])
+    )
+    pairs = [f"{one} AND {other}" for one in sides for other in levels]
+    assert found == sorted([500, 600, *counted(*sides, *levels, *pairs)])
+    many = [f"?age = {20 + one}" for one in range(12)]
+    assert pod.ask(ana, step("products", ["x", "?diag = 'hiv'", "?smokes", *many])) is None
+    ranges = [f"?age < {20 + one}" for one in range(12)]
+    assert pod.ask(ana, step("products", ["x", *ranges])) == "LIMIT"
 
 
 def test_degrees_of_freedom_are_units_beyond_the_columns(ana):
