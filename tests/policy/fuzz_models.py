@@ -4,30 +4,18 @@ Rule to keep: as in ``fuzz_grammar.py``, whatever is written follows from the ``
 """
 
 import random
-from typing import Final
+from typing import Final, get_args
 
 from fuzz_grammar import FOREIGN_SCALARS, FOREIGN_SOURCES, VISIBLE, Grammar
 
-from podsql.planner.fragment import Feature, ModelStep
+from podsql.planner.fragment import Family, Feature, ModelStep
 
 NUMBERS: Final = (0.0, 0.1, -0.5, 1.0, 3.0, -30.0, 1e3, 1e-9, 1e17, -1e300, 1e308, 5e-324)
 ODD_NUMBERS: Final = (float("nan"), float("inf"), -float("inf"))
-TARGETS: Final = {
-    **dict.fromkeys(("gaussian", "binomial", "poisson", "gamma"), 1),
-    "cox": 2,
-    "classes": 2,
-}
-FAMILIES: Final = (
-    "moments",
-    "products",
-    "gaussian",
-    "binomial",
-    "poisson",
-    "gamma",
-    "kmeans",
-    "cox",
-    "classes",
-)
+LINKED: Final = ("gaussian", "binomial", "poisson", "gamma")
+SCORED: Final = tuple(one for one in get_args(Family) if one.startswith(("score_", "absolute_")))
+WITH_CONSTANT: Final = (*LINKED, *SCORED, "ranks")
+TARGETS: Final = {**dict.fromkeys(WITH_CONSTANT, 1), "cox": 2, "classes": 2}
 
 
 class Models:
@@ -41,7 +29,7 @@ class Models:
         chance, grammar = self._chance, self._grammar
         grammar._placeholders = self._odds(0.6)
         grammar._open = self._odds(0.2)
-        family = chance.choice(FAMILIES)
+        family = chance.choice(get_args(Family))
         source = grammar._source()
         features = [self._feature() for _ in range(chance.choice((1, 1, 2, 3)))]
         targets = [
@@ -89,11 +77,11 @@ class Models:
 
     def _state(self, family: str, count: int) -> tuple[float, ...]:
         wanted = {
-            **dict.fromkeys(("gaussian", "binomial", "poisson", "gamma"), count + 1),
+            **dict.fromkeys(WITH_CONSTANT, count + 1),
             "cox": count,
             "kmeans": count * self._chance.choice((1, 2, 3)),
         }.get(family, 0)
-        if family not in ("cox", "kmeans") and self._odds(0.3):
+        if family in LINKED and self._odds(0.3):
             return ()
         return self._numbers(wanted + (self._chance.choice((-1, 1)) if self._odds(0.05) else 0))
 
