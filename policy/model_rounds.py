@@ -19,7 +19,8 @@ from podsql.policy.model_figures import DesignColumn, pair_cells, single_cells
 MOST_SHIFT: Final = 2.0**40
 """Square of the largest centre, in squares of the column's own size: beyond, a value less it is rounded."""
 MOST_COEFFICIENT: Final = 2.0**60
-"""Square of the largest term of a linear model, in squares of the target's size."""
+"""Square of the largest term of a predictor, in squares of the target's size, of 1 behind a link; and of the
+largest centre of a cluster, in squares of its column's size."""
 LINEAR: Final = ("gaussian", "score_gaussian", "absolute_gaussian")
 """Families whose means are linear in the state, without bounds."""
 LEAST_SQUARE: Final = 2.0**-200
@@ -47,13 +48,7 @@ def number_rules(step: ModelStep) -> str:
             f" OR ({shift} * {shift} * count(*) <= {MOST_SHIFT!r} * sum({column} * {column})"
             f" AND {size} >= {LEAST_SQUARE!r} * count(*)))"
         )
-    if step.family in LINEAR:
-        for place, one in enumerate(step.state):
-            column = "1" if place == 0 else _placed(step, place - 1)
-            checks.append(
-                f"{number(one)} * {number(one)} * sum({column} * {column})"
-                f" <= {MOST_COEFFICIENT!r} * sum(y0 * y0)"
-            )
+    checks += _terms(step)
     if step.family in CUT and step.state:
         columns = [_placed(step, place) for place in range(len(step.features))]
         if step.family != "cox":
@@ -63,6 +58,26 @@ def number_rules(step: ModelStep) -> str:
         )
         checks.append(f"sum(power({eta}, 2)) <= {USUAL_ETA * USUAL_ETA!r} * count(*)")
     return f"coalesce({' AND '.join(checks)}, false)"
+
+
+def _terms(step: ModelStep) -> list[str]:
+    """No term of a predictor is far larger than what it adds up to, no centre than its column."""
+    size = len(step.features)
+    columns = [_placed(step, place) for place in range(size)]
+    if step.family == "kmeans":
+        pairs = zip(step.state, columns * (len(step.state) // size), strict=True)
+        return [
+            f"(min({column}) = max({column}) OR {number(one)} * {number(one)} * count(*)"
+            f" <= {MOST_COEFFICIENT!r} * sum({column} * {column}))"
+            for one, column in pairs
+        ]
+    if step.family != "cox":
+        columns.insert(0, "1.0::DOUBLE")
+    of = "sum(y0 * y0)" if step.family in LINEAR else "count(*)"
+    return [
+        f"{number(one)} * {number(one)} * sum({column} * {column}) <= {MOST_COEFFICIENT!r} * {of}"
+        for one, column in zip(step.state, columns, strict=False)
+    ]
 
 
 def _placed(step: ModelStep, place: int) -> str:

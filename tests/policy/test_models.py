@@ -420,6 +420,22 @@ PLANTED = {
     "cox": ("x = 50", step("cox", ["x"], ["cost", "ill"], state=(0.9,))),
     # Sums of large terms round all values away but his.
     "linear": ("x = 50", step("gaussian", ["x", "z - z + 1"], ["z"], state=(BIG, 1.0, -BIG))),
+    "binomial, rounded": (
+        "x = 50",
+        step("binomial", ["x", "z - z + 1"], ["ill"], state=(BIG, 1.0, -BIG)),
+    ),
+    "gamma, rounded": (
+        "x = 50",
+        step("gamma", ["x", "z - z + 1"], ["cost"], state=(BIG, 1.0, -BIG)),
+    ),
+    "foretold, rounded": (
+        "x = 50",
+        step("score_binomial", ["x", "z - z + 1"], ["ill"], state=(BIG, 1.0, -BIG)),
+    ),
+    "clusters, rounded": (
+        "x = 50",
+        step("kmeans", ["x", "z - z + 1"], state=(0.0, BIG, 1.0, BIG)),
+    ),
     "centre": ("x = 50", step("products", ["x", "z"], centre=(BIG, 0.0), scale=(1.0, 1.0))),
     "centre, scaled": ("x = 50", step("moments", ["x"], centre=(1e300,), scale=(1e300,))),
     "scale, large": ("x = 50", step("moments", ["x"], centre=(0.0,), scale=(1e308,))),
