@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from podsql.planner.fragment import Feature, ModelStep
 from podsql.planner.training.score_steps import HALF, RANKS
 from podsql.policy.denial import Denial
-from podsql.policy.document import parse_policy
+from podsql.policy.document import Output, parse_policy
 from podsql.policy.gate import Gate
+from podsql.policy.model_figures import DesignColumn
 from podsql.policy.models import ModelOrder
 
 LEAST = 3
@@ -41,8 +42,8 @@ def counts(engine, rows, *, guarded=True):
     order = ModelOrder(
         rows="SELECT x AS x0, y AS y0, e AS e0 FROM t",
         names=("x0", "y0"),
-        guarded=guarded,
-        least=LEAST,
+        columns=(DesignColumn(name="x0"), DesignColumn(name="y0")),
+        output=Output(min_units=LEAST) if guarded else None,
         units=1,
         design="SELECT true AS _ok",
         cells=0,
@@ -188,7 +189,8 @@ def judged(pod_tables, ana):
         ("ranks", "age", 0, "allowed"),
         ("ranks", "salary", 0, "FILTER_ROLE"),
         ("ranks", "age", 10, "PREDICATE_IN_AGG"),
-        ("score_binomial", "salary", 10, "allowed"),
+        ("score_binomial", "salary", 0, "allowed"),
+        ("score_binomial", "salary", 10, "ROUNDS"),
         ("absolute_gaussian", "age", 0, "PREDICATE_IN_AGG"),
         ("score_gaussian", "age", 0, "allowed"),
     ],

@@ -117,6 +117,9 @@ NOTHING_LEFT = (
     "DISTINCT count(*) AS n",
     "WHERE age > 1000",
     "a.age < b.age",
+    # Groups that are joined with a public table, or compared with rows, at the analyst.
+    *("g.code = c.code", "g.k = c.code", "g.code = c.weight", "GROUP BY g.s"),
+    "FROM visits x WHERE x.code = ",
 )
 
 
@@ -162,6 +165,7 @@ def test_most_statements_are_answered(ended):
     assert counts["answered"] >= 83
     assert counts["withheld"] >= 16
     assert {detail for end, detail, _ in ended if end == "refused"} <= {
+        "BINDING",  # what is left for the analyst has names that only the pods know
         "DENIED",
         "NOT_EXACT",
         "NOT_LOCAL",
