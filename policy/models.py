@@ -43,8 +43,11 @@ from podsql.policy.shares import named_shares
 from podsql.policy.spread import spread_rules
 from podsql.policy.total import attempt, without_errors
 
-MOST_COLUMNS: Final = 200
-"""Features and targets of one model: its figures grow with the square."""
+MOST_COLUMNS: Final = 100
+"""Features and targets of one model: its figures grow with the square, and what an engine takes to plan them,
+outside its own limits of memory and time (100: a gigabyte, ten seconds; 200: three, a minute)."""
+MOST_NUMBERS: Final = 1000
+"""Of a round's state: coefficients, or coordinates of centres."""
 MOST_CELLS: Final = 200
 """Of conditions, where each is compared with all figures that left before."""
 UNITS_PER_PARAMETER: Final = 3
@@ -182,6 +185,8 @@ def without_numbers(step: ModelStep) -> ModelStep:
 
 def model_fields(step: ModelStep) -> tuple[Field, ...]:
     """The outputs of a round."""
+    if len(step.state) > MOST_NUMBERS:
+        raise Denial("LIMIT")
     try:
         return step_fields(step)
     except Error:

@@ -233,7 +233,7 @@ def test_a_table_that_is_not_listed_for_training_is_none(ana):
         (["rowid"], "PSEUDO_COLUMN"),
         (["hidden"], "DENIED_COLUMN"),
         ([], "LIMIT"),
-        (["x"] * 201, "LIMIT"),
+        (["x"] * 101, "LIMIT"),
     ],
 )
 def test_a_column_is_refused_by_its_roles(ana, pod, features, reason):
@@ -274,6 +274,7 @@ def test_a_level_is_of_no_more_levels_than_groups_may_be(ana, pod):
             "PREDICATE_IN_AGG",
         ),
         (step("binomial", ["x"], ["ill"], state=(1.0,)), "MODEL_STATE"),
+        (step("kmeans", ["x"], state=(1.0,) * 1001), "LIMIT"),
         (step("binomial", ["x"], ["ill"], state=(float("nan"), 1.0)), "MODEL_STATE"),
         (step("moments", ["x"], centre=(0.0,), scale=(0.0,)), "MODEL_STATE"),
         (step("moments", ["x"], centre=(0.0,), scale=(float("inf"),)), "MODEL_STATE"),
