@@ -11,7 +11,14 @@ Rule to keep: rows of one time are peers (RANGE, not ROWS), or ties depend on th
 """
 
 from podsql.planner.fragment import ModelStep
-from podsql.planner.training.written import Weight, Written, cut, number, placed, wrong_state
+from podsql.planner.training.written import (
+    Weight,
+    Written,
+    cut,
+    placed,
+    predictor,
+    wrong_state,
+)
 
 
 def cox(step: ModelStep, rows: str) -> Written:
@@ -20,7 +27,7 @@ def cox(step: ModelStep, rows: str) -> Written:
     if len(step.targets) != 2 or not size or len(step.state) != size:
         raise wrong_state("time and event, and a coefficient for every feature")
     many = range(1, size + 1)
-    eta = " + ".join(f"{number(b)} * a{j}" for j, b in enumerate(step.state, start=1))
+    eta = predictor(step.state, 1)
     later = "(ORDER BY y0 DESC RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
     earlier = "(ORDER BY y0 RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
     totals = ", ".join(f"sum(r * a{j}) OVER {later} AS t{j}" for j in many)

@@ -17,7 +17,7 @@ from math import exp, isfinite
 from typing import Final
 
 from podsql.planner.fragment import Family, ModelStep
-from podsql.planner.training.written import Weight, Written, number, placed, wrong_state
+from podsql.planner.training.written import Weight, Written, number, placed, predictor, wrong_state
 
 STEPS: Final = 8
 """Bins of a linear predictor for each 1 that it grows by."""
@@ -149,7 +149,7 @@ def _means(step: ModelStep, rows: str) -> str:
     """The rows with ``y``, the linear predictor ``eta`` and the mean ``mu``."""
     if len(step.targets) != 1 or len(step.state) != len(step.features) + 1:
         raise wrong_state("one target, and a coefficient for every column of the design")
-    eta = " + ".join(f"{number(b)} * a{place}" for place, b in enumerate(step.state))
+    eta = predictor(step.state)
     first = f"SELECT *, {placed(step)}, y0 AS y FROM {rows}"
     return f"SELECT *, {_SCORES[_of(step)].mean} AS mu FROM (SELECT *, {eta} AS eta FROM ({first}))"
 

@@ -36,6 +36,7 @@ from podsql.planner.training.written import (
     design,
     number,
     placed,
+    predictor,
     wrong_state,
 )
 
@@ -174,7 +175,7 @@ def _glm(step: ModelStep, rows: str) -> Written:
         raise wrong_state("one target, and a coefficient for every column of the design or none")
     first = f"SELECT *, {placed(step)}, y0 AS y FROM {rows}"
     if step.state:
-        eta = " + ".join(f"{number(b)} * a{place}" for place, b in enumerate(step.state))
+        eta = predictor(step.state)
         first = f"SELECT *, {cut('eta')} AS cut FROM (SELECT *, {eta} AS eta FROM ({first}))"
         second = f"SELECT *, {family.mean} AS mu FROM ({first})"
         added, weight = family.residual, family.weight

@@ -3,6 +3,7 @@
 Rule to keep: SQL is made of the family, the number of columns and finite numbers only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,6 +74,11 @@ def placed(step: ModelStep) -> str:
 def number(value: float) -> str:
     """A finite number as a DOUBLE of DuckDB, to the last bit."""
     return f"({float(value)!r}::DOUBLE)"
+
+
+def predictor(state: Sequence[float], first: int = 0) -> str:
+    """The linear predictor over ``a{first}``, …: one of these for each number of the state."""
+    return " + ".join(f"{number(one)} * a{place}" for place, one in enumerate(state, first))
 
 
 def cut(eta: str) -> str:

@@ -16,7 +16,7 @@ from podsql.analyst.statement import Statement, missing_pods
 from podsql.analyst.training.masked_rounds import MASKED_SETTINGS, Masking, masking_of
 from podsql.analyst.training.rounds import Asked
 from podsql.analyst.training.shelf import Column, Kept, Shelf, checked_name
-from podsql.analyst.training.terms import require_domain, require_values
+from podsql.analyst.training.terms import drops_of, require_domain, require_values
 from podsql.engine.training import fitting as rounds
 from podsql.engine.training.fitted import Coefficients, Fitted
 from podsql.engine.training.fitting import Fitting
@@ -63,9 +63,7 @@ def prepare(
     """Plan; without ``known``, bind first, which asks pods only for offers."""
     checked_name(order.model)
     options = options_of(order.settings, SETTINGS)
-    missing = order.settings.get("missing", "refuse")
-    if missing not in ("refuse", "drop"):
-        raise error("OPTION", "option 'missing' takes 'refuse' or 'drop'")
+    drops = drops_of(order.settings)
     if known is None:
         statement.purpose = options.purpose or statement.purpose
         known = Known(bound=_offers(statement, options.pods), pods=options.pods)
@@ -91,7 +89,7 @@ def prepare(
         design=design,
         fit=fit,
         start=start,
-        drops=missing == "drop",
+        drops=drops,
         masking=masking_of(order.settings),
     )
 

@@ -37,9 +37,7 @@ class Terms:
 def terms_of(settings: Mapping[str, Value], statement: Statement) -> Terms:
     """Bind the statement; asks pods only for offers."""
     options = options_of(settings, SETTINGS)
-    missing = settings.get("missing", "refuse")
-    if missing not in ("refuse", "drop"):
-        raise error("OPTION", "option 'missing' takes 'refuse' or 'drop'")
+    drops = drops_of(settings)
     statement.purpose = options.purpose or statement.purpose
     seconds = options.timeout or max(statement.timeout, ROUND_SECONDS)
     statement.deadline = time.monotonic() + seconds
@@ -48,7 +46,15 @@ def terms_of(settings: Mapping[str, Value], statement: Statement) -> Terms:
     )
     if bound.missing and options.pods is None:
         raise missing_pods(bound.missing)
-    return Terms(bound=bound, pods=options.pods, drops=missing == "drop", seconds=seconds)
+    return Terms(bound=bound, pods=options.pods, drops=drops, seconds=seconds)
+
+
+def drops_of(settings: Mapping[str, Value]) -> bool:
+    """Whether rows without a value are dropped: ``WITH (missing = 'drop')``."""
+    missing = settings.get("missing", "refuse")
+    if missing not in ("refuse", "drop"):
+        raise error("OPTION", "option 'missing' takes 'refuse' or 'drop'")
+    return missing == "drop"
 
 
 def require_values(sums: Mapping[str, float], *, drops: bool) -> None:
