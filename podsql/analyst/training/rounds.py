@@ -151,6 +151,7 @@ def _stage(name: str, design: Design, part: DesignPart, asked: Round, *, referen
         scale=asked.scale,
         state=asked.state,
         literals=part.literals,
+        split=design.split,
     )
     return Stage(name=name, pods=part.pods, fragment=step, fields=step_fields(step))
 

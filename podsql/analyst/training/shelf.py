@@ -45,6 +45,8 @@ class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     purpose: str
     project: str
     trained: int
+    held_back: int = 0
+    """Tenths of the people whose rows it has not seen."""
 
 
 class Shelf:
