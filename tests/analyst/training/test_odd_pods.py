@@ -46,4 +46,4 @@ def test_a_sum_that_is_no_number_names_the_pod_and_no_value(con):
         )
     assert (caught.value.code, caught.value.pod) == ("DATA", "west")
     assert "1e200" not in str(caught.value)
-    assert con.execute("SHOW MODELS").fetchall()[0][0] == "died"
+    assert "m" not in [row[0] for row in con.execute("SHOW MODELS").fetchall()]
