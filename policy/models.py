@@ -40,7 +40,7 @@ from podsql.policy.roles import (
 )
 from podsql.policy.scope import Scope
 from podsql.policy.shares import named_shares
-from podsql.policy.splitting import split_rows, tenth_of, tenths_rule, unit_of
+from podsql.policy.splitting import split_rows, tenths_rule, unit_of
 from podsql.policy.spread import spread_rules
 from podsql.policy.total import attempt, without_errors
 
@@ -219,7 +219,8 @@ def judge_model(
     if step.split is not None:
         unit = unit_of(scope, pairs)
         if guarded:
-            rules = (tenths_rule(_tenths(scope, columns, unit), policy.output.min_units),)
+            full = _complete(scope.outputs, columns)
+            rules = (tenths_rule(scope, unit, full, policy.output.min_units),)
         scope = split_rows(scope, step.split, unit)
     design, cells = ("", 0)
     listed = _design_columns(scope, columns, names)
@@ -248,18 +249,6 @@ def judge_model(
             for query in figure_rules(listed, f"e{place}", policy.output)
         ),
     )
-
-
-def _tenths(scope: Scope, indicators: Sequence[bool], unit: exp.Expr) -> str:
-    """SELECT of the unit of every complete row and of its tenth, whatever part is asked."""
-    full = exp.and_(*map(_has_value, scope.outputs, indicators), copy=True)
-    safe = without_errors(replace(scope, outputs=(full,)))
-    listed = [
-        exp.alias_(unit.copy(), "unit"),
-        exp.alias_(exp.maybe_parse(tenth_of(unit), dialect="duckdb"), "tenth"),
-        exp.alias_(safe.outputs[0], "whole"),
-    ]
-    return f"SELECT unit, tenth FROM ({text_of(select_of(safe, listed))}) WHERE whole"
 
 
 def _require_column(tree: exp.Expr, scope: Scope, policy: Policy, *, indicator: bool) -> None:
@@ -344,7 +333,7 @@ def _design(
     """
     rules = policy.output
     indicators = [one.indicator for one in columns]
-    full = exp.and_(*map(_has_value, scope.outputs, indicators), copy=True)
+    full = _complete(scope.outputs, indicators)
     safe = without_errors(replace(scope, outputs=(_counted(full),)))
     listed = populations(safe, safe.outputs, protected(safe), pairs)
     guard = guard_column(listed, [], safe.outputs, safe, rules)
@@ -419,6 +408,11 @@ def _is_one_of_its_own(tree: exp.Expr, scope: Scope) -> bool:
     column = plain_column(tree.this, scope)
     kind = "" if column is None else known_type(scope.column(column).type) or ""
     return is_enum(kind) or kind == "VARCHAR" if tree.expression.is_string else kind in INTEGERS
+
+
+def _complete(columns: Sequence[exp.Expr], indicators: Sequence[bool]) -> exp.Expr:
+    """Whether a row has a value in each column."""
+    return exp.and_(*map(_has_value, columns, indicators), copy=True)
 
 
 def _has_value(tree: exp.Expr, indicator: bool) -> exp.Expr:
