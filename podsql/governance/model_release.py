@@ -3,7 +3,7 @@
 Rule to keep: what a pod cannot know of a model (its name, its file, where it goes) is left to be filled in.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
@@ -68,7 +68,7 @@ def model_release(facts: Facts, version: str) -> ModelRelease:
     """What the log says of models, and the form with what the policy already answers."""
     policy = facts.policy
     uses = {*policy.allow, *(use for t in policy.tables.values() for use in t.allow or ())}
-    found = tuple(trained(facts))
+    found = trained(facts)
     tables = ", ".join(sorted(table.name for table in facts.tables))
     asked = (
         ("Model", "Name, version, purpose, intended and forbidden uses", _TO_FILL),
@@ -84,7 +84,7 @@ def model_release(facts: Facts, version: str) -> ModelRelease:
             "Privacy",
             "Membership inference: attack, data, advantage, with interval",
             "no test of a single model exists in this version; what its rounds may tell is bounded by"
-            " the rules below",
+            " the rules above",
         ),
         (
             "Privacy",
@@ -103,7 +103,7 @@ def model_release(facts: Facts, version: str) -> ModelRelease:
         version=version,
         training_allowed=allowed,
         summary=(
-            f"Sums of {len(found)} statements around models were asked for."
+            f"Statements that rounds of a model were asked for: {len(found)}."
             f" The policy allows training {'here' if allowed else 'of no table'}."
         ),
         models=found,
@@ -112,14 +112,13 @@ def model_release(facts: Facts, version: str) -> ModelRelease:
     )
 
 
-def trained(facts: Facts) -> Iterator[Trained]:
+def trained(facts: Facts) -> tuple[Trained, ...]:
     """By statement, the earliest first: also those whose every round was refused."""
     by: dict[tuple[str, str], list[Entry]] = {}
     for entry in facts.log.entries:
         if entry.of_a_model:
             by.setdefault((entry.fingerprint, entry.statement_id), []).append(entry)
-    for entries in by.values():
-        yield _trained(facts, entries)
+    return tuple(_trained(facts, entries) for entries in by.values())
 
 
 def _trained(facts: Facts, entries: list[Entry]) -> Trained:
@@ -153,7 +152,7 @@ def _all(values: Iterable[str]) -> tuple[str, ...]:
 
 def page(found: ModelRelease) -> Page:
     """For people."""
-    parts: list[Part] = [Text(f"As of {found.at}. {found.summary}")]
+    parts: list[Part] = [Text(f"As of {found.at}, podsql {found.version}. {found.summary}")]
     for one in found.models:
         parts += [
             Heading(f"{one.first}, by {one.person}"),
