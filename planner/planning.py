@@ -93,11 +93,13 @@ def _plan(sql: str, catalog: Catalog, parameters: Sequence[object], meets: bool)
     tagged = _names_pod(tree)
     tree = bind_parameters(tree, parameters)
     inline_ctes(tree)
-    write_as_joins(tree, catalog)
+    met = write_as_joins(tree, catalog, meets=meets)
     ordered = any(aggregate_name(node) in ORDERED for node in tree.find_all(exp.Func))
     part = _Part(
         catalog=catalog, options=options, statement=sql, ordered=ordered, meets=meets
     ).plan(tree)
+    if met:
+        part = replace(part, stages=tuple(replace(stage, met=True) for stage in part.stages))
     found = _schemas(catalog, part.tables, tagged=tagged)
     return share_stages(replace(part, columns=_named_as_written(text, part.columns, found)))
 

@@ -29,8 +29,17 @@ def bind_tables(select: exp.Select, catalog: Catalog, derive: Derive) -> Scope:
     if start is None:
         return Scope(sources=())
     scope = Scope(sources=(_bind(start, catalog, derive),))
+    comma = False
     for join in select.args.get("joins") or ():
         _require_plain(join)
+        comma = comma or not any(join.args.get(name) for name in ("side", "kind", "on", "using"))
+        if comma and kind_of(join) in ("right", "full"):
+            # It would keep rows of one item of FROM; a pod joins from the left.
+            raise error(
+                "NOT_SUPPORTED",
+                f"a {kind_of(join)} join after a comma",
+                hint="write CROSS JOIN for the comma, if you mean all that is before the join",
+            )
         added = _bind(join, catalog, derive)
         _refuse_repeated(scope, added)
         if join.args.get("using"):

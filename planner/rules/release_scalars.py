@@ -34,7 +34,7 @@ class Scalars:
         if where is None:
             return
         for node in list(where.find_all(exp.Subquery)):
-            if node.find_ancestor(exp.Query) is not select or not _is_value(node):
+            if node.find_ancestor(exp.Query) is not select or not is_value(node):
                 continue
             if free_columns(node.this, self.catalog) != []:
                 continue
@@ -76,7 +76,7 @@ class Scalars:
                 yield Scalar(place=literals.index(scalar_literal(number)), sql=text)
 
 
-def _is_value(node: exp.Subquery) -> bool:
+def is_value(node: exp.Subquery) -> bool:
     """One output, where a value stands: not after IN, EXISTS or ANY, and not in FROM."""
     query = node.this
     around = node.parent

@@ -1,18 +1,18 @@
 """Write subqueries of WHERE as joins, so that a pod can run them beside its rows.
 
-EXISTS and IN become semi joins, NOT EXISTS anti joins; a scalar aggregate that is tied to the row
-by equalities becomes a left join with its groups. Rule to keep: equal rows for every table, NULLs
+EXISTS and IN become semi joins, NOT EXISTS and, of public tables, NOT IN anti joins; a scalar
+aggregate that is tied to the row by equalities becomes a left join with its groups. Rule to keep: equal rows for every table, NULLs
 and empty groups included; what cannot be shown to be equal stays a subquery.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlglot import exp
 
 from podsql.planner.catalog import Catalog
 from podsql.planner.functions import MEANS, PAIRS, SAME, SHAPES, SPREADS, SUMS
-from podsql.planner.rules.bind_tables import kind_of
+from podsql.planner.rules.bind_tables import find_table, kind_of
 from podsql.planner.rules.find_aggregates import aggregate_name, aggregates_in, has_window
 from podsql.planner.rules.find_queries import queries_in, sources_of, subqueries_of
 from podsql.planner.rules.free_columns import Names, free_columns, names_of
@@ -25,20 +25,24 @@ _NULLS: Final = frozenset({"count_if", "median", *MEANS, *PAIRS, *SAME, *SHAPES,
 """NULL over no rows, as the columns of a left join are that finds none."""
 
 
-def unnest_subqueries(select: exp.Select, catalog: Catalog) -> None:
-    """Rewrite the WHERE of ``select`` in place; its subqueries are rewritten already."""
+def unnest_subqueries(select: exp.Select, catalog: Catalog, *, meets: bool) -> bool:
+    """Rewrite the WHERE of ``select`` in place; its subqueries are rewritten already.
+
+    ``meets``: public tables may be met that a policy could keep apart. True if some are.
+    """
     where = select.args.get("where")
     outer = names_of(select, catalog)
     if where is None or outer is None or not sources_of(select):
-        return
+        return False
     kept: list[exp.Expression] = []
-    step = _Step(select=select, catalog=catalog, outer=outer)
+    step = _Step(select=select, catalog=catalog, outer=outer, meets=meets)
     for term in conjuncts(where.this):
         if not step.rewrite(term):
             kept.append(term)
     if step.made:
-        terms = [term.copy() for term in kept]
-        select.set("where", exp.Where(this=exp.and_(*terms, copy=False)) if kept else None)
+        terms = [term.copy() for term in (*kept, *step.added)]
+        select.set("where", exp.Where(this=exp.and_(*terms, copy=False)) if terms else None)
+    return bool(step.added)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,7 +50,10 @@ class _Step:
     select: exp.Select
     catalog: Catalog
     outer: Names
+    meets: bool
     made: int = 0
+    added: list[exp.Expression] = field(default_factory=list)
+    """Conditions that stand beside the joins."""
 
     def rewrite(self, term: exp.Expression) -> bool:
         """Whether ``term`` is now a join. A comparison with a scalar is changed in place and stays."""
@@ -54,8 +61,8 @@ class _Step:
         inner: exp.Expr = term.this.unnest() if isinstance(term, exp.Not) else term
         if isinstance(inner, exp.Exists):
             return self._exists(inner.this.unnest(), anti=negated)
-        if isinstance(inner, exp.In) and inner.args.get("query") and not negated:
-            return self._member(inner)
+        if isinstance(inner, exp.In) and inner.args.get("query"):
+            return self._no_member(inner) if negated else self._member(inner)
         for query in queries_in(term):
             self._scalar(query)
         return False
@@ -98,19 +105,78 @@ class _Step:
         if _only(query, _PLAIN) and not any(aggregates_in(value)):
             table = self._one_table(query)
             if table is not None:
-                where = query.args.get("where")
-                equal = exp.EQ(this=value.copy(), expression=exp.Literal.string(""))
-                terms = [equal, *([where.this.copy()] if where is not None else [])]
-                probe = query.copy()
-                probe.set("where", exp.Where(this=exp.and_(*terms, copy=False)))
-                condition = self._condition(probe, table, probe.args["where"].this)
-                if condition is None:
-                    return False
-                first = next(iter(conjuncts(condition)))
-                first.set("expression", _apart(self._outer(node.this)))
-                self._join(table, "SEMI", condition)
-                return True
+                return self._equal(node, query, value, table, "SEMI")
         return self._member_of_groups(node, query, value)
+
+    def _equal(
+        self,
+        node: exp.In,
+        query: exp.Select,
+        value: exp.Expression,
+        table: exp.Table,
+        kind: str,
+    ) -> bool:
+        """A join with the rows of ``query``, over one table, whose ``value`` is that of ``node``."""
+        where = query.args.get("where")
+        equal = exp.EQ(this=value.copy(), expression=exp.Literal.string(""))
+        terms = [equal, *([where.this.copy()] if where is not None else [])]
+        probe = query.copy()
+        probe.set("where", exp.Where(this=exp.and_(*terms, copy=False)))
+        condition = self._condition(probe, table, probe.args["where"].this)
+        if condition is None:
+            return False
+        first = next(iter(conjuncts(condition)))
+        first.set("expression", _apart(self._outer(node.this)))
+        self._join(table, kind, condition)
+        return True
+
+    def _no_member(self, node: exp.In) -> bool:
+        """``x NOT IN (SELECT k …)`` of a public table: an anti join, and what NULLs make of it.
+
+        It is true of every x if there are no rows, else of no x if a k is NULL, nor of an x that is.
+        """
+        query = node.args["query"].unnest()
+        if not self.meets or not isinstance(query, exp.Select) or len(query.expressions) != 1:
+            return False
+        value, table = query.expressions[0].unalias(), self._one_table(query)
+        if not _only(query, _PLAIN) or table is None or not isinstance(value, exp.Column):
+            return False
+        if find_table(table, self.catalog)[0].partitioned:
+            return False
+        if free_columns(query, self.catalog) != [] or not self._alike(node.this, query, value):
+            return False
+        state = query.copy()
+        if not self._equal(node, query, value, table.copy(), "ANTI"):
+            return False
+        rows = exp.Count(this=exp.Star())
+        met = exp.Count(this=value.copy())
+        zero, one, two = map(exp.Literal.number, range(3))
+        found = exp.case().when(exp.EQ(this=rows, expression=zero), zero)
+        found = found.when(exp.EQ(this=met, expression=rows.copy()), one).else_(two)
+        state.set("expressions", [found])
+        null = exp.Is(this=self._outer(node.this), expression=exp.Null())
+        most = exp.case().when(null, zero.copy()).else_(one.copy())
+        self.added.append(exp.LTE(this=exp.Subquery(this=state), expression=most))
+        return True
+
+    def _alike(self, outer: exp.Expression, query: exp.Select, value: exp.Column) -> bool:
+        """Whether both are columns of tables, of one type at every pod: then IN means ``=``."""
+        own = names_of(query, self.catalog)
+        if own is None or not isinstance(outer, exp.Column):
+            return False
+        kinds = [
+            self._kind(self.select, self.outer.owner(outer), outer),
+            self._kind(query, own.owner(value), value),
+        ]
+        return kinds[0] is not None and kinds[0] == kinds[1]
+
+    def _kind(self, select: exp.Select, owner: str | None, column: exp.Column) -> str | None:
+        for holder in sources_of(select):
+            table = holder.this
+            if table.alias_or_name.lower() == owner and isinstance(table, exp.Table):
+                found = find_table(table, self.catalog)[0].column(column.name)
+                return found.type if found is not None and not found.deviations else None
+        return None
 
     def _member_of_groups(self, node: exp.In, query: exp.Select, value: exp.Expression) -> bool:
         """``x IN (SELECT k … [GROUP BY k HAVING …])``: a semi join with the groups of k."""

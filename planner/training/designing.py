@@ -107,7 +107,7 @@ def plan_design(
     refuse_unlisted(serialised(text))
     tree = bind_parameters(tree, parameters)
     inline_ctes(tree)
-    write_as_joins(tree, catalog)
+    write_as_joins(tree, catalog, meets=False)
     if not isinstance(tree, exp.Select):
         raise error("NOT_SUPPORTED", "a model is trained on one plain SELECT")
     scope = bind_tables(tree, catalog, lambda node: bind_derived(node, catalog))

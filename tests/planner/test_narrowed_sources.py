@@ -52,6 +52,16 @@ def test_only_rows_with_a_partner_travel(connection, pooled, joined, narrowed):
     assert any("SEMI JOIN" in source for source in sources) == narrowed
 
 
+@pytest.mark.parametrize("kind", ["RIGHT", "FULL"])
+@pytest.mark.parametrize("first", ["parts f", "visits f"])
+def test_a_comma_binds_less_than_a_join(connection, pooled, first, kind):
+    for between in (",", "CROSS JOIN"):
+        sql = f"SELECT f.*, p.*, o.cost FROM {first} {between} parts p {kind} JOIN offers o"
+        sql += " ON p.part = o.part AND p.size = 1"
+        found = sorted(connection.execute(sql).fetchall(), key=repr)
+        assert found == sorted(pooled.sql(sql).fetchall(), key=repr), sql
+
+
 GROUPED = "(SELECT key, count(*) AS n FROM sales GROUP BY key) g"
 SALES = {"a": [1, 1, 2, None], "b": [1, 3, 4]}
 POLICY = """
