@@ -409,6 +409,7 @@ def test_a_dominated_sum_is_withheld_as_weighed(ana):
 # -- planted numbers -------------------------------------------------------------------------------
 
 BIG = 2.0**57
+CLASSES = ["?diag = 'flu'", "?diag = 'hiv'"]
 PLANTED = {
     # Whose x is 50 is 30 below, all others 30 above: the score is of him alone.
     "gamma": ("x = 50", step("gamma", ["x"], ["cost"], state=(45.0, -1.5))),
@@ -432,6 +433,37 @@ PLANTED = {
     "foretold, rounded": (
         "x = 50",
         step("score_binomial", ["x", "z - z + 1"], ["ill"], state=(BIG, 1.0, -BIG)),
+    ),
+    "classes, step": (
+        "x = 50",
+        step("score_classes", ["x"], CLASSES, state=(0.0, 0.0, 0.0, -300.0, 6.0, 0.0)),
+    ),
+    # Only near 50 is the second class likely at all.
+    "classes, peak": (
+        "x = 50",
+        step("score_classes", ["x"], CLASSES, state=(0.0, 0.0, 0.0, -2495.0, 100.0, -1.0)),
+    ),
+    "classes, rounded": (
+        "x = 50",
+        step(
+            "score_classes",
+            ["x", "z - z + 1"],
+            CLASSES,
+            state=(BIG, 1.0, -BIG, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+        ),
+    ),
+    "classes, a large square": (
+        "x = 50",
+        step("score_classes", ["x"], CLASSES, state=(0.0, 0.0, 0.0, -BIG, 0.0, BIG)),
+    ),
+    "three classes, the third only": (
+        "x = 50",
+        step(
+            "score_classes",
+            ["x"],
+            ["?code = 'a'", "?code = 'b'", "?code = 'c'"],
+            state=(0.0, 0.0, 0.0, 0.1, 0.0, 0.0, -60.0, 1.5, 0.0),
+        ),
     ),
     "clusters, rounded": (
         "x = 50",

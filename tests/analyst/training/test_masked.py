@@ -506,3 +506,26 @@ def test_a_custodian_names_whom_the_pod_sums_with(con, federation):
         failing(con, TRAIN + MASKS, "DENIED")
         text = TRAIN + " WITH (secure_aggregation = true, colluders = 2)"
         assert con.execute(text).fetchone()[2] == COUNT
+
+
+# -- how well a model foretells rows ---------------------------------------------------------------
+
+
+def test_an_evaluation_under_masks_is_of_all_pods_together(con):
+    select = "SELECT age, dose, income, ill FROM people"
+    con.execute(f"TRAIN MODEL risk USING logistic_regression PREDICT ill FROM ({select})")
+    con.execute(
+        "TRAIN MODEL groups USING kmeans (clusters = 2) FROM (SELECT age, dose, ill FROM people)"
+    )
+    text = f"EVALUATE MODEL risk, groups FROM ({select})"
+    plain = con.execute(text).fetchall()
+    masked = con.execute(text + MASKS).fetchall()
+    pooled = [row for row in masked if row[1] == "(pooled)"]
+    bins = {"accuracy", "auc", "auc_bin_error"}
+    assert {row[2] for row in pooled if row[3] is None} == bins
+    assert [row for row in pooled if row[2] not in bins] == [
+        row for row in plain if row[1] == "(pooled)" and row[2] not in bins | {"rate"}
+    ]
+    hidden = [row for row in masked if row[1] != "(pooled)"]
+    assert [*dict.fromkeys(row[1] for row in hidden)] == list(PODS)
+    assert {row[3:] for row in hidden} == {(None,) * 6}
