@@ -283,11 +283,7 @@ def _require_targets(step: ModelStep, scope: Scope) -> None:
             continue
         column = plain_column(tree, scope)
         rights = None if column is None else scope.column(column)
-        if (
-            step.family in CLASSED
-            or rights is None
-            or not (rights.origin or rights.may("filter"))
-        ):
+        if step.family in CLASSED or rights is None or not (rights.origin or rights.may("filter")):
             raise Denial("PREDICATE_IN_AGG")
 
 

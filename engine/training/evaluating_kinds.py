@@ -91,9 +91,7 @@ def hits_round(asked: Round, place: int) -> Round:
     return Round("hits", asked.centre, asked.scale, (float(place), *asked.state))
 
 
-def hit_metrics(
-    classes: Sequence[str], hits: Mapping[str, Hits | None], n: int
-) -> list[Metric]:
+def hit_metrics(classes: Sequence[str], hits: Mapping[str, Hits | None], n: int) -> list[Metric]:
     """Accuracy, then of each class the share of its rows that are taken for it, and of those taken for it that
     are of it."""
     known = [one for one in hits.values() if one is not None]
@@ -122,7 +120,9 @@ def _explained(model: Components, sums: Sums, n: int) -> list[Metric]:
     size = len(model.scale)
     names = [f"explained_{place + 1}" for place in range(len(model.loadings))]
     if not n:
-        return [Metric(name=one, value=None) for one in ("explained", *names, "mean_squared_residual")]
+        return [
+            Metric(name=one, value=None) for one in ("explained", *names, "mean_squared_residual")
+        ]
     loadings = np.array(model.loadings)
     moments = square(sums, size + 1) / n
     mean, second = moments[0, 1:], moments[1:, 1:]

@@ -9,7 +9,6 @@ Rule to keep: nothing here rounds; counts are whole.
 from collections.abc import Iterable, Mapping, Sequence
 from math import exp, inf, log, sqrt
 from typing import Final
-from typing import Final
 
 import msgspec
 import numpy as np

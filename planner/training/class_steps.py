@@ -41,7 +41,9 @@ def score_classes(step: ModelStep, rows: str) -> Written:
         relation=relation,
         sums=tuple(sums),
         # how the sums bend: second derivatives by the numbers of two classes
-        weights=tuple(Weight(sql=f"share{c} * share{b}", pairs=True) for c, b in combinations(many, 2)),
+        weights=tuple(
+            Weight(sql=f"share{c} * share{b}", pairs=True) for c, b in combinations(many, 2)
+        ),
         alone=("d", "d * d", *(f"share{c}" for c in many)),
         mass=f"{number(len(many) / (len(many) - 1))} * ({spread})",
         valid=_one_of(step),

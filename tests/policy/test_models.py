@@ -136,6 +136,18 @@ ROUNDS = [
     step("gamma", ["x", "?smokes"], ["cost"], state=(1.3, 0.05, -0.1)),
     step("kmeans", ["x", "z"], state=(2.5, 25.0, 7.5, 75.0)),
     step("classes", ["x", "?smokes"], ["?code = 'a'", "?code = 'b'", "?code = 'c'"]),
+    step(
+        "score_classes",
+        ["x", "?smokes"],
+        ["?code = 'a'", "?code = 'b'", "?code = 'c'"],
+        state=(0.0, 0.1, 0.2, -0.01, 0.0, 0.1, 0.2, -0.1, -0.02, 0.0, -0.2, 0.1, 0.1, 0.01, 0.0),
+    ),
+    step(
+        "hits",
+        ["age", "?age < 50"],
+        ["?diag = 'flu'", "?diag = 'hiv'"],
+        state=(1.0, 2.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.04, -0.1, 0.0, 0.0),
+    ),
     step("cox", ["x", "?smokes"], ["cost", "ill"], state=(0.1, -0.2)),
     step(
         "poisson",

@@ -27,9 +27,7 @@ def draw_curves(answer: pa.Table) -> str:
         colour = COLOURS[place % len(COLOURS)]
         for bound in ("low", "high"):
             line = _steps(steps, bound, last)
-            parts.append(
-                f'<path fill="none" stroke="{colour}" stroke-dasharray="2 3" d="{line}"/>'
-            )
+            parts.append(f'<path fill="none" stroke="{colour}" stroke-dasharray="2 3" d="{line}"/>')
         line = _steps(steps, "survival", last)
         parts.append(f'<path class="curve" stroke="{colour}" d="{line}"/>')
         x, y = _MARGIN + _WIDE + 20, _TOP + 14 + place * _LINE

@@ -88,7 +88,11 @@ def _model(
         parts += _frame(edge, upper, title, names)
     # all pods together last, on top of the others
     for place, (pod, rates) in enumerate(pods.items()):
-        look = 'class="{} pooled"' if pod == POOLED else f'class="{{}}" stroke="{COLOURS[place % len(COLOURS)]}"'
+        look = (
+            'class="{} pooled"'
+            if pod == POOLED
+            else f'class="{{}}" stroke="{COLOURS[place % len(COLOURS)]}"'
+        )
         fill = "" if pod == POOLED else f' fill="{COLOURS[place % len(COLOURS)]}"'
         for rate in rates:
             x, y = left + rate.predicted * _SIDE, upper + (1 - rate.value) * _SIDE
@@ -118,4 +122,3 @@ def _frame(x: float, y: float, title: str, names: tuple[str, str]) -> list[str]:
         *(text(x + at * _SIDE, y + _SIDE + 16, f"{at:g}", "muted") for at in (0.0, 0.5, 1.0)),
         *(text(x - 28, y + (1 - at) * _SIDE + 4, f"{at:g}", "muted") for at in (0.5, 1.0)),
     ]
-

@@ -99,7 +99,10 @@ def test_a_curve_without_arms_over_bins_that_are_listed(con, columns):
 @pytest.mark.filterwarnings("ignore:Starting with pandas version 4.0")  # within lifelines
 def test_arms_of_conditions_and_an_event_that_is_one(con, columns):
     *steps, test = train(
-        con, "width = 1, horizon = 20", "stay, smoker, site = 'icu' AS icu, died = 1 AS died", "WHERE age > 50"
+        con,
+        "width = 1, horizon = 20",
+        "stay, smoker, site = 'icu' AS icu, died = 1 AS died",
+        "WHERE age > 50",
     )
     old = {name: values[columns["age"] > 50] for name, values in columns.items()}
     pooled = cut(old, range(21))
@@ -112,7 +115,9 @@ def test_arms_of_conditions_and_an_event_that_is_one(con, columns):
     for arm, (smoker, icu) in arms.items():
         part = (pooled["smoker"] == smoker) & ((pooled["site"] == "icu") == icu)
         same([row for row in steps if row["arm"] == arm], pooled[part])
-    named = np.char.add(pooled["smoker"].astype(str).tolist(), pooled["site"].eq("icu").astype(str).tolist())
+    named = np.char.add(
+        pooled["smoker"].astype(str).tolist(), pooled["site"].eq("icu").astype(str).tolist()
+    )
     oracle = multivariate_logrank_test(pooled["stay"], named, pooled["died"])
     assert test["statistic"] == pytest.approx(oracle.test_statistic, rel=1e-12)
 
@@ -123,7 +128,15 @@ def test_curves_are_a_model_like_others(con, columns, tmp_path):
         " FROM (SELECT stay, died FROM patients WHERE age > ?) WITH (pods = 'south')",
         (30,),
     )
-    assert cursor.fetchone() == ("kept", "kaplan_meier", 640 - (columns["age"][960:] <= 30).sum(), 0, 1, None, "south")
+    assert cursor.fetchone() == (
+        "kept",
+        "kaplan_meier",
+        640 - (columns["age"][960:] <= 30).sum(),
+        0,
+        1,
+        None,
+        "south",
+    )
     assert {receipt.pod for receipt in cursor.receipt} == {"south"}
     before = con.execute("DESCRIBE MODEL kept").fetchall()
     path = tmp_path / "kept.json"
@@ -215,7 +228,10 @@ def test_what_makes_no_curve_is_said(con, options, rest, code, named):
 
 def test_curves_foretell_no_row(con):
     train(con, BINS, "stay, died")
-    for sql in ("SELECT predict('s') FROM patients", "EVALUATE MODEL s FROM (SELECT stay, died FROM patients)"):
+    for sql in (
+        "SELECT predict('s') FROM patients",
+        "EVALUATE MODEL s FROM (SELECT stay, died FROM patients)",
+    ):
         with pytest.raises(Error) as caught:
             con.execute(sql)
         assert caught.value.code == "NOT_SUPPORTED"

@@ -55,9 +55,7 @@ def cut(patients):
     """Times at the start of their bins; who is at risk at the horizon leaves in the last one."""
     within = patients["seen"] < HORIZON
     seen = np.floor(patients["seen"] / WIDTH) * WIDTH
-    return patients.assign(
-        seen=seen.where(within, STARTS[-1]), died=patients["died"] & within
-    )
+    return patients.assign(seen=seen.where(within, STARTS[-1]), died=patients["died"] & within)
 
 
 def test_a_curve_equals_that_of_the_cut_times(counted, patients):
