@@ -15,6 +15,7 @@ from podsql.errors import Error
 NUMBERS = ("age", "dose", "stay")
 SITES = ("home", "ward", "icu")
 Z = 1.959963984540054
+FATES = "died = 0 AS alive, died = 1 AS dead"
 TRAINED = {
     "clusters": ("kmeans (clusters = 3)", "", "age, dose, stay"),
     "parts": ("pca (components = 2)", "", "age, dose, stay"),
@@ -22,8 +23,10 @@ TRAINED = {
     "fates": (
         "naive_bayes",
         "PREDICT alive, dead",
-        "dose, stay, site, smoker, died = 0 AS alive, died = 1 AS dead",
+        f"dose, stay, site, smoker, {FATES}",
     ),
+    "dosed": ("naive_bayes", "PREDICT alive, dead", f"dose, smoker, {FATES}"),
+    "aged": ("naive_bayes", "PREDICT alive, dead", f"age, {FATES}"),
     "hazard": ("cox_regression", "PREDICT stay, died", "age, dose, smoker, stay, died"),
 }
 POLICIES = ("open", "guarded")
@@ -31,21 +34,15 @@ POLICIES = ("open", "guarded")
 
 @pytest.fixture(scope="module")
 def cons(federate, columns, others):
-    found = {}
-    for policy in POLICIES:
-        found[policy] = con = federate(policy, {"patients": columns, "others": others})
-        if policy == "guarded":  # declares no values
-            continue
-        for name, (family, targets, features) in TRAINED.items():
-            con.execute(
-                f"TRAIN MODEL {name} USING {family} {targets} FROM (SELECT {features} FROM patients)"
-            )
-    for name in ("clusters", "parts", "hazard"):
+    """By policy; the models of the first one are known to the other, too, which declares no values."""
+    found = {
+        policy: federate(policy, {"patients": columns, "others": others}) for policy in POLICIES
+    }
+    for name, (family, targets, features) in TRAINED.items():
+        found["open"].execute(
+            f"TRAIN MODEL {name} USING {family} {targets} FROM (SELECT {features} FROM patients)"
+        )
         found["guarded"].bench.shelf.put(found["open"].bench.shelf.get(name))
-    found["guarded"].execute(
-        "TRAIN MODEL fates USING naive_bayes PREDICT alive, dead FROM"
-        " (SELECT dose, smoker, died = 0 AS alive, died = 1 AS dead FROM patients)"
-    )
     return found
 
 
@@ -104,6 +101,8 @@ def test_variance_along_components(cons, evaluated, columns, others, scopes, pol
             "explained_2": pytest.approx(shares[1], rel=1e-9),
             "mean_squared_residual": pytest.approx(left, rel=1e-9),
         }
+    if policy == "guarded":
+        return
     own = evaluated(policy, "parts", "SELECT age, dose, stay FROM patients")["(pooled)"]
     assert own["explained"]["value"] == pytest.approx(fitted.explained_variance_ratio_.sum())
 
@@ -128,6 +127,8 @@ def test_likelihood_of_hazards_with_each_pod_as_a_stratum(cons, evaluated, other
         "events": others["died"].sum(),
         "log_likelihood": pytest.approx(whole, rel=1e-10),
     }
+    if policy == "guarded":
+        return
     own = evaluated(policy, "hazard", "SELECT age, dose, smoker, stay, died FROM patients")
     metrics = cons["open"].bench.shelf.get("hazard").fitted.metrics
     assert own["(pooled)"]["log_likelihood"]["value"] == pytest.approx(metrics["log_likelihood"])
@@ -205,8 +206,7 @@ def test_classes_by_numbers_and_categories(evaluated, columns, others, scopes):
 def test_classes_under_rules_of_disclosure(evaluated, columns, others, scopes):
     numbers = GaussianNB(var_smoothing=1e-12).fit(matrix(columns, ("dose",)), columns["died"])
     rest = CategoricalNB().fit(columns["smoker"][:, None].astype(int), columns["died"])
-    select = "SELECT dose, smoker, died = 0 AS alive, died = 1 AS dead FROM others"
-    found = evaluated("guarded", "fates", select)
+    found = evaluated("guarded", "dosed")
     for pod, part in scopes(others).items():
         joint = (
             numbers.predict_joint_log_proba(matrix(part, ("dose",)))
@@ -217,14 +217,8 @@ def test_classes_under_rules_of_disclosure(evaluated, columns, others, scopes):
         judged(found[pod], ("alive", "dead"), part["died"], share / share.sum(axis=1)[:, None])
 
 
-def test_columns_that_may_not_filter_make_no_counts_of_classes(cons, evaluated):
-    cons["guarded"].execute(
-        "TRAIN MODEL aged USING naive_bayes PREDICT alive, dead FROM"
-        " (SELECT age, died = 0 AS alive, died = 1 AS dead FROM patients)"
-    )
-    found = evaluated(
-        "guarded", "aged", "SELECT age, died = 0 AS alive, died = 1 AS dead FROM others"
-    )
+def test_columns_that_may_not_filter_make_no_counts_of_classes(evaluated):
+    found = evaluated("guarded", "aged")
     for metrics in found.values():
         assert metrics["log_loss"]["value"] > 0
         assert {name for name, value in values(metrics).items() if value is None} == {
@@ -245,7 +239,6 @@ def test_columns_that_may_not_filter_make_no_counts_of_classes(cons, evaluated):
             "DATA",
         ),
         ("guarded", "EVALUATE MODEL clusters FROM (SELECT age, dose, stay FROM others WHERE dose > 6.5)", "WITHHELD"),
-        ("guarded", "EVALUATE MODEL hazard FROM (SELECT age, dose, smoker, stay, died FROM others WHERE dose > 6.5)", "WITHHELD"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_evaluated_is_said(cons, policy, sql, code):
