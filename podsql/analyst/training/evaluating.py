@@ -18,6 +18,7 @@ from podsql.analyst.training.fitting import WITHOUT_CONSTANT
 from podsql.analyst.training.masked_rounds import MaskedRounds, masking_of
 from podsql.analyst.training.rounds import Rounds
 from podsql.analyst.training.shelf import Column, Kept, Shelf
+from podsql.analyst.training.splits import evaluated_part
 from podsql.analyst.training.terms import Terms, require_domain, require_values, terms_of
 from podsql.engine.merge import Merger
 from podsql.engine.training.evaluating import Cell, Metric, cells_of, metrics
@@ -96,6 +97,7 @@ def _design(kept: Kept, order: Evaluate, terms: Terms, statement: Statement) -> 
         pods=terms.pods,
         parameters=statement.parameters,
         every_level=kept.fitted.method in WITHOUT_CONSTANT,
+        split=evaluated_part(order.settings, kept),
     )
     odd = kept.fitted.method in KINDS and _shape(design.targets) != _shape(kept.targets)
     if odd or _shape(design.features) != _shape(kept.features):

@@ -19,7 +19,7 @@ from podsql.planner.closing import Value
 from podsql.planner.training.designing import Design
 from podsql.planner.training.orders import options_of
 
-SETTINGS: Final = frozenset({"missing", *MASKED_SETTINGS})
+SETTINGS: Final = frozenset({"missing", "part", *MASKED_SETTINGS})
 """What the closing WITH takes beside what every statement does."""
 ROUND_SECONDS: Final = 60.0
 

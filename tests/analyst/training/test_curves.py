@@ -139,10 +139,10 @@ def test_curves_are_a_model_like_others(con, columns, tmp_path):
     )
     assert {receipt.pod for receipt in cursor.receipt} == {"south"}
     before = con.execute("DESCRIBE MODEL kept").fetchall()
-    path = tmp_path / "kept.json"
-    con.execute(f"EXPORT MODEL kept TO '{path}'")
-    con.execute(f"IMPORT MODEL other FROM '{path}'")
-    assert con.execute("DESCRIBE MODEL other").fetchall() == before
+    for path in (tmp_path / "kept.json", tmp_path / "kept.safetensors"):
+        con.execute(f"EXPORT MODEL kept TO '{path}'")
+        con.execute(f"IMPORT MODEL other FROM '{path}'")
+        assert con.execute("DESCRIBE MODEL other").fetchall() == before
     shown = con.execute("SHOW MODELS").fetch_arrow_table().to_pylist()
     assert ("other", "kaplan_meier", "stay, died") in [
         (row["model"], row["family"], row["targets"]) for row in shown
