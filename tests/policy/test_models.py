@@ -465,6 +465,16 @@ PLANTED = {
             state=(BIG, 1.0, -BIG, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
         ),
     ),
+    # Of those with code 'a' only he might be of either.
+    "classes, one of a level": (
+        "x = 50, code = 'a'",
+        step(
+            "score_classes",
+            ["x", "?code = 'a'"],
+            CLASSES,
+            state=(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.8, -40.0, 0.0, 0.0),
+        ),
+    ),
     "classes, a large square": (
         "x = 50",
         step("score_classes", ["x"], CLASSES, state=(0.0, 0.0, 0.0, -BIG, 0.0, BIG)),
