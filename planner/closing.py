@@ -29,6 +29,7 @@ def split_options(sql: str) -> tuple[str, Options]:
 
 
 Value = int | float | str | bool | tuple[str, ...]
+"""Of a list, each item as it is written, numbers too."""
 
 
 def pairs(tokens: list[Token]) -> dict[str, Value]:
@@ -57,7 +58,8 @@ def _value(tokens: list[Token], position: int) -> tuple[Value, int]:
         position += 1
         while position < len(tokens) and tokens[position].text not in (")", "]"):
             if tokens[position].text != ",":
-                names.append(_text(tokens[position]))
+                number = tokens[position].kind == "number"
+                names.append(tokens[position].text if number else _text(tokens[position]))
             position += 1
         if position == len(tokens):
             raise _malformed()

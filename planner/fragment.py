@@ -31,6 +31,8 @@ Family = OneOf[
     "absolute_poisson",
     "absolute_gamma",
     "ranks",
+    "score_classes",
+    "hits",
 ]
 """What the sums of a model's round are of."""
 

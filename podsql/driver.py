@@ -20,6 +20,8 @@ from podsql.analyst.federation import Federation
 from podsql.analyst.meeting import Meeting
 from podsql.analyst.sharing import borrow, give_back
 from podsql.analyst.statement import Outcome, Statement
+from podsql.analyst.training.curve_picture import draw_curves
+from podsql.analyst.training.curves import COLUMNS as CURVES
 from podsql.analyst.training.picture import draw_evaluation
 from podsql.analyst.training.predictions import with_predictions
 from podsql.analyst.training.recorded import Line
@@ -345,11 +347,13 @@ class Cursor:
         return explain(statement, self.connection.bench, form=format, analyze=analyze)
 
     def picture(self) -> str:
-        """The rows that are left of an EVALUATE MODEL as SVG: calibration and ROC curve.
+        """The rows that are left of an EVALUATE MODEL as SVG: calibration and ROC curve; of a DESCRIBE
+        MODEL of survival its curves.
 
         ARGUMENT for another answer, and where no pod releases counts by bin.
         """
-        return draw_evaluation(self.fetch_arrow_table())
+        answer = self.fetch_arrow_table()
+        return draw_curves(answer) if answer.schema == CURVES else draw_evaluation(answer)
 
     # -- what the statement says of itself -------------------------------------------------------
 

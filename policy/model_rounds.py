@@ -23,6 +23,8 @@ MOST_COEFFICIENT: Final = 2.0**60
 largest centre of a cluster, in squares of its column's size."""
 LINEAR: Final = ("gaussian", "score_gaussian", "absolute_gaussian")
 """Families whose means are linear in the state, without bounds."""
+CLASSES: Final = ("score_classes", "hits")
+"""Families with a predictor for each class, of the columns and of their squares."""
 LEAST_SQUARE: Final = 2.0**-200
 """Mean square of a column in its scale: below, products of small values are rounded to 0."""
 USUAL_ETA: Final = 20.0
@@ -71,12 +73,16 @@ def _terms(step: ModelStep) -> list[str]:
             f" <= {MOST_COEFFICIENT!r} * sum({column} * {column}))"
             for one, column in pairs
         ]
-    if step.family != "cox":
+    if step.family in CLASSES:
+        columns = ["1.0::DOUBLE", *columns, *(f"({one} * {one})" for one in columns)]
+        columns *= len(step.targets)
+    elif step.family != "cox":
         columns.insert(0, "1.0::DOUBLE")
+    state = step.state[1:] if step.family == "hits" else step.state
     of = "sum(y0 * y0)" if step.family in LINEAR else "count(*)"
     return [
         f"{number(one)} * {number(one)} * sum({column} * {column}) <= {MOST_COEFFICIENT!r} * {of}"
-        for one, column in zip(step.state, columns, strict=False)
+        for one, column in zip(state, columns, strict=False)
     ]
 
 

@@ -59,6 +59,10 @@ PLAIN_TARGETS: Final = (
     *("score_binomial", "score_poisson", "score_gamma", "ranks"),
 )
 """Families whose targets must lie in a set: of an expression, that would be a comparison."""
+CLASSED: Final = ("classes", "score_classes", "hits")
+"""Families whose targets are the indicators of classes."""
+COMPARING: Final = ("ranks", "hits")
+"""Families that count rows by what the columns, weighed by the state, amount to."""
 RELEASED: Final = (exp.Sum, exp.Variance, exp.CovarSamp)
 """What leaves of a number: its sum, its square's, its products' with others."""
 
@@ -280,7 +284,7 @@ def _is_level(tree: exp.Expr, scope: Scope) -> bool:
 
 def _require_targets(step: ModelStep, scope: Scope) -> None:
     """Classes are conditions; what must lie in a set is a column of the pod, or one to compare."""
-    if step.family not in (*PLAIN_TARGETS, "classes"):
+    if step.family not in (*PLAIN_TARGETS, *CLASSED):
         return
     trees = scope.outputs[len(step.features) :]
     for tree, target in zip(trees, step.targets, strict=True):
@@ -288,11 +292,7 @@ def _require_targets(step: ModelStep, scope: Scope) -> None:
             continue
         column = plain_column(tree, scope)
         rights = None if column is None else scope.column(column)
-        if (
-            step.family == "classes"
-            or rights is None
-            or not (rights.origin or rights.may("filter"))
-        ):
+        if step.family in CLASSED or rights is None or not (rights.origin or rights.may("filter")):
             raise Denial("PREDICATE_IN_AGG")
 
 
@@ -305,15 +305,15 @@ def _require_apart(step: ModelStep, rules: Output) -> None:
 def _require_comparisons(step: ModelStep, scope: Scope, policy: Policy) -> None:
     """What compares a row with numbers that the analyst chose.
 
-    ``absolute_…`` compares the target, in a sum: so may no aggregate. ``ranks`` compares the features, so
-    each column must be one that may filter; its counts are of other rows with every state, which the
+    ``absolute_…`` compares the target, in a sum: so may no aggregate. ``ranks`` and ``hits`` compare the features, so
+    each column must be one that may filter; their counts are of other rows with every state, which the
     overlap guard would have to know one by one.
     """
     if step.family.startswith("absolute_") or (
-        step.family == "ranks" and policy.output.overlap_guard
+        step.family in COMPARING and policy.output.overlap_guard
     ):
         raise Denial("PREDICATE_IN_AGG")
-    if step.family == "ranks":
+    if step.family in COMPARING:
         for tree in scope.outputs[: len(step.features)]:
             require_condition(exp.GTE(this=tree.copy(), expression=_ZERO.copy()), scope, policy)
 

@@ -82,20 +82,20 @@ def metrics(
     n = round(sums["n"])
     found = [
         Metric(name="n", value=n),
-        Metric(name="mean_target", value=_share(sums["t"], n)),
-        Metric(name="mean_prediction", value=_share(sums["m"], n)),
+        Metric(name="mean_target", value=share_of(sums["t"], n)),
+        Metric(name="mean_prediction", value=share_of(sums["m"], n)),
     ]
     if base == "binomial":
         return [*found, *_binomial(sums, n), *_ranked(cells, n)]
-    error = _share(sums["squares"], n)
+    error = share_of(sums["squares"], n)
     root = None if error is None else sqrt(error)
     spread = None if root is None or base != "gaussian" else root / sqrt(2 * n)
-    found.append(_wald("rmse", root, spread))
-    mean = None if absolute is None else _share(absolute["absolute"], n)
+    found.append(wald("rmse", root, spread))
+    mean = None if absolute is None else share_of(absolute["absolute"], n)
     if mean is None or error is None:
         found.append(Metric(name="mae", value=None))
     else:
-        found.append(_wald("mae", mean, sqrt(max(error - mean**2, 0.0) / n)))
+        found.append(wald("mae", mean, sqrt(max(error - mean**2, 0.0) / n)))
     total = sums["tt"] - sums["tc"] ** 2 / n if n else 0.0
     r_squared = 1 - sums["squares"] / total if total > 0 else None
     found.append(Metric(name="r_squared", value=r_squared))
@@ -106,11 +106,11 @@ def _binomial(sums: Sums, n: int) -> list[Metric]:
     found = []
     # a row's deviance is twice its log-loss
     for name, one, part in (("log_loss", "deviance", 2), ("brier", "squares", 1)):
-        mean, square = _share(sums[one], part * n), _share(sums[f"{one}2"], part**2 * n)
+        mean, square = share_of(sums[one], part * n), share_of(sums[f"{one}2"], part**2 * n)
         spread = None
         if mean is not None and square is not None:
             spread = sqrt(max(square - mean**2, 0.0) / n)
-        found.append(_wald(name, mean, spread))
+        found.append(wald(name, mean, spread))
     return [*found, Metric(name="deviance", value=sums["deviance"])]
 
 
@@ -122,13 +122,13 @@ def _ranked(cells: Sequence[Cell] | None, n: int) -> list[Metric]:
     halved = all(one.last < HALF or one.first >= HALF for one in cells)
     right = sum(one.positives if one.first >= HALF else one.negatives for one in cells) / n
     found.append(
-        _wald("accuracy", right, sqrt(right * (1 - right) / n))
+        wald("accuracy", right, sqrt(right * (1 - right) / n))
         if halved
         else Metric(name="accuracy", value=None)
     )
     area, hidden, positives, negatives = area_under(cells)
     spread = None if area is None else hanley_mcneil(area, positives, negatives)
-    found += [_wald("auc", area, spread), Metric(name="auc_bin_error", value=hidden)]
+    found += [wald("auc", area, spread), Metric(name="auc_bin_error", value=hidden)]
     return [*found, *_calibration(cells)]
 
 
@@ -223,11 +223,13 @@ def _probability(edge: int, beyond: float) -> float:
     return 1 / (1 + exp(-EDGES[edge])) if 0 <= edge < len(EDGES) else beyond
 
 
-def _share(total: float, n: float) -> float | None:
+def share_of(total: float, n: float) -> float | None:
+    """Their quotient; None of no rows."""
     return total / n if n else None
 
 
-def _wald(name: str, value: float | None, spread: float | None) -> Metric:
+def wald(name: str, value: float | None, spread: float | None) -> Metric:
+    """A metric with Wald's interval, where its standard error is known."""
     if value is None or spread is None:
         return Metric(name=name, value=value)
     half = NORMAL_95 * spread

@@ -8,6 +8,7 @@ from typing import Literal as OneOf
 
 import msgspec
 
+from podsql.engine.training.survival import Curve, LogRank
 from podsql.engine.training.tails import normal_two_sided, student_two_sided
 
 INTERCEPT = "(intercept)"
@@ -90,7 +91,17 @@ class Classes(
     """0 for the levels of a column: what a row is not says nothing beside what it is."""
 
 
-Parameters = Coefficients | Centres | Components | Classes
+class Curves(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="curves/1", kw_only=True):
+    """Survival by bin of time: a curve for each arm. It foretells nothing of a row."""
+
+    edges: tuple[float, ...]
+    """Where bins begin, and the horizon."""
+    curves: tuple[Curve, ...]
+    log_rank: LogRank | None
+    """None: there is nothing to compare."""
+
+
+Parameters = Coefficients | Centres | Components | Classes | Curves
 
 
 class Fitted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="fitted/1", kw_only=True):

@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from podsql.engine.training.fitted import Centres, Classes, Coefficients, Components, Fitted
+from podsql.engine.training.fitted import Centres, Classes, Coefficients, Components, Curves, Fitted
 from podsql.engine.training.information import Array
-from podsql.errors import error
+from podsql.errors import Error, error
 
 
 def outputs(fitted: Fitted) -> tuple[str, ...]:
-    """Names of what ``predict`` gives, in order; whole numbers are ``cluster`` and ``class``."""
+    """Names of what ``predict`` gives, in order; whole numbers are ``cluster`` and ``class``.
+
+    NOT_SUPPORTED for curves, which foretell nothing of a row.
+    """
     match fitted.parameters:
         case Coefficients():
             return ("linear", "response")
@@ -29,6 +32,8 @@ def outputs(fitted: Fitted) -> tuple[str, ...]:
             return tuple(f"component_{c + 1}" for c in range(len(loadings)))
         case Classes(classes=classes):
             return (*(f"probability_{c + 1}" for c in range(len(classes))), "class")
+        case Curves():
+            raise no_prediction(fitted)
 
 
 def predict(fitted: Fitted, columns: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Table:
@@ -89,6 +94,13 @@ def _predicted(fitted: Fitted, x: Array) -> Mapping[str, Any]:
                 f"probability_{c + 1}": share[:, c] for c in range(len(share.T))
             }
             return found | {"class": best + 1}
+        case Curves():
+            raise no_prediction(fitted)
+
+
+def no_prediction(fitted: Fitted) -> Error:
+    """NOT_SUPPORTED: the model foretells nothing of a row."""
+    return error("NOT_SUPPORTED", f"a model of {fitted.method} foretells nothing of a row")
 
 
 def response(model: Coefficients, linear: Array) -> Array:

@@ -7,7 +7,15 @@ NULL in a feature is NULL in every output.
 from collections.abc import Iterable, Mapping, Sequence
 from math import log, pi
 
-from podsql.engine.training.fitted import Centres, Classes, Coefficients, Components, Fitted
+from podsql.engine.training.fitted import (
+    Centres,
+    Classes,
+    Coefficients,
+    Components,
+    Curves,
+    Fitted,
+)
+from podsql.engine.training.predicting import no_prediction
 from podsql.errors import error
 from podsql.planner.training.written import number
 
@@ -39,6 +47,8 @@ def predict_sql(fitted: Fitted, features: Sequence[str]) -> Mapping[str, str]:
             }
         case Classes() as model:
             return _classes(model, x)
+        case Curves():
+            raise no_prediction(fitted)
 
 
 def _linear(model: Coefficients, x: list[str]) -> Mapping[str, str]:

@@ -17,6 +17,7 @@ from podsql.engine.training.moments import listed
 from podsql.engine.training.naive_bayes import NaiveBayes, NaiveBayesState
 from podsql.engine.training.options import Option, Options, checked
 from podsql.engine.training.pca import Pca, PcaState
+from podsql.engine.training.survival import KAPLAN_MEIER
 from podsql.errors import error
 from podsql.planner.fragment import Family
 
@@ -58,7 +59,9 @@ def model(name: str) -> Model:
     """The kind ``name``; OPTION with the known ones."""
     if name not in _MODELS:
         raise error(
-            "OPTION", f"no kind of model is called {name!r}", hint=f"known: {', '.join(_MODELS)}"
+            "OPTION",
+            f"no kind of model is called {name!r}",
+            hint=f"known: {', '.join((*_MODELS, KAPLAN_MEIER))}",
         )
     return _MODELS[name]
 

@@ -95,12 +95,14 @@ def plan_design(
     pods: tuple[str, ...] | None = None,
     parameters: Sequence[object] = (),
     every_level: bool = False,
+    alone: bool = False,
     split: Split | None = None,
 ) -> Design:
     """The design of ``sql`` over the tables offered for training.
 
     ``features``: names of the items to take as such, in order; None: all that are no targets.
     ``every_level``: a category has a column for its first level too (models without a constant).
+    ``alone``: there may be no column besides what is predicted.
     """
     text, _ = split_options(sql)
     tree = parse(text)
@@ -133,7 +135,7 @@ def plan_design(
     wanted = _Columns(every_level=True)
     for place in places:
         wanted.add(answer[place].name, answer[place].type, trees[place], query)
-    if not taken.columns:
+    if not taken.columns and not alone:
         raise error("STATEMENT", "the SELECT has no column besides what is predicted")
     listed = [*taken.trees, *wanted.trees, *taken.reference_trees]
     parts = []

@@ -16,7 +16,7 @@ coefficients ``state`` (one for each of ``a0``, …). ``h{i}_{j}``: sums of ``w 
 dispersion is estimated; ``ll``: the part of the log-likelihood that depends on the mean. With an empty ``state`` the round starts
 where R's glm does, from the targets: ``u{j}`` are the sums of ``w z a{j}``, of the working response z.
 ``kmeans``, ``classes``: ``group_steps.py``; ``cox``: ``cox_step.py``; ``score_…``, ``absolute_…``,
-``ranks``: ``score_steps.py``.
+``ranks``: ``score_steps.py``; ``score_classes``, ``hits``: ``class_steps.py``.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +25,7 @@ from math import isfinite
 from typing import Final
 
 from podsql.planner.fragment import Family, Field, ModelStep
+from podsql.planner.training.class_steps import hits, score_classes
 from podsql.planner.training.cox_step import cox
 from podsql.planner.training.group_steps import classes, kmeans
 from podsql.planner.training.score_steps import MEASURED, SCORED, absolute, ranks, score
@@ -218,6 +219,8 @@ _FAMILIES: Final[dict[Family, Callable[[ModelStep, str], Written]]] = {
     **dict.fromkeys(SCORED, score),
     **dict.fromkeys(MEASURED, absolute),
     "ranks": ranks,
+    "score_classes": score_classes,
+    "hits": hits,
 }
 
 

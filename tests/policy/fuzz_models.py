@@ -13,9 +13,14 @@ from podsql.planner.fragment import Family, Feature, ModelStep, Split
 NUMBERS: Final = (0.0, 0.1, -0.5, 1.0, 3.0, -30.0, 1e3, 1e-9, 1e17, -1e300, 1e308, 5e-324)
 ODD_NUMBERS: Final = (float("nan"), float("inf"), -float("inf"))
 LINKED: Final = ("gaussian", "binomial", "poisson", "gamma")
-SCORED: Final = tuple(one for one in get_args(Family) if one.startswith(("score_", "absolute_")))
+CLASSED: Final = ("classes", "score_classes", "hits")
+SCORED: Final = tuple(
+    one
+    for one in get_args(Family)
+    if one.startswith(("score_", "absolute_")) and one not in CLASSED
+)
 WITH_CONSTANT: Final = (*LINKED, *SCORED, "ranks")
-TARGETS: Final = {**dict.fromkeys(WITH_CONSTANT, 1), "cox": 2, "classes": 2}
+TARGETS: Final = {**dict.fromkeys(WITH_CONSTANT, 1), "cox": 2, **dict.fromkeys(CLASSED, 2)}
 
 
 class Models:
@@ -33,10 +38,10 @@ class Models:
         source = grammar._source()
         features = [self._feature() for _ in range(chance.choice((1, 1, 2, 3)))]
         targets = [
-            self._condition() if family == "classes" or self._odds(0.4) else self._number()
+            self._condition() if family in CLASSED or self._odds(0.4) else self._number()
             for _ in range(TARGETS.get(family, 0))
         ]
-        if family == "classes" and self._odds(0.8):
+        if family in CLASSED and self._odds(0.8):
             (text, _), *_ = targets
             targets = [(text, True), (f"NOT ({text})", True)]
         hostile = self._odds(0.45)
@@ -83,7 +88,10 @@ class Models:
             **dict.fromkeys(WITH_CONSTANT, count + 1),
             "cox": count,
             "kmeans": count * self._chance.choice((1, 2, 3)),
+            **dict.fromkeys(CLASSED[1:], 2 + 4 * count),
         }.get(family, 0)
+        if family == "hits":
+            return (float(self._chance.choice((0, 0, 1, 1, 2))), *self._numbers(wanted))
         if family in LINKED and self._odds(0.3):
             return ()
         return self._numbers(wanted + (self._chance.choice((-1, 1)) if self._odds(0.05) else 0))

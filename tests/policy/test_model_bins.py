@@ -34,25 +34,31 @@ def engine():
         yield engine
 
 
-def counts(engine, rows, *, guarded=True):
-    """(first, last, negatives, positives) of each cell that leaves; None: nothing does."""
+def sums_of(engine, rows, step, targets, names, *, guarded=True):
+    """What leaves; None: nothing does."""
     xs, ys, es = map(list, zip(*rows, strict=True))
     table = "SELECT unnest(?::DOUBLE[]) AS x, unnest(?::DOUBLE[]) AS y, unnest(?::INTEGER[]) AS e"
     engine.execute(f"CREATE OR REPLACE TABLE t AS {table}", (xs, ys, es))
     order = ModelOrder(
-        rows="SELECT x AS x0, y AS y0, e AS e0 FROM t",
-        names=("x0", "y0"),
-        columns=(DesignColumn(name="x0"), DesignColumn(name="y0")),
+        rows=f"SELECT x AS x0, {targets}, e AS e0 FROM t",
+        names=("x0", *names),
+        columns=tuple(DesignColumn(name=name) for name in ("x0", *names)),
         output=Output(min_units=LEAST) if guarded else None,
         units=1,
         design="SELECT true AS _ok",
         cells=0,
     )
-    engine.execute(order.sql(STEP))
-    names = [column[0] for column in engine.description]
+    engine.execute(order.sql(step))
+    shown = [column[0] for column in engine.description]
     [row] = engine.fetchall()
-    found = dict(zip(names, row, strict=True))
-    if guarded and not found["_ok"]:
+    found = dict(zip(shown, row, strict=True))
+    return None if guarded and not found["_ok"] else found
+
+
+def counts(engine, rows, *, guarded=True):
+    """(first, last, negatives, positives) of each cell that leaves; None: nothing does."""
+    found = sums_of(engine, rows, STEP, "y AS y0", ("y0",), guarded=guarded)
+    if found is None:
         return None
     cells, first = [], 0
     for k in range(RANKS):
@@ -145,6 +151,27 @@ def test_a_target_that_is_neither_gives_nothing(engine):
     assert counts(engine, [*rows, (1.0, 2.0, 99)]) is None
 
 
+def test_rows_of_a_class_are_counted_apart_only_where_enough_are_on_either_side(engine):
+    hit = ModelStep(
+        family="hits",
+        source="FROM t",
+        features=STEP.features,
+        targets=(Feature("other", "y"), Feature("y", "y")),
+        state=(1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+    )
+
+    def counted(rows):
+        found = sums_of(engine, rows, hit, "1 - y AS y0, y AS y1", ("y0", "y1"))
+        return found and [found[name] for name in ("n0", "p0", "n1", "p1")]
+
+    enough = people((-3, 0, 4), (-3, 1, 3), (2, 0, 3), (2, 1, 5))
+    assert counted(enough) == [4, 3, 3, 5]
+    assert counted([*enough, (0.0, 0.0, 99)]) == [5, 3, 3, 5]  # of ties the first class is taken
+    assert counted(people((-3, 0, 4), (-3, 1, 2), (2, 0, 3), (2, 1, 5))) == [-1, -1, 7, 7]
+    assert counted(people((-3, 0, 4), (-3, 1, 3), (2, 0, 2), (2, 1, 5))) == [-1, -1, 6, 8]
+    assert counted(people((-3, 0, 2), (2, 1, 5))) is None
+
+
 DOCUMENT = """
 version = 1
 name = "trained"
@@ -159,6 +186,13 @@ salary = {{ roles = ["measure"] }}
 """
 
 
+CLASSES = (
+    Feature("a", '"p"."hosp_id" = 1', True),
+    Feature("b", 'NOT ("p"."hosp_id" = 1)', True),
+)
+STATES = {"score_classes": (0.0, 1.0, 0.0) * 2, "hits": (1.0, *(0.0, 1.0, 0.0) * 2)}
+
+
 @pytest.fixture
 def judged(pod_tables, ana):
     def judged(family, feature, guard=0):
@@ -171,8 +205,8 @@ def judged(pod_tables, ana):
             family=family,
             source='FROM "main"."person" AS "p"',
             features=(Feature("x", f'"p"."{feature}"'),),
-            targets=(Feature("y", '"p"."hosp_id"'),),
-            state=(0.0, 1.0),
+            targets=CLASSES if family in STATES else (Feature("y", '"p"."hosp_id"'),),
+            state=STATES.get(family, (0.0, 1.0)),
         )
         try:
             gate.check(step, person=ana, purpose="", project="", now=1_770_000_000_000)
@@ -190,6 +224,11 @@ def judged(pod_tables, ana):
         ("ranks", "salary", 0, "FILTER_ROLE"),
         ("ranks", "age", 10, "PREDICATE_IN_AGG"),
         ("score_binomial", "salary", 0, "allowed"),
+        ("hits", "age", 0, "allowed"),
+        ("hits", "salary", 0, "FILTER_ROLE"),
+        ("hits", "age", 10, "PREDICATE_IN_AGG"),
+        ("score_classes", "salary", 0, "allowed"),
+        ("score_classes", "salary", 10, "ROUNDS"),
         ("score_binomial", "salary", 10, "ROUNDS"),
         ("absolute_gaussian", "age", 0, "PREDICATE_IN_AGG"),
         ("score_gaussian", "age", 0, "allowed"),

@@ -137,6 +137,18 @@ ROUNDS = [
     step("gamma", ["x", "?smokes"], ["cost"], state=(1.3, 0.05, -0.1)),
     step("kmeans", ["x", "z"], state=(2.5, 25.0, 7.5, 75.0)),
     step("classes", ["x", "?smokes"], ["?code = 'a'", "?code = 'b'", "?code = 'c'"]),
+    step(
+        "score_classes",
+        ["x", "?smokes"],
+        ["?code = 'a'", "?code = 'b'", "?code = 'c'"],
+        state=(0.0, 0.1, 0.2, -0.01, 0.0, 0.1, 0.2, -0.1, -0.02, 0.0, -0.2, 0.1, 0.1, 0.01, 0.0),
+    ),
+    step(
+        "hits",
+        ["age", "?age < 50"],
+        ["?diag = 'flu'", "?diag = 'hiv'"],
+        state=(1.0, 2.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.04, -0.1, 0.0, 0.0),
+    ),
     step("cox", ["x", "?smokes"], ["cost", "ill"], state=(0.1, -0.2)),
     step(
         "poisson",
@@ -410,6 +422,7 @@ def test_a_dominated_sum_is_withheld_as_weighed(ana):
 # -- planted numbers -------------------------------------------------------------------------------
 
 BIG = 2.0**57
+CLASSES = ["?diag = 'flu'", "?diag = 'hiv'"]
 PLANTED = {
     # Whose x is 50 is 30 below, all others 30 above: the score is of him alone.
     "gamma": ("x = 50", step("gamma", ["x"], ["cost"], state=(45.0, -1.5))),
@@ -433,6 +446,47 @@ PLANTED = {
     "foretold, rounded": (
         "x = 50",
         step("score_binomial", ["x", "z - z + 1"], ["ill"], state=(BIG, 1.0, -BIG)),
+    ),
+    "classes, step": (
+        "x = 50",
+        step("score_classes", ["x"], CLASSES, state=(0.0, 0.0, 0.0, -300.0, 6.0, 0.0)),
+    ),
+    # Only near 50 is the second class likely at all.
+    "classes, peak": (
+        "x = 50",
+        step("score_classes", ["x"], CLASSES, state=(0.0, 0.0, 0.0, -2495.0, 100.0, -1.0)),
+    ),
+    "classes, rounded": (
+        "x = 50",
+        step(
+            "score_classes",
+            ["x", "z - z + 1"],
+            CLASSES,
+            state=(BIG, 1.0, -BIG, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+        ),
+    ),
+    # Of those with code 'a' only he might be of either.
+    "classes, one of a level": (
+        "x = 50, code = 'a'",
+        step(
+            "score_classes",
+            ["x", "?code = 'a'"],
+            CLASSES,
+            state=(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.8, -40.0, 0.0, 0.0),
+        ),
+    ),
+    "classes, a large square": (
+        "x = 50",
+        step("score_classes", ["x"], CLASSES, state=(0.0, 0.0, 0.0, -BIG, 0.0, BIG)),
+    ),
+    "three classes, the third only": (
+        "x = 50",
+        step(
+            "score_classes",
+            ["x"],
+            ["?code = 'a'", "?code = 'b'", "?code = 'c'"],
+            state=(0.0, 0.0, 0.0, 0.1, 0.0, 0.0, -60.0, 1.5, 0.0),
+        ),
     ),
     "clusters, rounded": (
         "x = 50",

@@ -11,13 +11,15 @@ from msgspec.structs import replace
 from podsql.analyst.answering import Answer, answer_of
 from podsql.analyst.bench import Bench
 from podsql.analyst.statement import Statement
+from podsql.analyst.training.curves import describe_curves, fit_curves, plan_curves
 from podsql.analyst.training.evaluating import evaluate
-from podsql.analyst.training.explaining import explained
+from podsql.analyst.training.explaining import explained, explained_curves
 from podsql.analyst.training.fitting import prepare, summary
 from podsql.analyst.training.running import begin
 from podsql.analyst.training.shelf import Kept, Shelf, read_model, write_model
 from podsql.analyst.writing import require_free
 from podsql.engine.training.describing import described
+from podsql.engine.training.fitted import Curves
 from podsql.errors import Error, error
 from podsql.planner.training.orders import (
     DescribeModel,
@@ -39,6 +41,8 @@ def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
     """The answer of one statement around models."""
     shelf = bench.shelf
     match order:
+        case Train(family="kaplan_meier"):
+            return answer_of(summary(fit_curves(order, statement, bench)))
         case Train():
             return answer_of(summary(begin(order, statement, bench)))
         case ShowModels():
@@ -58,6 +62,9 @@ def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
             kept = read_model(Path(order.path))
             shelf.put(_renamed(kept, order.model))
             return Answer(rows=1)
+        case ExplainTrain(train=Train(family="kaplan_meier") as train):
+            lines = _bound_anew(statement, lambda: explained_curves(plan_curves(train, statement)))
+            return answer_of(pa.table({"explain": lines}))
         case ExplainTrain():
             lines = _bound_anew(
                 statement, lambda: explained(prepare(order.train, statement, shelf), statement)
@@ -101,7 +108,9 @@ def _shown(shelf: Shelf) -> pa.Table:
 
 
 def _described(kept: Kept) -> pa.Table:
-    """One row a term."""
+    """One row a term; of curves one a step."""
+    if isinstance(kept.fitted.parameters, Curves):
+        return describe_curves(kept.fitted.parameters)
     rows = described(kept.fitted)
     return pa.table(
         {

@@ -9,12 +9,15 @@ from typing import Final
 
 from msgspec.structs import replace as with_fields
 
-from podsql.analyst.dry_run import ask_stage
+from podsql.analyst.dry_run import ask_policies, ask_stage
 from podsql.analyst.statement import Statement
+from podsql.analyst.training.curves import Planned
 from podsql.analyst.training.fitting import Prepared, numbers_of
 from podsql.analyst.training.rounds import stages_of
 from podsql.engine.training.fitting import Round
 from podsql.engine.training.registry import Model, model
+from podsql.engine.training.survival import KAPLAN_MEIER
+from podsql.planner.explaining import explain_text
 from podsql.planner.fragment import Family, ModelStep
 from podsql.planner.plan import Stage
 from podsql.planner.training.designing import Design, DesignColumn
@@ -61,11 +64,26 @@ def explained(prepared: Prepared, statement: Statement) -> list[str]:
     ]
     lines.append("policy")
     for stage in stages:
-        for row in ask_stage(statement, stage, design.tables, prepared.bound):
-            why = f": {row['rule']}" if row["rule"] else ""
-            units = f", at least {row['min_units']} units" if row["min_units"] else ""
-            lines.append(f"  {row['pod']} {row['decision']}{why}{units} ({row['policy']})")
+        lines += map(_said, ask_stage(statement, stage, design.tables, prepared.bound))
     return lines
+
+
+def explained_curves(planned: Planned) -> list[str]:
+    """The same of curves: the plan of their SELECT."""
+    plan, bound = planned.counting.bound()
+    bins = len(planned.edges) - 1
+    return [
+        f"{KAPLAN_MEIER}: one SELECT; {bins} bins of time, the horizon {planned.edges[-1]:g}",
+        *explain_text(plan, bound.catalog).splitlines(),
+        "policy",
+        *map(_said, ask_policies(planned.counting).to_pylist()),
+    ]
+
+
+def _said(row: Mapping[str, object]) -> str:
+    why = f": {row['rule']}" if row["rule"] else ""
+    units = f", at least {row['min_units']} units" if row["min_units"] else ""
+    return f"  {row['pod']} {row['decision']}{why}{units} ({row['policy']})"
 
 
 def _stages(design: Design, asked: Round, *, masked: bool, references: bool = False) -> list[Stage]:

@@ -69,7 +69,7 @@ def prepare(
     drops = drops_of(order.settings)
     if known is None:
         statement.purpose = options.purpose or statement.purpose
-        known = Known(bound=_offers(statement, options.pods), pods=options.pods)
+        known = Known(bound=offers_of(statement, options.pods), pods=options.pods)
     few, many = model(order.family).targets
     design = plan_design(
         order.sql,
@@ -98,7 +98,8 @@ def prepare(
     )
 
 
-def _offers(statement: Statement, pods: tuple[str, ...] | None) -> Bound:
+def offers_of(statement: Statement, pods: tuple[str, ...] | None) -> Bound:
+    """Bind; PODS_MISSING where one that may be meant is not there."""
     statement.deadline = time.monotonic() + statement.timeout
     bound = statement.federation.bind(
         statement.purpose, statement.project, deadline=statement.deadline
@@ -123,7 +124,7 @@ def train(
         require_values(sums, drops=prepared.drops)
         fit.take(sums)
         on_round(sums)
-    return _kept(prepared, statement, fit.result(), asked)
+    return kept_model(prepared.order.model, fit.result(), design, statement, asked.versions)
 
 
 def summary(kept: Kept) -> pa.Table:
@@ -183,21 +184,27 @@ def _start(order: Train, design: Design, shelf: Shelf) -> tuple[float, ...]:
     return earlier.parameters.estimates
 
 
-def _kept(prepared: Prepared, statement: Statement, fitted: Fitted, asked: Asked) -> Kept:
-    design = prepared.design
+def kept_model(
+    name: str,
+    fitted: Fitted,
+    design: Design,
+    statement: Statement,
+    data_versions: Mapping[str, str],
+) -> Kept:
+    """A model that is done, with what it was trained on."""
 
     def kept(columns: tuple[DesignColumn, ...]) -> tuple[Column, ...]:
         return tuple(Column(one.name, one.of, one.indicator, one.level) for one in columns)
 
     return Kept(
-        name=checked_name(prepared.order.model),
+        name=checked_name(name),
         fitted=fitted,
         select=design.select,
         features=kept(design.features),
         targets=kept(design.targets),
         references=kept(design.references),
         pods=design.pods,
-        data_versions=dict(sorted(asked.versions.items())),
+        data_versions=dict(sorted(data_versions.items())),
         federation=statement.federation.membership.federation,
         purpose=statement.purpose,
         project=statement.project,

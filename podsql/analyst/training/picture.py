@@ -1,33 +1,20 @@
 """An evaluation of logistic models as a picture (SVG): calibration and ROC curve, a row a model.
 
-Both are drawn from the ``rate`` rows of the answer, and so hold no more than it. Rule to keep: no
-script, no link, no outside font; every text is escaped.
+Rule to keep: both are drawn from the ``rate`` rows of the answer, and so hold no more than it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-from xml.sax.saxutils import escape
 
 import pyarrow as pa
 
 from podsql.analyst.training.evaluating import POOLED
+from podsql.analyst.training.page import COLOURS, page, text
 from podsql.errors import error
 
 _SIDE, _MARGIN, _GAP, _TOP, _LINE = 260, 56, 72, 64, 18
 _WIDTH: Final = _MARGIN + _SIDE + _GAP + _SIDE + 200
-_PODS: Final = ("#175cd3", "#107569", "#b54708", "#a11069", "#6941c6", "#4d5b0b")
-_STYLE: Final = """
-text { font: 12px system-ui, sans-serif; fill: #101828 }
-.page { fill: #ffffff } .muted { fill: #5d6879 } .head { font-weight: 600 }
-.frame { fill: none; stroke: #98a2b3 } .even { stroke: #98a2b3; stroke-dasharray: 4 4 }
-.curve { fill: none; stroke-width: 1.5 } .pooled { stroke: #101828; stroke-width: 2.5 }
-.mark.pooled { fill: #101828 }
-@media (prefers-color-scheme: dark) {
-  text { fill: #f2f4f7 } .page { fill: #10141c } .muted { fill: #a3afbf }
-  .pooled { stroke: #f2f4f7 } .mark.pooled { fill: #f2f4f7 }
-}
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +57,7 @@ def draw_evaluation(answer: pa.Table) -> str:
     for model, pods in shown.items():
         parts += _model(model, pods, areas, height)
         height += _TOP + _SIDE + 52
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:g}"'
-        f' width="{_WIDTH}" height="{height:g}" role="img" aria-label="evaluation">\n'
-        f"<style>{_STYLE}</style>\n"
-        f'<rect class="page" width="{_WIDTH}" height="{height:g}"/>\n'
-        + "\n".join(parts)
-        + "\n</svg>\n"
-    )
+    return page(parts, _WIDTH, height, "evaluation")
 
 
 def roc(rates: Sequence[Rate]) -> list[tuple[float, float]]:
@@ -99,7 +79,7 @@ def _model(
     areas: dict[tuple[str, str], float | None],
     top: float,
 ) -> list[str]:
-    parts = [_text(_MARGIN, top + 16, f"Model {model}", "head")]
+    parts = [text(_MARGIN, top + 16, f"Model {model}", "head")]
     left, right, upper = _MARGIN, _MARGIN + _SIDE + _GAP, top + _TOP - 24
     for edge, title, names in (
         (left, "Calibration", ("predicted", "observed")),
@@ -108,8 +88,12 @@ def _model(
         parts += _frame(edge, upper, title, names)
     # all pods together last, on top of the others
     for place, (pod, rates) in enumerate(pods.items()):
-        look = 'class="{} pooled"' if pod == POOLED else f'class="{{}}" stroke="{_PODS[place % 6]}"'
-        fill = "" if pod == POOLED else f' fill="{_PODS[place % 6]}"'
+        look = (
+            'class="{} pooled"'
+            if pod == POOLED
+            else f'class="{{}}" stroke="{COLOURS[place % len(COLOURS)]}"'
+        )
+        fill = "" if pod == POOLED else f' fill="{COLOURS[place % len(COLOURS)]}"'
         for rate in rates:
             x, y = left + rate.predicted * _SIDE, upper + (1 - rate.value) * _SIDE
             low, high = upper + (1 - rate.low) * _SIDE, upper + (1 - rate.high) * _SIDE
@@ -125,7 +109,7 @@ def _model(
         label = pod if area is None else f"{pod}: AUC {area:.3f}"
         end, base = right + _SIDE + 20, upper + 14 + place * _LINE
         parts.append(f'<path {look.format("curve")} d="M{end:g} {base - 4:g}h16"/>')
-        parts.append(_text(end + 22, base, label, "muted"))
+        parts.append(text(end + 22, base, label, "muted"))
     return parts
 
 
@@ -134,11 +118,7 @@ def _frame(x: float, y: float, title: str, names: tuple[str, str]) -> list[str]:
     return [
         f'<rect class="frame" x="{x:g}" y="{y:g}" width="{_SIDE}" height="{_SIDE}"/>',
         f'<path class="even" d="M{x:g} {y + _SIDE:g}l{_SIDE} {-_SIDE}"/>',
-        _text(x, y - 8, f"{title}: {up} by {across}", "muted"),
-        *(_text(x + at * _SIDE, y + _SIDE + 16, f"{at:g}", "muted") for at in (0.0, 0.5, 1.0)),
-        *(_text(x - 28, y + (1 - at) * _SIDE + 4, f"{at:g}", "muted") for at in (0.5, 1.0)),
+        text(x, y - 8, f"{title}: {up} by {across}", "muted"),
+        *(text(x + at * _SIDE, y + _SIDE + 16, f"{at:g}", "muted") for at in (0.0, 0.5, 1.0)),
+        *(text(x - 28, y + (1 - at) * _SIDE + 4, f"{at:g}", "muted") for at in (0.5, 1.0)),
     ]
-
-
-def _text(x: float, y: float, text: str, kind: str) -> str:
-    return f'<text class="{kind}" x="{x:g}" y="{y:g}">{escape(text)}</text>'

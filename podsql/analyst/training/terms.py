@@ -11,6 +11,7 @@ from typing import Final
 
 from podsql.analyst.federation import Bound
 from podsql.analyst.statement import Statement, missing_pods
+from podsql.analyst.training.masked_rounds import MASKED_SETTINGS
 from podsql.analyst.training.rounds import Asked
 from podsql.engine.training.fitting import Round
 from podsql.errors import error
@@ -18,7 +19,7 @@ from podsql.planner.closing import Value
 from podsql.planner.training.designing import Design
 from podsql.planner.training.orders import options_of
 
-SETTINGS: Final = frozenset({"missing", "part"})
+SETTINGS: Final = frozenset({"missing", "part", *MASKED_SETTINGS})
 """What the closing WITH takes beside what every statement does."""
 ROUND_SECONDS: Final = 60.0
 

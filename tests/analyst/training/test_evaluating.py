@@ -227,17 +227,12 @@ def test_no_row_and_no_weight_leaves_a_pod(con):
             "DATA",
             "without a value",
         ),
-        ("EVALUATE MODEL groups FROM (SELECT age, dose FROM others)", "NOT_SUPPORTED", "kmeans"),
         ("EVALUATE MODEL days FROM (SELECT 1) WITH (rounds = 3)", "OPTION", "rounds"),
         ("EVALUATE MODEL FROM (SELECT 1)", "STATEMENT", "EVALUATE MODEL"),
         ("EVALUATE MODEL days, FROM (SELECT 1)", "STATEMENT", "EVALUATE MODEL"),
     ],
 )
 def test_what_cannot_be_evaluated_is_said(con, sql, code, named):
-    if "groups" in sql:
-        con.execute(
-            "TRAIN MODEL groups USING kmeans (clusters = 2) FROM (SELECT age, dose FROM patients)"
-        )
     with pytest.raises(Error) as caught:
         con.execute(sql)
     assert caught.value.code == code

@@ -506,3 +506,28 @@ def test_a_custodian_names_whom_the_pod_sums_with(con, federation):
         failing(con, TRAIN + MASKS, "DENIED")
         text = TRAIN + " WITH (secure_aggregation = true, colluders = 2)"
         assert con.execute(text).fetchone()[2] == COUNT
+
+
+# -- how well a model foretells rows ---------------------------------------------------------------
+
+
+def test_an_evaluation_under_masks_is_of_all_pods_together(con):
+    select = "SELECT age, visits, ill = 0 AS well, ill = 1 AS sick FROM people"
+    for name, kind in (
+        ("calls", "linear_regression PREDICT visits FROM (SELECT age, visits FROM people)"),
+        ("fates", f"naive_bayes PREDICT well, sick FROM ({select.replace('visits, ', '')})"),
+    ):
+        con.execute(f"TRAIN MODEL {name} USING {kind}")
+    text = f"EVALUATE MODEL calls, fates FROM ({select})"
+    plain = con.execute(text).fetchall()
+    masked = con.execute(text + MASKS).fetchall()
+    pooled = [row for row in masked if row[1] == "(pooled)"]
+    unseen = {"mae", "accuracy"}
+    unseen |= {f"{one}: {name}" for one in ("recall", "precision") for name in ("well", "sick")}
+    assert {row[2] for row in pooled if row[3] is None} == unseen
+    assert [row for row in pooled if row[2] not in unseen] == [
+        row for row in plain if row[1] == "(pooled)" and row[2] not in unseen
+    ]
+    hidden = [row for row in masked if row[1] != "(pooled)"]
+    assert [*dict.fromkeys(row[1] for row in hidden)] == list(PODS)
+    assert {row[3:] for row in hidden} == {(None,) * 6}
