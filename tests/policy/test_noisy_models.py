@@ -269,7 +269,7 @@ def test_levels_that_a_row_has_twice_do_not_pass_for_one(serving, con, ana):
     [
         ("NO_BOUNDS", step("gaussian", ["free"], ["age"])),
         ("NO_BOUNDS", step("gaussian", ["x"], ["free"])),
-        ("NO_BOUNDS", step("gaussian", ["x / age"], ["age"])),
+        ("PREDICATE_IN_AGG", step("gaussian", ["x / age"], ["age"])),
         ("NO_BOUNDS", step("binomial", ["x"], ["age"], rounds=2)),
         ("FILTER_ROLE", step("gaussian", ["?x > 3"], ["age"])),
         ("ENTITY_COUNT", step("gaussian", ["v.age"], ["v.x"], "FROM visit AS v", ())),
