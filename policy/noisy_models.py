@@ -125,7 +125,9 @@ def _ranges(
     """The bounds of every feature and target; NO_BOUNDS where the document declares none."""
     found = []
     for tree, one in zip(trees, (*step.features, *step.targets), strict=False):
-        interval = Interval(Fraction(0), Fraction(1), True) if one.indicator else interval_of(tree, scope)
+        interval = (
+            Interval(Fraction(0), Fraction(1), True) if one.indicator else interval_of(tree, scope)
+        )
         if interval is None or not interval.low < interval.high:
             raise Denial("NO_BOUNDS")
         try:
@@ -134,7 +136,7 @@ def _ranges(
             raise Denial("NO_BOUNDS") from None
     if any(not one.indicator for one in step.references):
         raise Denial("MODEL_STATE")
-    if step.family == "binomial" and not (0 <= found[-1][0] and found[-1][1] <= 1):
+    if step.family == "binomial" and (found[-1][0] < 0 or found[-1][1] > 1):
         raise Denial("NO_BOUNDS")  # its residuals would not be bounded by those of a probability
     return tuple(found)
 
@@ -200,7 +202,11 @@ def _rows(
 
 def _sql(step: NoisyStep, rows: str, design: Sequence[DesignColumn], most: int, salt: str) -> str:
     """Complete rows in whole steps, cut to ``most`` of each unit, summed."""
-    whole = ["u IS NOT NULL", *(f"{one.name} IS NOT NULL" for one in design), *_levels(design, step)]
+    whole = [
+        "u IS NOT NULL",
+        *(f"{one.name} IS NOT NULL" for one in design),
+        *_levels(design, step),
+    ]
     grid = grid_columns(step)
     kept = [f"q{place}" for place in range(len(grid))]
     if step.family == "binomial":

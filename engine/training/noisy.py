@@ -69,7 +69,8 @@ class NoisyLinear:
         whole = square(sums, size + 1)
         matrix, cross = whole[:size, :size], whole[:size, size]
         steady = raised(matrix, noise_norm(self.scale.deviation, size))
-        at = np.linalg.solve(steady + np.diag(_penalty(self.design, self.scale, self.l2)), cross)
+        penalty = np.diag(_penalty(self.design, self.scale, self.l2))
+        at: Array = np.asarray(np.linalg.solve(steady + penalty, cross), dtype=np.float64)
         low, high = self.scale.ranges[-1]
         indicator = self.design.targets[0].indicator
         middle, half = (0.0, 1.0) if indicator else centred(low, high)
@@ -77,7 +78,7 @@ class NoisyLinear:
         n = max(0, round(float(matrix[0, 0])))
         at = at * half
         at[0] += middle
-        fitted = _fitted(self.method, self.design, self.scale, at, n, 1, self.l2, max(left, 0.0))
+        fitted = _fitted(self, at, n, 1, max(left, 0.0))
         return msgspec.structs.replace(state, rounds=1, fitted=fitted)
 
     def progress(self, state: NoisyState) -> Progress:
@@ -115,10 +116,9 @@ class NoisyLogistic:
         """One round further."""
         size, rounds = len(self.design.features) + 1, state.rounds + 1
         if not state.rounds:
-            rows = square(sums, size).tolist()
-            matrix = tuple(tuple(row) for row in rows)
+            first = tuple(tuple(row) for row in square(sums, size).tolist())
             zero = (0.0,) * size
-            return msgspec.structs.replace(state, rounds=1, matrix=matrix, at=zero, total=zero)
+            return msgspec.structs.replace(state, rounds=1, matrix=first, at=zero, total=zero)
         at, matrix = np.array(state.at), np.array(state.matrix)
         penalty = _penalty(self.design, self.scale, self.l2)
         spare = noise_norm(self.scale.deviation, size)
@@ -137,7 +137,7 @@ class NoisyLogistic:
             return state
         mean = total / (self.steps - self.steps // 2)
         n = max(0, round(float(matrix[0, 0])))
-        fitted = _fitted(self.method, self.design, self.scale, mean, n, rounds, self.l2, None)
+        fitted = _fitted(self, mean, n, rounds, None)
         return msgspec.structs.replace(state, fitted=fitted)
 
     def progress(self, state: NoisyState) -> Progress:
@@ -177,20 +177,14 @@ def _penalty(design: Design, scale: Scale, l2: float) -> Array:
 
 
 def _fitted(
-    method: str,
-    design: Design,
-    scale: Scale,
-    at: Array,
-    n: int,
-    rounds: int,
-    l2: float,
-    deviance: float | None,
+    fit: NoisyLinear | NoisyLogistic, at: Array, n: int, rounds: int, deviance: float | None
 ) -> Fitted:
     """The model in the columns' own units. No covariance: one that forgot the noise would be too small."""
-    centre, half = _centres(design, scale)
+    design = fit.design
+    centre, half = _centres(design, fit.scale)
     names = (INTERCEPT, *design.terms)
     return Fitted(
-        method=method,
+        method=fit.method,
         terms=design.terms,
         targets=tuple(one.name for one in design.targets),
         n=n,
@@ -203,7 +197,7 @@ def _fitted(
             covariance=(),
             dispersion=1.0 if deviance is None else deviance / max(1, n - len(names)),
             freedom=None,
-            penalty=l2,
+            penalty=fit.l2,
             centre=tuple(centre.tolist()),
             scale=tuple(half.tolist()),
             at_centre=float(at[0]),

@@ -13,7 +13,7 @@ from podsql.engine.training.noisy import NoisyLinear, NoisyLogistic, Scale
 from podsql.engine.training.options import Option, Options, checked
 from podsql.errors import error
 
-STEPS: Final = 10
+STEPS: Final = 20
 _L2: Final = Option(name="l2", default=0.0, meaning="penalty on the squared slopes, halved")
 
 

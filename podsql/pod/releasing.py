@@ -145,7 +145,9 @@ class Releasing:
         )
         if done == "charged":
             return None
-        body = self._ledger.answer(mark) if series is None else round_left(self._ledger, mark, series)
+        body = (
+            self._ledger.answer(mark) if series is None else round_left(self._ledger, mark, series)
+        )
         if body is None:  # of a series that was paid for, in a round that is still to come
             assert series is not None
             return None

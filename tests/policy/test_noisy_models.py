@@ -49,7 +49,12 @@ max_rows_contributed = 2
 SHAPE = "(id INTEGER, x DOUBLE, age INTEGER, site VARCHAR, ill BOOLEAN, share DOUBLE, free DOUBLE)"
 LEVELS = ("?site = 'b'", "?site = 'c'")
 LINEAR = {"family": "gaussian", "features": ("x", *LEVELS), "targets": ("age",)}
-LOGISTIC = {"family": "binomial", "features": ("x", "age", *LEVELS), "targets": ("?ill",), "rounds": 4}
+LOGISTIC = {
+    "family": "binomial",
+    "features": ("x", "age", *LEVELS),
+    "targets": ("?ill",),
+    "rounds": 4,
+}
 
 
 def columns(*texts):
@@ -75,9 +80,7 @@ def gate(dp=DP, allow='"select", "train"', release="dp"):
     tables = {
         f"main.{name}": PodTable(
             name=f"main.{name}",
-            columns=tuple(
-                Field(*one.rsplit(" ", 1)) for one in SHAPE.strip("()").split(", ")
-            ),
+            columns=tuple(Field(*one.rsplit(" ", 1)) for one in SHAPE.strip("()").split(", ")),
             privacy_unit=unit,
         )
         for name, unit in (("person", "id"), ("visit", None))
@@ -162,7 +165,10 @@ def test_one_unit_changes_the_integers_by_no_more_than_was_priced(serving, con, 
             added = [corner] * 40 if case % 3 == 0 else odd_rows(chance, 99, 6)
             before = integers(con, verdict, rows)
             change = integers(con, verdict, [*rows, *added]) - before
-            spent = sum(Fraction(int(one)) ** 2 / (2 * d * d) for one, d in zip(change, order.deviations, strict=True))
+            spent = sum(
+                Fraction(int(one)) ** 2 / (2 * d * d)
+                for one, d in zip(change, order.deviations, strict=True)
+            )
             assert spent <= share
             largest = max(largest, spent / share)
     assert largest > Fraction(9, 10)  # the bound is one that a person reaches, not one far away
@@ -173,7 +179,8 @@ def test_the_shares_of_a_series_are_its_price_and_the_price_what_was_asked(servi
     more = {"epsilon": "0.5", "delta": "1e-06"}
     found = [judged(serving, ana, step(**LOGISTIC, **more))]
     found += [
-        judged(serving, ana, step(**LOGISTIC, **more, number=n, state=(0.0,) * 5)) for n in (1, 2, 3)
+        judged(serving, ana, step(**LOGISTIC, **more, number=n, state=(0.0,) * 5))
+        for n in (1, 2, 3)
     ]
     assert len({one.noise.cost for one in found}) == 1
     assert len({one.series.mark for one in found}) == 1
@@ -216,9 +223,7 @@ def test_the_sums_are_those_of_the_rounded_columns(serving, con, ana):
     n = 300
     x, age = chance.uniform(-8, 25, n), chance.integers(0, 101, n)
     site, ill = chance.choice(list("abc"), n), chance.random(n) < 0.4
-    rows = [
-        (i, float(x[i]), int(age[i]), str(site[i]), bool(ill[i]), 0.5) for i in range(n)
-    ]
+    rows = [(i, float(x[i]), int(age[i]), str(site[i]), bool(ill[i]), 0.5) for i in range(n)]
     q = np.column_stack(
         [
             np.ones(n),
@@ -312,7 +317,9 @@ def test_the_noise_has_the_variance_of_the_price(serving, ana):
     """Of 20,000 draws; a bound of six deviations of the estimate fails once in 1e9."""
     verdict = judged(serving, ana, step(**LINEAR, epsilon="1.0"))
     deviation = verdict.noise.deviations[0]
-    drawn = np.array(PythonNoise().gaussian([0] * 20_000, deviation), dtype=float) / float(deviation)
+    drawn = np.array(PythonNoise().gaussian([0] * 20_000, deviation), dtype=float) / float(
+        deviation
+    )
     assert abs((drawn**2).mean() - 1) < 6.2 * (2 / 20_000) ** 0.5
     assert abs(drawn.mean()) < 6.2 / 20_000**0.5
     rho = rho_for(1.0, 1e-5)

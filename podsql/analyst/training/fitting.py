@@ -99,9 +99,7 @@ def prepare(
     if noise is None:
         fit = begin(order.family, columns_of(design), numbers_of(order), start=start)
     else:
-        noisy = agree(
-            order.family, numbers_of(order), noise, design, known.bound, statement, token
-        )
+        noisy = agree(order.family, numbers_of(order), noise, design, known.bound, statement, token)
         fit = begin_noisy(order.family, columns_of(design), noisy.scale, numbers_of(order))
     if known.snapshot is not None:
         _require_series(known.snapshot, noisy)
@@ -150,7 +148,11 @@ def train(
     noisy = prepared.noisy is not None  # whose pods leave out what has no value or no level
     if prepared.noisy is not None:
         prepared.noisy.require_budget()
-    if not noisy and not fit.progress.rounds and any(column.level is not None for column in design.listed):
+    if (
+        not noisy
+        and not fit.progress.rounds
+        and any(column.level is not None for column in design.listed)
+    ):
         require_domain(asked, design)
     while (wanted := fit.next_round()) is not None:
         sums = asked.sums(wanted)

@@ -186,7 +186,9 @@ def _series(
         if table.name in design.tables
     ]
     parts = (family, sorted(options.items()), noise.epsilon, noise.delta, data, token)
-    return blake2b(msgspec.msgpack.encode(parts), digest_size=16, person=b"ps-noisy-series").digest()
+    return blake2b(
+        msgspec.msgpack.encode(parts), digest_size=16, person=b"ps-noisy-series"
+    ).digest()
 
 
 def _stage(terms: Noisy, design: Design, part: DesignPart, asked: Round, name: str) -> Stage:

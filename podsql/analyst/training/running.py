@@ -73,7 +73,9 @@ def resume(text: str, statement: Statement, bench: Bench) -> Kept:
         reporter.tell("resumed")
         waits = Waits(statement, limits.deadline())
         statement.deadline = waits.deadline
-        fresh = "privacy" in order.settings  # pods are asked for a price, which takes their last offer
+        fresh = (
+            "privacy" in order.settings
+        )  # pods are asked for a price, which takes their last offer
         bound = bind(statement, waits, reporter, fresh=fresh, needed=job.pods)
         lost = sorted(set(bound.missing) & set(job.pods))
         if lost:
