@@ -38,7 +38,7 @@ def model_release(facts: Facts, version: str) -> ModelRelease:
     noise = (
         "no noise: the policy has no [dp]"
         if dp is None
-        else f"budget epsilon {dp.epsilon_budget:g} at delta {dp.delta:g}, for statements; training has none of its own"
+        else f"budget epsilon {dp.epsilon_budget:g} at delta {dp.delta:g}, for statements and for models with noise, at most {dp.epsilon_per_query:g} each"
     )
     tables = ", ".join(sorted(table.name for table in facts.tables))
     asked = (
