@@ -164,21 +164,21 @@ def train(
 
 
 def summary(kept: Kept) -> pa.Table:
-    """The answer of TRAIN MODEL: one row. With noise ``n`` is noisy, and nobody knows who was dropped."""
+    """The answer of TRAIN MODEL: one row. With noise it ends in epsilon and delta; ``n`` is noisy then, and
+    nobody knows who was dropped."""
     fitted, said = kept.fitted, kept.privacy
-    return pa.table(
-        {
-            "model": [kept.name],
-            "family": [fitted.method],
-            "n": [fitted.n],
-            "dropped": pa.array([None if said else fitted.dropped], pa.int64()),
-            "rounds": [fitted.rounds],
-            "deviance": pa.array([fitted.metrics.get("deviance")], pa.float64()),
-            "pods": [", ".join(kept.pods)],
-            "epsilon": pa.array([said.epsilon if said else None], pa.float64()),
-            "delta": pa.array([said.delta if said else None], pa.float64()),
-        }
-    )
+    row = {
+        "model": pa.array([kept.name]),
+        "family": pa.array([fitted.method]),
+        "n": pa.array([fitted.n]),
+        "dropped": pa.array([None if said else fitted.dropped], pa.int64()),
+        "rounds": pa.array([fitted.rounds]),
+        "deviance": pa.array([fitted.metrics.get("deviance")], pa.float64()),
+        "pods": pa.array([", ".join(kept.pods)]),
+    }
+    if said is not None:
+        row |= {"epsilon": pa.array([said.epsilon]), "delta": pa.array([said.delta])}
+    return pa.table(row)
 
 
 def columns_of(design: Design) -> rounds.Design:
