@@ -17,6 +17,7 @@ from podsql.analyst.training.masked_rounds import MASKED_SETTINGS, Masking, mask
 from podsql.analyst.training.noisy import NOISE_SETTINGS, Noisy, agree, require_plain
 from podsql.analyst.training.rounds import Asked
 from podsql.analyst.training.shelf import Column, Kept, Privacy, Shelf, checked_name
+from podsql.analyst.training.splits import training_part
 from podsql.analyst.training.terms import drops_of, require_domain, require_values
 from podsql.engine.training import fitting as rounds
 from podsql.engine.training.fitted import Coefficients, Fitted
@@ -31,7 +32,7 @@ from podsql.planner.training.designing import Design, DesignColumn, plan_design
 from podsql.planner.training.orders import Train, options_of
 
 SETTINGS: Final = frozenset(
-    {"missing", "min_pods", "round_timeout", *MASKED_SETTINGS, *NOISE_SETTINGS}
+    {"missing", "validation", "min_pods", "round_timeout", *MASKED_SETTINGS, *NOISE_SETTINGS}
 )
 """What the closing WITH of TRAIN MODEL takes beside what every statement does."""
 WITHOUT_CONSTANT: Final = ("naive_bayes", "kmeans", "pca")
@@ -90,6 +91,7 @@ def prepare(
         pods=known.pods,
         parameters=statement.parameters,
         every_level=order.family in WITHOUT_CONSTANT,
+        split=training_part(order.settings),
     )
     if not few <= len(design.targets) <= many:
         wanted = f"{few}" if few == many else f"at least {few}"
@@ -241,6 +243,7 @@ def _kept(prepared: Prepared, statement: Statement, fitted: Fitted, asked: Asked
         purpose=statement.purpose,
         project=statement.project,
         trained=time.time_ns() // 1_000_000,
+        held_back=0 if design.split is None else design.split.tenths,
         privacy=None if prepared.noisy is None else _privacy(prepared.noisy),
     )
 

@@ -91,6 +91,8 @@ def require_plain(settings: Mapping[str, Value], *, masked: bool, earlier: str) 
             "min_pods does not go with privacy = 'dp': a job of fewer pods would be paid for again",
             hint="name the pods: WITH (pods = …)",
         )
+    if "validation" in settings:
+        raise error("NOT_SUPPORTED", "validation does not go with privacy = 'dp'")
     if settings.get("missing", "drop") != "drop":
         raise error(
             "OPTION",
