@@ -39,6 +39,9 @@ share = {{ roles = ["measure"], bounds = [0, 1] }}
 free = {{ roles = ["measure", "filter"] }}
 [tables.visit.columns]
 "*" = {{ roles = ["join_key", "dimension", "filter", "measure"] }}
+[tables.stay.columns]
+id = {{ roles = ["entity_key", "join_key"] }}
+age = {{ roles = ["measure"], bounds = [0, 50] }}
 """
 DP = """
 [dp]
@@ -85,7 +88,7 @@ def gate(dp=DP, allow='"select", "train"', release="dp"):
             columns=tuple(Field(*one.rsplit(" ", 1)) for one in SHAPE.strip("()").split(", ")),
             privacy_unit=unit,
         )
-        for name, unit in (("person", "id"), ("visit", None))
+        for name, unit in (("person", "id"), ("visit", None), ("stay", "id"))
     }
     policy = parse_policy(POLICY.format(dp=dp, allow=allow, release=release).encode())
     return Gate(pod="north", tables=tables, policy=policy, salt="5a")
@@ -100,6 +103,7 @@ def serving():
 def con():
     with duckdb.connect() as made:
         made.execute(f"CREATE TABLE person {SHAPE}")
+        made.execute("CREATE TABLE stay AS SELECT 1 AS id, i AS age FROM range(50) r(i)")
         yield made
 
 
@@ -266,6 +270,14 @@ def test_rows_without_a_value_or_a_level_and_rows_beyond_a_units_bound_do_not_co
         assert integers(con, verdict, [whole, gap])[0] == UNIT
     assert integers(con, verdict, [whole] * 9)[0] == 2 * UNIT
     assert list(integers(con, verdict, [])) == [0] * 15
+
+
+def test_a_join_that_copies_a_units_rows_does_not_make_it_count_more(serving, con, ana):
+    asked = step(
+        "gaussian", ["p.x"], ["s.age"], "FROM person AS p JOIN stay AS s ON p.id = s.id", ()
+    )
+    rows = [(1, 1.0, 40, "a", True, 0.5), (2, 1.0, 40, "a", True, 0.5)]
+    assert integers(con, judged(serving, ana, asked), rows)[0] == 2 * UNIT
 
 
 def test_levels_that_a_row_has_twice_do_not_pass_for_one(serving, con, ana):

@@ -217,7 +217,7 @@ def test_a_resumed_job_does_not_pay_twice_and_ends_as_a_whole_one(federation):
     assert charges(federation) == [one + 2 for one in before]
 
 
-def test_without_noise_to_speak_of_it_is_the_pooled_fit(generous, rows):
+def test_without_noise_to_speak_of_it_is_the_pooled_fit(generous, rows, tmp_path):
     con, x = generous, design(rows)
     con.execute(LOGISTIC.format("m", "(rounds = 24)", ""))
     found = [one[0] for one in estimates(con, "m").values()][:6]
@@ -273,4 +273,5 @@ def test_the_audit_names_the_rounds_and_a_denial_tells_the_rule(federation):
     entries = [line.entry for line in lines_of(pod.place / "audit.jsonl")]
     (last,) = [one for one in entries if one.event == "query"][-1:]
     assert (last.decision, last.release, last.rows) == ("allow", "dp", 1)
+    assert last.of_a_model == "noisy_gaussian"
     assert pod._releasing._ledger.charges()[-1].request.hex() == last.request_id
