@@ -37,7 +37,7 @@ def noisy_kind(name: str) -> NoisyKind:
         return _KINDS[name]
     raise error(
         "NOT_SUPPORTED",
-        f"{name} is not trained with noise: {_WHY_NOT[name]}",
+        f"{name} is not trained with noise: {_WHY_NOT.get(name, _NOT_BUILT)}",
         hint=f"with privacy = 'dp': {', '.join(_KINDS)}",
     )
 
@@ -99,11 +99,10 @@ _KINDS: Final = {
     )
 }
 _UNBOUNDED: Final = "no public bound holds for what one person adds to its score"
+_NOT_BUILT: Final = "nobody has bounded yet what one person adds to all of its rounds"
 _WHY_NOT: Final = {
     "poisson_regression": _UNBOUNDED,
     "gamma_regression": _UNBOUNDED,
-    "cox_regression": "a person's risk set is made of everybody who was there longer",
+    "cox_regression": "a person is in the risk set of everybody whose event was earlier",
     "kmeans": "its rounds end when the data say so",
-    "pca": "its scale and its order of components are those of the data",
-    "naive_bayes": "its variances have no error that would be told with them",
 }

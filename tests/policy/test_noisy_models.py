@@ -332,13 +332,13 @@ def test_the_document_must_offer_noise_for_training(ana):
 
 
 def test_the_noise_has_the_variance_of_the_price(serving, ana):
-    """Of 10,000 draws; a bound of six deviations of the estimate fails once in 1e9."""
+    """Of 10,000 draws; a bound of 6.5 deviations of the estimate fails less than once in 1e9."""
     verdict = judged(serving, ana, step(**LINEAR, epsilon="1.0"))
     deviation = verdict.noise.deviations[0]
     drawn = np.array(OpenDpNoise().gaussian([0] * 10_000, deviation), dtype=float) / float(
         deviation
     )
-    assert abs((drawn**2).mean() - 1) < 6.2 * (2 / 10_000) ** 0.5
-    assert abs(drawn.mean()) < 6.2 / 10_000**0.5
+    assert abs((drawn**2).mean() - 1) < 6.5 * (2 / 10_000) ** 0.5
+    assert abs(drawn.mean()) < 6.5 / 10_000**0.5
     rho = rho_for(1.0, 1e-5)
     assert float(deviation) == pytest.approx(2 * UNIT * (10 / (2 * float(rho))) ** 0.5, rel=1e-6)

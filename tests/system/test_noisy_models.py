@@ -32,7 +32,7 @@ FROM = "FROM (SELECT age, hours, kind, married, rich FROM census)"
 LOGISTIC = (
     f"TRAIN MODEL {{}} USING logistic_regression {{}} PREDICT rich {FROM} WITH (privacy = 'dp'{{}})"
 )
-STEPS = "(rounds = 8)"
+STEPS = "(rounds = 4)"
 LINEAR = "TRAIN MODEL {} USING linear_regression PREDICT hours FROM (SELECT age, kind, married, hours FROM census) WITH (privacy = 'dp'{})"
 
 
@@ -111,6 +111,20 @@ def estimates(con, model):
     return {row[0]: row[1:] for row in found}
 
 
+def steps_without_noise(x, y, many):
+    """The same steps over the pooled rows: their mean after half, which is not yet the maximum."""
+    centre, half = np.array([0, 53.5, 40, 0, 0, 0]), np.array([1, 36.5, 40, 1, 1, 1])
+    a = (x - centre) / half
+    at, taken = np.zeros(6), []
+    for _ in range(many):
+        at = at + np.linalg.solve(a.T @ a / 4, a.T @ (y - 1 / (1 + np.exp(-a @ at))))
+        taken.append(at)
+    mean = np.mean(taken[many // 2 :], axis=0)
+    slopes = mean / half
+    slopes[0] = mean[0] - (mean * centre / half)[1:].sum()
+    return slopes
+
+
 def area(score, target):
     ranks = np.argsort(np.argsort(score)) + 1.0
     ones = target.sum()
@@ -128,14 +142,14 @@ def test_a12_a_noisy_model_its_spend_and_the_budget_it_shares_with_select(federa
         row[0]
         for row in con.execute("EXPLAIN " + LOGISTIC.format("m", STEPS, ", epsilon = 3")).fetchall()
     )
-    assert "9 rounds" in explained
+    assert "5 rounds" in explained
     assert "north allow: epsilon 3" in explained
     before = charges(federation)
     assert set(left(con).values()) == {4.5}
     cursor = con.execute(LOGISTIC.format("m", STEPS, ", epsilon = 3"))
     row = cursor.fetch_arrow_table().to_pylist()[0]
     assert cursor.release == "noised"
-    assert (row["rounds"], row["pods"], row["dropped"]) == (9, "north, south", None)
+    assert (row["rounds"], row["pods"], row["dropped"]) == (5, "north, south", None)
     assert 2.9 < row["epsilon"] <= 3.0
     assert row["delta"] == 1e-5
     assert row["n"] != 0
@@ -219,23 +233,31 @@ def test_a_resumed_job_does_not_pay_twice_and_ends_as_a_whole_one(federation):
 
 def test_without_noise_to_speak_of_it_is_the_pooled_fit(generous, rows, tmp_path):
     con, x = generous, design(rows)
-    con.execute(LOGISTIC.format("m", "(rounds = 24)", ""))
+    # Each bound is eight standard deviations of what noise is left.
+    con.execute(LOGISTIC.format("m", "(rounds = 4)", ""))
     found = [one[0] for one in estimates(con, "m").values()][:6]
-    pooled = sm.Logit(rows["rich"], x).fit(disp=0)
-    assert np.all(np.abs(found - pooled.params) < 0.5 * pooled.bse)
+    wanted = steps_without_noise(x, rows["rich"], 4)
+    assert np.all(np.abs(found - wanted) < 0.4 * sm.Logit(rows["rich"], x).fit(disp=0).bse)
     con.execute(LINEAR.format("m", ""))
     found = [one[0] for one in estimates(con, "m").values()][:5]
     pooled = sm.OLS(rows["hours"], x[:, [0, 1, 3, 4, 5]]).fit()
-    assert np.all(np.abs(found - pooled.params) < 0.1 * pooled.bse)
+    assert np.all(np.abs(found - pooled.params) < 0.35 * pooled.bse)
     kept = con.bench.shelf.get("m")
-    assert kept.fitted.metrics["deviance"] == pytest.approx(pooled.ssr, rel=0.01)
-    assert kept.fitted.n == pytest.approx(4000, abs=10)
-    ridge = "TRAIN MODEL m USING ridge_regression (l2 = 40000) PREDICT hours FROM (SELECT age, married, hours FROM census) WITH (privacy = 'dp')"
-    con.execute(ridge)
+    assert kept.fitted.metrics["deviance"] == pytest.approx(pooled.ssr, rel=0.004)
+    assert kept.fitted.n == pytest.approx(4000, abs=5)
+    for name in ("m.json", "m.safetensors"):
+        con.execute(f"EXPORT MODEL m TO '{tmp_path / name}'")
+        con.execute(f"IMPORT MODEL other FROM '{tmp_path / name}'")
+        assert estimates(con, "other") == estimates(con, "m")
+        assert sorted(con.bench.shelf.get("other").privacy.pods) == ["north", "south"]
+    con.execute(
+        "TRAIN MODEL m USING ridge_regression (l2 = 1000) PREDICT rich"
+        " FROM (SELECT age, married, rich FROM census) WITH (privacy = 'dp')"
+    )
     found = [one[0] for one in estimates(con, "m").values()][:3]
     z = x[:, [0, 1, 5]]
-    wanted = np.linalg.solve(z.T @ z + np.diag([0, 40000, 40000]), z.T @ rows["hours"])
-    assert np.allclose(found, wanted, rtol=0.02, atol=1e-3)
+    wanted = np.linalg.solve(z.T @ z + np.diag([0, 1000, 1000]), z.T @ rows["rich"])
+    assert np.all(np.abs(found - wanted) < [3e-3, 5e-5, 1.5e-3])
 
 
 @pytest.mark.parametrize(
