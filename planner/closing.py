@@ -3,6 +3,8 @@
 Rule to keep: an option that is unknown or has a wrong value is an error, never passed over.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from podsql.errors import error
@@ -116,13 +118,7 @@ def _options(values: dict[str, Value]) -> Options:
         raise _wrong("pods", "a list of pod names")
     if not isinstance(deterministic, bool):
         raise _wrong("deterministic", "true or false")
-    privacy, fresh = values.get("privacy"), values.get("fresh", False)
-    if privacy is not None and privacy != "dp":
-        raise _wrong("privacy", "'dp'")
-    if not isinstance(fresh, bool):
-        raise _wrong("fresh", "true or false")
-    if privacy is None and {"epsilon", "delta", "fresh"} & values.keys():
-        raise error("OPTION", "epsilon, delta and fresh need privacy = 'dp'")
+    noise = noise_of(values)
     return Options(
         allow_partial=partial,
         withheld=withheld,
@@ -130,14 +126,42 @@ def _options(values: dict[str, Value]) -> Options:
         timeout=None if timeout is None else float(timeout),  # type: ignore[arg-type]
         purpose=purpose,
         deterministic=deterministic,
-        privacy="dp" if privacy is not None else None,
+        privacy="dp" if noise is not None else None,
+        epsilon=noise.epsilon if noise else "",
+        delta=noise.delta if noise else "",
+        fresh=noise is not None and noise.fresh,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """``privacy = 'dp'`` with its price: decimal text, empty for what the pods give one statement."""
+
+    epsilon: str
+    delta: str
+    fresh: bool
+    """New noise at a new price."""
+
+
+def noise_of(values: Mapping[str, Value]) -> Noise | None:
+    """What is said of noise; None: no noise is asked for. OPTION if it is odd."""
+    privacy, fresh = values.get("privacy"), values.get("fresh", False)
+    if privacy is not None and privacy != "dp":
+        raise _wrong("privacy", "'dp'")
+    if not isinstance(fresh, bool):
+        raise _wrong("fresh", "true or false")
+    if privacy is None:
+        if {"epsilon", "delta", "fresh"} & values.keys():
+            raise error("OPTION", "epsilon, delta and fresh need privacy = 'dp'")
+        return None
+    return Noise(
         epsilon=_share(values, "epsilon", most=1000.0),
         delta=_share(values, "delta", most=0.5),
         fresh=fresh,
     )
 
 
-def _share(values: dict[str, Value], name: str, *, most: float) -> str:
+def _share(values: Mapping[str, Value], name: str, *, most: float) -> str:
     value = values.get(name)
     if value is None:
         return ""

@@ -209,6 +209,34 @@ class ModelStep(
     split: Split | None = None
 
 
+class NoisyStep(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="noisy-model/1"
+):
+    """One round of a model whose sums leave with noise; all rounds of a series are paid for as one.
+
+    ``ranges``: low and high of every feature, then target, by which numbers are brought to -1 to 1; empty:
+    the pod's own bounds. A row counts if every column has a value, and each category one of its levels,
+    features or ``references``. ``rounds`` are those of the whole series, ``number`` counts them from 0;
+    ``series``: what tells it from others of the same design, 16 bytes or none. ``epsilon`` and ``delta``
+    are of the whole series: decimal text; empty: what the pod's policy gives one statement.
+    Output: ``planner/training/noisy_steps.py``.
+    """
+
+    family: OneOf["gaussian", "binomial"]
+    source: str
+    features: tuple[Feature, ...]
+    targets: tuple[Feature, ...] = ()
+    references: tuple[Feature, ...] = ()
+    ranges: tuple[tuple[float, float], ...] = ()
+    rounds: int = 1
+    number: int = 0
+    state: tuple[float, ...] = ()
+    series: bytes = b""
+    epsilon: str = ""
+    delta: str = ""
+    literals: tuple[Literal, ...] = ()
+
+
 class TorchStep(
     msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="torch/1"
 ):
@@ -257,7 +285,7 @@ MATCHED_FIELDS = (Field("place", "BIGINT"),)
 """The output of one that tells which."""
 
 
-Fragment = Aggregate | Rows | Noised | Binned | Bins | ModelStep | TorchStep | Psi
+Fragment = Aggregate | Rows | Noised | Binned | Bins | ModelStep | NoisyStep | TorchStep | Psi
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[Fragment] = msgspec.msgpack.Decoder(Fragment)

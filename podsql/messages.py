@@ -132,6 +132,10 @@ class PolicyReply(Message, frozen=True, array_like=True, tag="policy/1"):
     """Standard deviation of each aggregate's noise."""
     statements_left: int | None = None
     figures_left: int | None = None
+    ranges: tuple[tuple[float, float], ...] = ()
+    """Of a noisy round of a model: the policy's bounds of each feature, then target."""
+    promise: tuple[float, float] | None = None
+    """Of such a round: epsilon and delta of all rounds together."""
 
 
 class BudgetRequest(Message, frozen=True, array_like=True, tag="budgets?/1"):

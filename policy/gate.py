@@ -20,6 +20,7 @@ from podsql.planner.fragment import (
     Fragment,
     ModelStep,
     Noised,
+    NoisyStep,
     Psi,
     Rows,
     encode_fragment,
@@ -42,6 +43,7 @@ from podsql.policy.models import (
     without_numbers,
 )
 from podsql.policy.noised import NoiseOrder, judge_noised, judge_noisy_bins
+from podsql.policy.noisy_models import Series, judge_noisy_model, plain_step
 from podsql.policy.per_unit import with_unit_rules
 from podsql.policy.person import Person, require_person
 from podsql.policy.populations import populations
@@ -125,6 +127,8 @@ class Verdict:
     """Of a round of a model: which sums it is."""
     again: str = ""
     """The same round, where its design was judged before over the same data: no column ``_u``."""
+    series: Series | None = None
+    """Of a noisy round of a model: the series of rounds that it is paid for with."""
     masked: bool = False
     """The row leaves under the masks of a secure sum, or not at all."""
 
@@ -275,6 +279,8 @@ class Gate:
     def _judge(self, fragment: Fragment, release: Release | None) -> Verdict:
         if isinstance(fragment, ModelStep):
             return self._judge_model(fragment, release)
+        if isinstance(fragment, NoisyStep):
+            return self._judge_noisy_model(fragment, release)
         asked = None
         if isinstance(fragment, Psi):
             asked = PsiAsk.of(fragment, self.pod, self.policy)
@@ -359,17 +365,7 @@ class Gate:
 
     def _judge_model(self, step: ModelStep, release: Release | None) -> Verdict:
         """The design of a model: its sums leave for every round, its rows never."""
-        reading = read(design_rows(step), self.policy.limits)
-        derive = self._derive(release)
-        scope = bind(reading, self._training, self.pod, derive)
-        self._require_size(scope)
-        open_rows, pairs = self._check_source(scope, release)
-        if not open_rows:
-            explicit = {name: with_explicit_roles(one) for name, one in self._training.items()}
-            scope = bind(reading, explicit, self.pod, derive)
-            pairs = self._check_source(scope, release)[1]
-            _require_enforced(scope, release)
-        require_no_aggregates(scope.outputs)
+        scope, pairs, open_rows = self._design_scope(step, release, noisy=False)
         model = judge_model(step, scope, pairs, self.policy, self._salt, guarded=not open_rows)
         return Verdict(
             sql="",
@@ -389,6 +385,46 @@ class Gate:
             family=step.family,
             masked=step.masked,
         )
+
+    def _judge_noisy_model(self, step: NoisyStep, release: Release | None) -> Verdict:
+        """A round whose sums leave with noise, of a design that is judged with it."""
+        scope, pairs, _ = self._design_scope(plain_step(step), release, noisy=True)
+        sql, fields, noise, series = judge_noisy_model(step, scope, pairs, self.policy, self._salt)
+        return Verdict(
+            sql=sql,
+            guard=False,
+            fields=fields,
+            release="dp",
+            rounded=False,
+            min_units=0,
+            tables=tuple(sorted(scope.tables)),
+            limits=self.policy.limits,
+            max_rows=self.policy.output.max_rows,
+            keys=0,
+            policy_hash=self.policy_hash,
+            noise=noise,
+            family=f"noisy_{step.family}",
+            series=series,
+        )
+
+    def _design_scope(
+        self, step: ModelStep, release: Release | None, *, noisy: bool
+    ) -> tuple[Scope, tuple[Pair, ...], bool]:
+        """The columns of a model over the tables that may be trained on, their joins, and whether their
+        rows may leave."""
+        reading = read(design_rows(step), self.policy.limits)
+        derive = self._derive(release)
+        scope = bind(reading, self._training, self.pod, derive)
+        self._require_size(scope)
+        open_rows, pairs = self._check_source(scope, release)
+        if noisy or not open_rows:
+            explicit = {name: with_explicit_roles(one) for name, one in self._training.items()}
+            scope = bind(reading, explicit, self.pod, derive)
+            pairs = self._check_source(scope, release)[1]
+        if not (noisy or open_rows):
+            _require_enforced(scope, release)
+        require_no_aggregates(scope.outputs)
+        return scope, pairs, open_rows
 
     def _derive(self, release: Release | None) -> Derive:
         def derive(inner: Scope, derived: Derived) -> TableRights:

@@ -210,7 +210,7 @@ def judge_model(
     """``scope`` has the design's columns as outputs; Denial if a SELECT of its figures would be."""
     columns = [one.indicator for one in (*step.features, *step.targets)]
     for tree, indicator in zip(scope.outputs, columns, strict=True):
-        _require_column(tree, scope, policy, indicator=indicator)
+        require_design_column(tree, scope, policy, indicator=indicator)
     _require_targets(step, scope)
     if guarded:
         _require_comparisons(step, scope, policy)
@@ -227,12 +227,12 @@ def judge_model(
             rules = (tenths_rule(scope, unit, full, policy.output.min_units),)
         scope = split_rows(scope, step.split, unit)
     design, cells = ("", 0)
-    listed = _design_columns(scope, columns, names)
+    listed = design_columns(scope, columns, names)
     if guarded:
         design, cells = _design(step, scope, pairs, policy, salt, listed)
     safe = without_errors(scope) if guarded else scope
     values = [
-        _as_number(tree, indicator=indicator)
+        as_number(tree, indicator=indicator)
         for tree, indicator in zip(safe.outputs, columns, strict=True)
     ]
     projections = [exp.alias_(tree, name) for tree, name in zip(values, names, strict=True)]
@@ -255,7 +255,7 @@ def judge_model(
     )
 
 
-def _require_column(tree: exp.Expr, scope: Scope, policy: Policy, *, indicator: bool) -> None:
+def require_design_column(tree: exp.Expr, scope: Scope, policy: Policy, *, indicator: bool) -> None:
     """A number is a measure; a condition is what may stand in FILTER, or one value of a dimension."""
     if not indicator:
         for kind in RELEASED:
@@ -382,7 +382,7 @@ def _cells(scope: Scope, columns: Sequence[DesignColumn], full: exp.Expr) -> lis
     return [_counted(exp.and_(full, *listed, copy=True)) for listed in ([], *sides)]
 
 
-def _design_columns(
+def design_columns(
     scope: Scope, indicators: Sequence[bool], names: Sequence[str]
 ) -> list[DesignColumn]:
     """The columns as they are named in the relation of complete rows."""
@@ -446,7 +446,7 @@ def _few_values(scope: Scope, indicators: Sequence[bool]) -> list[exp.Expr]:
     return list(found.values())
 
 
-def _as_number(tree: exp.Expr, *, indicator: bool) -> exp.Expr:
+def as_number(tree: exp.Expr, *, indicator: bool) -> exp.Expr:
     """The column as a DOUBLE, NULL where it has no value."""
     if indicator:
         text = (

@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlglot import exp
 
-from podsql.planner.fragment import Binned, Noised
+from podsql.planner.fragment import Binned, Noised, NoisyStep
 from podsql.planner.wire_types import FLOATS, known_type, wire_type
 from podsql.policy.binned import bin_of
 from podsql.policy.bounds import Interval, interval_of
@@ -83,8 +83,8 @@ def judge_noised(
     salt: str,
 ) -> tuple[str, NoiseOrder]:
     """The SQL of exact integers, and the order for their noise; Denial if none can be vouched for."""
-    rules = _require_dp(dp)
-    unit = _unit(scope, pairs)
+    rules = require_dp(dp)
+    unit = one_unit(scope, pairs)
     count = len(fragment.keys)
     keys, calls = scope.outputs[:count], scope.outputs[count:]
     figures = [_figure(call, unit, scope) for call in calls]
@@ -102,8 +102,8 @@ def judge_noisy_bins(
     salt: str,
 ) -> tuple[str, NoiseOrder]:
     """The same for a count of every public bin: ``low`` and ``high`` are two keys more."""
-    rules = _require_dp(policy.dp)
-    unit = _unit(scope, pairs)
+    rules = require_dp(policy.dp)
+    unit = one_unit(scope, pairs)
     count = len(fragment.keys)
     keys = list(scope.outputs[:count])
     number, last = bin_of(scope.outputs[count], scope, policy)
@@ -121,7 +121,8 @@ def judge_noisy_bins(
     return sql, order
 
 
-def _require_dp(dp: Dp | None) -> Dp:
+def require_dp(dp: Dp | None) -> Dp:
+    """The document's section; NO_DP where there is none."""
     if dp is None:
         raise Denial("NO_DP")
     return dp
@@ -136,17 +137,15 @@ def _order(
 ) -> NoiseOrder:
     """How much noise each figure gets for the price."""
     groups = dp.max_groups_contributed if keys else 1
-    rho, spare = _price(fragment, dp, unknown=keys > 0 and domain is None)
+    rho, spare = price_of(fragment, dp, unknown=keys > 0 and domain is None)
     parts = len(figures) + (1 if spare else 0)
     each = rho / parts
 
     def deviation(largest: int) -> Fraction:
-        """Of an l2 sensitivity sqrt(groups)·rows·largest at ``each`` zCDP (rounded up)."""
-        square = Fraction(groups * (dp.max_rows_contributed * largest) ** 2) / (2 * each)
-        scaled = square * 10**12
-        return Fraction(isqrt(scaled.numerator // scaled.denominator + 1) + 1, 10**6)
+        """Of an l2 sensitivity sqrt(groups)·rows·largest at ``each`` zCDP."""
+        return deviation_for(groups * (dp.max_rows_contributed * largest) ** 2, each)
 
-    alone = Fraction(isqrt(int(Fraction(groups) / (2 * each) * 10**12) + 1) + 1, 10**6)
+    alone = deviation_for(groups, each)
     return NoiseOrder(
         keys=keys,
         deviations=tuple(
@@ -161,13 +160,27 @@ def _order(
     )
 
 
-def _price(fragment: Noised | Binned, dp: Dp, *, unknown: bool) -> tuple[Fraction, Fraction]:
-    """rho of the whole release, and the delta its threshold takes."""
+def deviation_for(square: int, rho: Fraction) -> Fraction:
+    """Standard deviation (rounded up) of an l2 sensitivity whose square is ``square`` at ``rho`` zCDP."""
+    scaled = Fraction(square) / (2 * rho) * 10**12
+    return Fraction(isqrt(scaled.numerator // scaled.denominator + 1) + 1, 10**6)
+
+
+def promised(fragment: Noised | Binned | NoisyStep, dp: Dp) -> tuple[float, float]:
+    """epsilon and delta of a release, which the document may not exceed; DP_PARAMETERS."""
     epsilon, delta = _number(fragment.epsilon), _number(fragment.delta)
     epsilon = dp.epsilon_per_query if epsilon is None else epsilon
     delta = dp.delta if delta is None else delta
     if not 0 < epsilon <= dp.epsilon_per_query or not 0 < delta <= dp.delta:
         raise Denial("DP_PARAMETERS")
+    return epsilon, delta
+
+
+def price_of(
+    fragment: Noised | Binned | NoisyStep, dp: Dp, *, unknown: bool = False
+) -> tuple[Fraction, Fraction]:
+    """rho of the whole release, and the delta its threshold takes."""
+    epsilon, delta = promised(fragment, dp)
     rho = rho_for(epsilon, delta)
     if rho <= 0:
         raise Denial("DP_PARAMETERS")
@@ -184,7 +197,7 @@ def _number(text: str) -> float | None:
         raise Denial("DP_PARAMETERS") from None
 
 
-def _unit(scope: Scope, pairs: tuple[Pair, ...]) -> exp.Expr:
+def one_unit(scope: Scope, pairs: tuple[Pair, ...]) -> exp.Expr:
     """The one unit that every protected table of the statement is about."""
     sources = protected(scope)
     if any(source.inner is not None or source.rights.unit is None for source in sources):

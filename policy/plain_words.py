@@ -264,7 +264,10 @@ def _intersect(policy: Policy) -> Iterator[str]:
 def _dp(rules: Dp | None) -> Iterator[str]:
     if rules is None:
         return
-    yield f"A noisy answer costs at most epsilon {rules.epsilon_per_query:g}."
+    yield (
+        f"A noisy answer costs at most epsilon {rules.epsilon_per_query:g}; so do all rounds of a noisy"
+        " model together."
+    )
     shared = _list((f"each {part}" for part in rules.per), "of") or "everybody together"
     spans = {"forever": "for ever", "year": "a year", "month": "a month"}
     yield (

@@ -29,7 +29,8 @@ class Coefficients(
     """Of ``estimates``: ``(intercept)`` first (a Cox model has none), then the features'."""
     estimates: tuple[float, ...]
     covariance: tuple[float, ...]
-    """Of the estimates, row by row. With a penalty: how far the penalised estimate spreads."""
+    """Of the estimates, row by row. With a penalty: how far the penalised estimate spreads. Empty: not
+    known, as of a model with noise."""
     dispersion: float
     freedom: float | None
     """Residual degrees of freedom where the dispersion is estimated (Student's t), else None."""
@@ -134,13 +135,17 @@ class Estimate(
 def estimates(fitted: Fitted) -> tuple[Estimate, ...]:
     """The terms of a linear predictor with standard errors, z or t, and two-sided p-values.
 
-    Under a penalty there is no test: the estimate is drawn to 0 by choice.
+    Under a penalty there is no test: the estimate is drawn to 0 by choice. Without a covariance there
+    are no errors either.
     """
     model = fitted.parameters
     if not isinstance(model, Coefficients):
         return ()
+    pairs = zip(model.names, model.estimates, strict=True)
+    if not model.covariance:
+        return tuple(Estimate(term=name, estimate=value) for name, value in pairs)
     found, size = [], len(model.estimates)
-    for place, (name, value) in enumerate(zip(model.names, model.estimates, strict=True)):
+    for place, (name, value) in enumerate(pairs):
         spread = max(model.covariance[place * size + place], 0.0) ** 0.5
         if model.penalty or not spread:
             found.append(Estimate(term=name, estimate=value, std_error=spread))

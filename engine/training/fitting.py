@@ -27,6 +27,8 @@ class Round(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     centre: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     state: tuple[float, ...] = ()
+    number: int = 0
+    """Of rounds with noise: which one of their series it is, from 0."""
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

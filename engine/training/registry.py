@@ -15,13 +15,14 @@ from podsql.engine.training.glm import Glm, GlmState
 from podsql.engine.training.kmeans import Kmeans, KmeansState
 from podsql.engine.training.moments import listed
 from podsql.engine.training.naive_bayes import NaiveBayes, NaiveBayesState
+from podsql.engine.training.noisy import NoisyState
 from podsql.engine.training.options import Option, Options, checked
 from podsql.engine.training.pca import Pca, PcaState
 from podsql.engine.training.survival import KAPLAN_MEIER
 from podsql.errors import error
 from podsql.planner.fragment import Family
 
-State = GlmState | CoxState | KmeansState | PcaState | NaiveBayesState
+State = GlmState | CoxState | KmeansState | PcaState | NaiveBayesState | NoisyState
 """Every kind of checkpoint."""
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[State] = msgspec.msgpack.Decoder(State)

@@ -66,6 +66,14 @@ def ask_stage(
     statement: Statement, stage: Stage, tables: tuple[str, ...], bound: Bound
 ) -> list[dict[str, object]]:
     """What each of its pods would say of one stage, as rows of ``COLUMNS``."""
+    said = ask_pods(statement, stage, tables, bound)
+    return [_row(stage.name, name, said[name]) for name in stage.pods]
+
+
+def ask_pods(
+    statement: Statement, stage: Stage, tables: tuple[str, ...], bound: Bound
+) -> dict[str, PolicyReply]:
+    """The same as the pods say it."""
     left = max(0.05, statement.deadline - time.monotonic())
     bodies = {}
     for name in stage.pods:
@@ -79,7 +87,7 @@ def ask_stage(
         )
         bodies[bound.cards[name]] = encode(asked)
     found = ask_each(statement, bodies, timeout=left)
-    return [_row(stage.name, name, _read(name, found[name])) for name in stage.pods]
+    return {name: _read(name, found[name]) for name in stage.pods}
 
 
 def _read(pod: str, reply: bytes | Error) -> PolicyReply:

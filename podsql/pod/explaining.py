@@ -102,7 +102,7 @@ class Explainer:
             )
         found = self._releasing.prospect(verdict, gate.policy, asker, holding.data_version, now)
         self._note(ask, person, holding, now, "")
-        order = verdict.noise
+        order, series = verdict.noise, verdict.series
         return PolicyReply(
             allow=True,
             rule="",
@@ -117,6 +117,8 @@ class Explainer:
             noise=() if order is None else order.errors,
             statements_left=found.statements_left,
             figures_left=found.figures_left,
+            ranges=() if series is None else series.ranges,
+            promise=None if series is None else series.promise,
         )
 
     def _note(

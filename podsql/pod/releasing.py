@@ -21,6 +21,7 @@ from podsql.errors import error
 from podsql.messages import RequestHead
 from podsql.planner.fragment import Field
 from podsql.pod.joining import join_bins
+from podsql.pod.series import keep_round, round_left
 from podsql.pod.shares import Shares, read_shares, together, views
 from podsql.pod.spending import Spent, spent_of
 from podsql.policy.binned import BinOrder
@@ -124,19 +125,32 @@ class Releasing:
         request_id: bytes,
         now: int,
     ) -> Released | None:
-        """Take the price of a noisy release; the earlier release if it was paid for before."""
+        """Take the price of a noisy release; the earlier release if it was paid for before.
+
+        A round of a model pays for its whole series."""
         assert verdict.noise is not None
         assert policy.dp is not None
         mark = fingerprint(verdict, asker, data_version, request_id)
         drawn = budgets(policy, policy.dp, asker, self.now(now))
         scopes = {scope: cap_of(epsilon, policy.dp.delta) for scope, epsilon in drawn.items()}
+        series = verdict.series
         done = self._ledger.charge(
-            mark, request_id, scopes, verdict.noise.cost, now=now, note=asker.person.name
+            mark,
+            request_id,
+            scopes,
+            verdict.noise.cost,
+            now=now,
+            note=asker.person.name,
+            answer=None if series is None else _paid(verdict.noise),
         )
         if done == "charged":
             return None
-        body = self._ledger.answer(mark)
-        assert body is not None
+        body = (
+            self._ledger.answer(mark) if series is None else round_left(self._ledger, mark, series)
+        )
+        if body is None:  # of a series that was paid for, in a round that is still to come
+            assert series is not None
+            return None
         return msgspec.msgpack.decode(body, type=Released)
 
     def prospect(
@@ -251,7 +265,11 @@ class Releasing:
         table = pa.ipc.open_stream(arrow).read_all()
         found = add_noise(table, verdict.noise, verdict.fields, choose_backend(policy.dp.noise))
         mark = fingerprint(verdict, asker, data_version, request_id)
-        self._ledger.keep_answer(mark, msgspec.msgpack.encode(found))
+        body = msgspec.msgpack.encode(found)
+        if verdict.series is not None:
+            left = keep_round(self._ledger, mark, verdict.series, body)
+            return msgspec.msgpack.decode(left, type=Released)
+        self._ledger.keep_answer(mark, body)
         return found
 
     def guard(
@@ -344,13 +362,18 @@ def salt(secret: bytes) -> str:
 
 
 def fingerprint(verdict: Verdict, asker: Asker, data_version: str, request_id: bytes) -> bytes:
-    """What makes two noisy releases the same one. A fresh one is the same as no other."""
-    order = verdict.noise
+    """What makes two noisy releases the same one. A fresh one is the same as no other.
+
+    Of a round of a model: what makes two series the same one."""
+    order, series = verdict.noise, verdict.series
     assert order is not None
-    parts = (
+    what = (
         verdict.sql,
         repr((order.deviations, order.threshold, order.domain)),
         tuple((field.name, field.type) for field in verdict.fields),
+    )
+    parts = (
+        *(what if series is None else (series.mark,)),
         asker.project,
         asker.purpose,
         data_version,
@@ -374,6 +397,12 @@ def budgets(policy: Policy, dp: Dp, asker: Asker, now: int) -> dict[str, float]:
     if dp.epsilon_total is not None:
         found["/".join([policy.name, "everybody", *period])] = dp.epsilon_total
     return found
+
+
+def _paid(order: NoiseOrder) -> bytes:
+    """What is kept of a series with its charge: no rows, and how much noise they have."""
+    noise = order.errors[:1]
+    return msgspec.msgpack.encode(Released(arrow=b"", rows=0, withheld=0, noise=noise))
 
 
 def _statements(policy: Policy, asker: Asker) -> str:

@@ -98,11 +98,13 @@ class Ledger:
         *,
         now: int,
         note: str = "",
+        answer: bytes | None = None,
     ) -> Literal["charged", "replayed"]:
         """Take ``cost`` of every scope or of none; BUDGET if one would exceed its cap.
 
         ``replayed``: the same statement was released before, which costs nothing. A request id
-        that was charged already is refused: its noise may have been seen.
+        that was charged already is refused: its noise may have been seen. ``answer`` is kept with
+        the charge, so that what it pays for is paid once, whatever happens next.
         """
         with self._write() as db:
             moment = self._advance(db, now)
@@ -127,6 +129,8 @@ class Ledger:
                 note=note,
             )
             self._append(db, line)
+            if answer is not None:
+                db.execute("INSERT INTO answer VALUES (?, ?)", [fingerprint, answer])
         self._write_witness()
         return "charged"
 

@@ -19,7 +19,7 @@ from podsql.analyst.training.running import begin
 from podsql.analyst.training.shelf import Kept, Shelf, read_model, write_model
 from podsql.analyst.writing import require_free
 from podsql.engine.training.describing import described
-from podsql.engine.training.fitted import Curves
+from podsql.engine.training.fitted import Curves, Estimate
 from podsql.errors import Error, error
 from podsql.planner.training.orders import (
     DescribeModel,
@@ -108,10 +108,15 @@ def _shown(shelf: Shelf) -> pa.Table:
 
 
 def _described(kept: Kept) -> pa.Table:
-    """One row a term; of curves one a step."""
+    """One row a term; of a model with noise two more, of what it tells of one privacy unit; of curves one a
+    step."""
     if isinstance(kept.fitted.parameters, Curves):
         return describe_curves(kept.fitted.parameters)
     rows = described(kept.fitted)
+    if kept.privacy is not None:
+        said = kept.privacy
+        rows += (Estimate(term="(epsilon)", estimate=said.epsilon),)
+        rows += (Estimate(term="(delta)", estimate=said.delta),)
     return pa.table(
         {
             "term": pa.array([row.term for row in rows], pa.string()),

@@ -13,6 +13,7 @@ from podsql.analyst.dry_run import ask_policies, ask_stage
 from podsql.analyst.statement import Statement
 from podsql.analyst.training.curves import Planned
 from podsql.analyst.training.fitting import Prepared, numbers_of
+from podsql.analyst.training.noisy import Noisy, priced
 from podsql.analyst.training.rounds import stages_of
 from podsql.engine.training.fitting import Round
 from podsql.engine.training.registry import Model, model
@@ -39,6 +40,8 @@ _MEANING: Final[Mapping[Family, str]] = {
 def explained(prepared: Prepared, statement: Statement) -> list[str]:
     """What a prepared TRAIN MODEL would do, line by line."""
     order, design = prepared.order, prepared.design
+    if prepared.noisy is not None:
+        return _noisy(prepared, prepared.noisy, statement)
     kind = model(order.family)
     options = numbers_of(order)
     most = kind.most_rounds(options)
@@ -84,6 +87,40 @@ def _said(row: Mapping[str, object]) -> str:
     why = f": {row['rule']}" if row["rule"] else ""
     units = f", at least {row['min_units']} units" if row["min_units"] else ""
     return f"  {row['pod']} {row['decision']}{why}{units} ({row['policy']})"
+
+
+def _noisy(prepared: Prepared, noisy: Noisy, statement: Statement) -> list[str]:
+    """Of a model whose sums leave with noise: what all its rounds cost together."""
+    design, kind = prepared.design, noisy.kind
+    (first, *_) = noisy.stages(design, Round(family=kind.family), "first")
+    lines = [
+        f"{kind.name} with noise; {noisy.rounds} rounds, each of all pods at once, whatever the data",
+        f"at {', '.join(design.pods)}",
+        *_columns(design),
+        "first: products of the columns",
+        "  gives away: noised",
+        f"  leaves each pod, one row: {len(first.fields)} sums, each with noise",
+    ]
+    if noisy.rounds > 1:
+        lines += [
+            f"then, {noisy.rounds - 1} rounds: the score",
+            "  gives away: noised",
+            f"  leaves each pod, one row: {len(design.features) + 1} sums, each with noise",
+        ]
+    lines += [
+        "final, at the analyst",
+        "  the sums of all pods are added and fitted; no row is seen",
+        "price, of all rounds together, before the first",
+    ]
+    said = priced(noisy, design, prepared.bound, statement)
+    for pod, one in sorted(said.items()):
+        epsilon, delta = noisy.promises[pod]
+        price = "paid for before" if one.epsilon == 0 else f"costs {one.epsilon:g}"
+        lines.append(
+            f"  {pod} allow: epsilon {epsilon:g}, delta {delta:g}, {price}, left {one.epsilon_left:g},"
+            f" noise {one.noise[0]:.3g} a sum ({one.policy})"
+        )
+    return lines
 
 
 def _stages(design: Design, asked: Round, *, masked: bool, references: bool = False) -> list[Stage]:

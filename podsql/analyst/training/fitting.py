@@ -14,21 +14,25 @@ import pyarrow as pa
 from podsql.analyst.federation import Bound
 from podsql.analyst.statement import Statement, missing_pods
 from podsql.analyst.training.masked_rounds import MASKED_SETTINGS, Masking, masking_of
+from podsql.analyst.training.noisy import NOISE_SETTINGS, Noisy, agree, require_plain
 from podsql.analyst.training.rounds import Asked
-from podsql.analyst.training.shelf import Column, Kept, Shelf, checked_name
+from podsql.analyst.training.shelf import Column, Kept, Privacy, Shelf, checked_name
 from podsql.analyst.training.splits import training_part
 from podsql.analyst.training.terms import drops_of, require_domain, require_values
 from podsql.engine.training import fitting as rounds
 from podsql.engine.training.fitted import Coefficients, Fitted
 from podsql.engine.training.fitting import Fitting
+from podsql.engine.training.noisy import NoisyState
+from podsql.engine.training.noisy_kinds import begin_noisy, noisy_kind
 from podsql.engine.training.registry import State, begin, model
 from podsql.errors import error
+from podsql.planner.closing import noise_of
 from podsql.planner.fragment import Feature
 from podsql.planner.training.designing import Design, DesignColumn, plan_design
 from podsql.planner.training.orders import Train, options_of
 
 SETTINGS: Final = frozenset(
-    {"missing", "validation", "min_pods", "round_timeout", *MASKED_SETTINGS}
+    {"missing", "validation", "min_pods", "round_timeout", *MASKED_SETTINGS, *NOISE_SETTINGS}
 )
 """What the closing WITH of TRAIN MODEL takes beside what every statement does."""
 WITHOUT_CONSTANT: Final = ("naive_bayes", "kmeans", "pca")
@@ -44,6 +48,8 @@ class Known:
     pods: tuple[str, ...] | None = None
     start: tuple[float, ...] | None = None
     snapshot: State | None = None
+    token: bytes = b""
+    """Of the statement that began it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +64,9 @@ class Prepared:
     drops: bool
     masking: Masking | None = None
     """How the rounds' sums are added so that nobody sees those of one pod; None: they are seen."""
+    noisy: Noisy | None = None
+    """How much noise they carry, and what the pods promise; None: none."""
+    token: bytes = b""
 
 
 def prepare(
@@ -71,6 +80,10 @@ def prepare(
         statement.purpose = options.purpose or statement.purpose
         known = Known(bound=offers_of(statement, options.pods), pods=options.pods)
     few, many = model(order.family).targets
+    noise, masking = noise_of(order.settings), masking_of(order.settings)
+    if noise is not None:
+        noisy_kind(order.family)
+        require_plain(order.settings, masked=masking is not None, earlier=order.earlier)
     design = plan_design(
         order.sql,
         order.targets,
@@ -84,8 +97,14 @@ def prepare(
         wanted = f"{few}" if few == many else f"at least {few}"
         raise error("STATEMENT", f"{order.family} takes PREDICT of {wanted} columns")
     start = _start(order, design, shelf) if known.start is None else known.start
-    fit = begin(order.family, columns_of(design), numbers_of(order), start=start)
+    noisy, token = None, known.token or statement.statement_id
+    if noise is None:
+        fit = begin(order.family, columns_of(design), numbers_of(order), start=start)
+    else:
+        noisy = agree(order.family, numbers_of(order), noise, design, known.bound, statement, token)
+        fit = begin_noisy(order.family, columns_of(design), noisy.scale, numbers_of(order))
     if known.snapshot is not None:
+        _require_series(known.snapshot, noisy)
         fit.restore(known.snapshot)
     return Prepared(
         order=order,
@@ -93,9 +112,21 @@ def prepare(
         design=design,
         fit=fit,
         start=start,
-        drops=drops,
-        masking=masking_of(order.settings),
+        drops=drops or noise is not None,
+        masking=masking,
+        noisy=noisy,
+        token=token,
     )
+
+
+def _require_series(snapshot: State, noisy: Noisy | None) -> None:
+    """CONFLICT if the rounds that are left would be those of another series, and paid for again."""
+    if isinstance(snapshot, NoisyState) and noisy and snapshot.series != noisy.scale.series:
+        raise error(
+            "CONFLICT",
+            "the pods' data or policies are others than when the job began",
+            hint="train it again",
+        )
 
 
 def offers_of(statement: Statement, pods: tuple[str, ...] | None) -> Bound:
@@ -117,30 +148,43 @@ def train(
 ) -> Kept:
     """All rounds that are left; ``on_round`` gets the sums of each, once the fit has taken them."""
     design, fit = prepared.design, prepared.fit
-    if not fit.progress.rounds and any(column.level is not None for column in design.listed):
+    noisy = prepared.noisy is not None  # whose pods leave out what has no value or no level
+    if prepared.noisy is not None:
+        prepared.noisy.require_budget()
+    if (
+        not noisy
+        and not fit.progress.rounds
+        and any(column.level is not None for column in design.listed)
+    ):
         require_domain(asked, design)
     while (wanted := fit.next_round()) is not None:
         sums = asked.sums(wanted)
-        require_values(sums, drops=prepared.drops)
+        if not noisy:
+            require_values(sums, drops=prepared.drops)
         fit.take(sums)
         on_round(sums)
-    return kept_model(prepared.order.model, fit.result(), design, statement, asked.versions)
+    privacy = None if prepared.noisy is None else _privacy(prepared.noisy)
+    return kept_model(
+        prepared.order.model, fit.result(), design, statement, asked.versions, privacy=privacy
+    )
 
 
 def summary(kept: Kept) -> pa.Table:
-    """The answer of TRAIN MODEL: one row."""
-    fitted = kept.fitted
-    return pa.table(
-        {
-            "model": [kept.name],
-            "family": [fitted.method],
-            "n": [fitted.n],
-            "dropped": [fitted.dropped],
-            "rounds": [fitted.rounds],
-            "deviance": pa.array([fitted.metrics.get("deviance")], pa.float64()),
-            "pods": [", ".join(kept.pods)],
-        }
-    )
+    """The answer of TRAIN MODEL: one row. With noise it ends in epsilon and delta; ``n`` is noisy then, and
+    nobody knows who was dropped."""
+    fitted, said = kept.fitted, kept.privacy
+    row = {
+        "model": pa.array([kept.name]),
+        "family": pa.array([fitted.method]),
+        "n": pa.array([fitted.n]),
+        "dropped": pa.array([None if said else fitted.dropped], pa.int64()),
+        "rounds": pa.array([fitted.rounds]),
+        "deviance": pa.array([fitted.metrics.get("deviance")], pa.float64()),
+        "pods": pa.array([", ".join(kept.pods)]),
+    }
+    if said is not None:
+        row |= {"epsilon": pa.array([said.epsilon]), "delta": pa.array([said.delta])}
+    return pa.table(row)
 
 
 def columns_of(design: Design) -> rounds.Design:
@@ -190,6 +234,8 @@ def kept_model(
     design: Design,
     statement: Statement,
     data_versions: Mapping[str, str],
+    *,
+    privacy: Privacy | None = None,
 ) -> Kept:
     """A model that is done, with what it was trained on."""
 
@@ -210,4 +256,10 @@ def kept_model(
         project=statement.project,
         trained=time.time_ns() // 1_000_000,
         held_back=0 if design.split is None else design.split.tenths,
+        privacy=privacy,
     )
+
+
+def _privacy(noisy: Noisy) -> Privacy:
+    epsilon, delta = noisy.promise
+    return Privacy(epsilon=epsilon, delta=delta, pods=dict(sorted(noisy.promises.items())))

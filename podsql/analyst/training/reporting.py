@@ -51,8 +51,8 @@ class Reporter:
         self._jobs.note(self._hold, line)
         return line
 
-    def round(self, fit: Fitting[Any], versions: Mapping[str, str], n: int) -> None:
-        """A round is taken, of ``n`` rows: the job goes on from here."""
+    def round(self, fit: Fitting[Any], versions: Mapping[str, str], n: int | None) -> None:
+        """A round is taken, of ``n`` rows (None: nobody knows how many): the job goes on from here."""
         progress = fit.progress
         self._change(
             rounds=progress.rounds,

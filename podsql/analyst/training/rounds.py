@@ -35,10 +35,20 @@ class Asked(Protocol):
         ...
 
 
+class Written(Protocol):
+    """A round as stages: ``stages_of``, or that of rounds with noise."""
+
+    def __call__(
+        self, design: Design, asked: Round, name: str, *, references: bool = False
+    ) -> list[Stage]:
+        """One stage for each part of the design."""
+        ...
+
+
 class Rounds:
     """Asks the pods of one design. ``seconds``: what each round may take; it and the offers of
     ``bound`` may be replaced between rounds. ``name``: of its rounds, which tells them from others of
-    the same statement."""
+    the same statement. ``write``: what they are to the pods; None: ``stages_of``."""
 
     def __init__(
         self,
@@ -49,6 +59,7 @@ class Rounds:
         *,
         seconds: float,
         name: str = "round",
+        write: Written | None = None,
     ) -> None:
         self._statement = statement
         self._merger = merger
@@ -56,6 +67,7 @@ class Rounds:
         self._design = design
         self.seconds = seconds
         self._name = name
+        self._write = stages_of if write is None else write
         self._plan = Plan(
             statement=statement.sql, stages=(), final="", columns=(), tables=design.tables
         )
@@ -87,9 +99,10 @@ class Rounds:
         self.asked += 1
         statement = self._statement
         statement.deadline = time.monotonic() + self.seconds
-        stages = stages_of(self._design, asked, f"{self._name}{self.asked}", references=references)
+        named = f"{self._name}{self.asked}"
+        stages = self._write(self._design, asked, named, references=references)
         tables = statement.ask_together(stages, self._plan, self.bound, self._merger)
-        require_same_data(self.versions, statement.outcome.receipts, f"{self._name}{self.asked}_")
+        require_same_data(self.versions, statement.outcome.receipts, f"{named}_")
         found = {
             pod: _row(tables[pod]) if tables[pod].num_rows == 1 else None for pod in sorted(tables)
         }
@@ -100,8 +113,11 @@ class Rounds:
 
 
 def require_numbers(sums: Mapping[str, float], pod: str) -> None:
-    """DATA, which names the pod, before one odd number spoils the sums of all."""
-    if not all(map(isfinite, sums.values())) or sums["n"] < 0 or sums["dropped"] < 0:
+    """DATA, which names the pod, before one odd number spoils the sums of all.
+
+    Rounds with noise count no rows."""
+    counts = (sums.get("n", 0), sums.get("dropped", 0))
+    if not all(map(isfinite, sums.values())) or min(counts) < 0:
         raise error(
             "DATA",
             "a sum of the pod is no finite number, or it counts fewer than no rows",

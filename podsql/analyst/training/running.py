@@ -29,8 +29,7 @@ from podsql.planner.training.orders import Train, options_of
 def begin(order: Train, statement: Statement, bench: Bench) -> Kept:
     """TRAIN MODEL: a new job, which has the statement's id."""
     limits = Limits.of(order.settings, statement.timeout)
-    known = _present(order, statement, limits)
-    prepared = prepare(order, statement, bench.shelf, known)
+    prepared = _prepared(order, statement, bench.shelf, limits)
     if limits.min_pods is not None:
         _require_enough(prepared.design.pods, limits.min_pods)
     job = Job(
@@ -73,7 +72,11 @@ def resume(text: str, statement: Statement, bench: Bench) -> Kept:
         limits = Limits.of(order.settings, job.timeout)
         reporter.tell("resumed")
         waits = Waits(statement, limits.deadline())
-        bound = bind(statement, waits, reporter, needed=job.pods)
+        statement.deadline = waits.deadline
+        fresh = (
+            "privacy" in order.settings
+        )  # pods are asked for a price, which takes their last offer
+        bound = bind(statement, waits, reporter, fresh=fresh, needed=job.pods)
         lost = sorted(set(bound.missing) & set(job.pods))
         if lost:
             left = _left(job.pods, lost, bound, limits)
@@ -86,6 +89,7 @@ def resume(text: str, statement: Statement, bench: Bench) -> Kept:
             pods=job.pods,
             start=job.start,
             snapshot=decode_snapshot(job.checkpoint) if job.checkpoint else None,
+            token=bytes.fromhex(job.id),
         )
         prepared = prepare(order, statement, bench.shelf, known)
         if _columns(prepared) != job.columns:
@@ -142,7 +146,8 @@ def _asking(
 ) -> Rounds | MaskedRounds:
     bound, design, seconds = prepared.bound, prepared.design, limits.round_seconds
     if prepared.masking is None:
-        return Rounds(statement, merger, bound, design, seconds=seconds)
+        write = None if prepared.noisy is None else prepared.noisy.stages
+        return Rounds(statement, merger, bound, design, seconds=seconds, write=write)
     return MaskedRounds(statement, bound, design, prepared.masking, seconds=seconds)
 
 
@@ -150,7 +155,8 @@ def _fit(
     reporter: Reporter, prepared: Prepared, asked: LastingRounds, statement: Statement
 ) -> Kept:
     def taken(sums: Mapping[str, float]) -> None:
-        reporter.round(prepared.fit, asked.versions, int(sums["n"]))
+        n = None if prepared.noisy else int(sums["n"])
+        reporter.round(prepared.fit, asked.versions, n)
 
     return train(prepared, asked, statement, taken)
 
@@ -183,6 +189,17 @@ def _present(order: Train, statement: Statement, limits: Limits) -> Known:
     return Known(bound=bound, pods=named)
 
 
+def _prepared(order: Train, statement: Statement, shelf: Shelf, limits: Limits) -> Prepared:
+    """Ready for the first round; once more where a pod that was asked for a price has moved on."""
+    try:
+        return prepare(order, statement, shelf, _present(order, statement, limits))
+    except Error as fault:
+        if fault.code != "STALE_OFFER":
+            raise
+    statement.forget_offers()
+    return prepare(order, statement, shelf, _present(order, statement, limits))
+
+
 def _left(
     pods: tuple[str, ...], lost: Collection[str], bound: Bound, limits: Limits
 ) -> tuple[str, ...]:
@@ -211,8 +228,11 @@ def _missing(missing: Mapping[str, Error]) -> Error:
 
 def _require_same(prepared: Prepared, statement: Statement, shelf: Shelf, bound: Bound) -> None:
     """CONFLICT if the pods offer what makes another design."""
-    known = Known(bound=bound, pods=prepared.design.pods, start=prepared.start)
-    if prepare(prepared.order, statement, shelf, known).design != prepared.design:
+    known = Known(
+        bound=bound, pods=prepared.design.pods, start=prepared.start, token=prepared.token
+    )
+    found = prepare(prepared.order, statement, shelf, known)
+    if (found.design, found.noisy) != (prepared.design, prepared.noisy):
         raise _other_columns()
 
 

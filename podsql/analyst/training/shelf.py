@@ -30,6 +30,16 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: str | None = None
 
 
+class Privacy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a model with noise tells of one privacy unit at most: ``epsilon`` and ``delta`` of all its
+    rounds, the largest of any pod's, and each pod's."""
+
+    epsilon: float
+    delta: float
+    pods: dict[str, tuple[float, float]]
+    mechanism: str = "discrete Gaussian on sums of the columns"
+
+
 class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A model with what it was trained on, and when (ms since the epoch)."""
 
@@ -48,6 +58,8 @@ class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     trained: int
     held_back: int = 0
     """Tenths of the people whose rows it has not seen."""
+    privacy: Privacy | None = None
+    """None: its sums left without noise."""
 
 
 class Shelf:
