@@ -30,6 +30,8 @@ class CatalogColumn:
     """Every pod lets values of it stand for groups."""
     values: tuple[str, ...] = ()
     """The texts it may hold, where every pod declares them."""
+    alike: bool = True
+    """All pods declare the same ones."""
 
     @property
     def missing(self) -> frozenset[str]:
@@ -187,6 +189,7 @@ def _columns(name: str, offers: Mapping[str, TableOffer]) -> Iterator[CatalogCol
             groupable=all(not c.roles or "dimension" in c.roles for c in by_pod.values()),
             bins=first.bins if {c.bins for c in by_pod.values()} == {first.bins} else None,
             values=_values(by_pod.values()),
+            alike=len({frozenset(c.values) for c in by_pod.values()}) == 1 and not missing,
         )
 
 

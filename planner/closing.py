@@ -6,6 +6,7 @@ Rule to keep: an option that is unknown or has a wrong value is an error, never 
 from typing import Final
 
 from podsql.errors import error
+from podsql.planner.masking import MASKED_SETTINGS, masking_of
 from podsql.planner.plan import Options
 from podsql.planner.tokens import Token, scalar_text, scan
 
@@ -89,6 +90,7 @@ _KNOWN: Final = (
     "epsilon",
     "delta",
     "fresh",
+    *sorted(MASKED_SETTINGS),
 )
 
 
@@ -121,6 +123,9 @@ def _options(values: dict[str, Value]) -> Options:
         raise _wrong("fresh", "true or false")
     if privacy is None and {"epsilon", "delta", "fresh"} & values.keys():
         raise error("OPTION", "epsilon, delta and fresh need privacy = 'dp'")
+    masking = masking_of(values)
+    if masking is not None and {"privacy", "allow_partial"} & values.keys():
+        raise error("OPTION", "secure_aggregation takes neither privacy nor allow_partial")
     return Options(
         allow_partial=partial,
         withheld=withheld,
@@ -132,6 +137,7 @@ def _options(values: dict[str, Value]) -> Options:
         epsilon=_share(values, "epsilon", most=1000.0),
         delta=_share(values, "delta", most=0.5),
         fresh=fresh,
+        masking=masking,
     )
 
 

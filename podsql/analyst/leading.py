@@ -11,8 +11,7 @@ from functools import partial
 from hashlib import sha256
 from queue import Empty, SimpleQueue
 
-from podsql.analyst.exchange import Exchange
-from podsql.analyst.statement import ABSENT
+from podsql.analyst.exchange import ABSENT, Exchange
 from podsql.engine.sums.coordinator import Begin, Close, Coordinator, Lost, NextRound, Replied
 from podsql.engine.sums.effects import Ask, Dropped, Effect, Opened, Ready, Restart
 from podsql.engine.sums.result import Sum
