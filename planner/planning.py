@@ -148,7 +148,11 @@ class _Part:
     def _masked(self, tree: exp.Expression) -> Plan:
         """One grouped SELECT whose figures the pods add under masks; nothing else may leave."""
         if not isinstance(tree, exp.Select):
-            raise error("NOT_SUPPORTED", "a statement under masks must be one plain SELECT")
+            raise error(
+                "NOT_SUPPORTED",
+                "a statement under masks must be one plain SELECT",
+                hint="run one statement each, or leave secure_aggregation out",
+            )
         return self._base(tree)
 
     def _by_pods(self, tree: exp.Select) -> Plan:

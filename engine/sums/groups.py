@@ -124,16 +124,16 @@ class GroupSums:
 
 
 def _additive(state: State, values: Values, value: float) -> float | Fraction:
-    """What of a pod's partial adds up."""
+    """What of a pod's partial adds up; DATA for what is no finite number."""
     if state.kind == "double":
         return value
-    units_of(value)  # DATA unless it is a number
-    count = values[state.count]
-    if state.kind == "mean":
-        return count * Fraction(value)
-    mean = values[state.mean]
-    units_of(mean)
-    return count * (Fraction(value) + Fraction(mean) ** 2)
+    count, own = int(values[state.count]), _exact(value)
+    return count * (own if state.kind == "mean" else own + _exact(values[state.mean]) ** 2)
+
+
+def _exact(figure: float) -> Fraction:
+    units_of(figure)
+    return Fraction(figure)
 
 
 def _variance(count: int, total: int, squares: int, pods: int) -> float:

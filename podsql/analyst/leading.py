@@ -43,6 +43,7 @@ class PodsLost(OperationalError):
             pod=min(lost),
         )
         self.pods = frozenset(lost)
+        self.codes = frozenset(fault.code for fault in lost.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,8 @@ def open_groups(
     except Error as fault:
         statement.cancel_pods()
         if isinstance(fault, PodsLost):
+            if fault.codes == {"STALE_OFFER"}:  # bound anew, it may be asked again
+                raise error("STALE_OFFER", fault.message, pod=fault.pod) from None
             fault.hint = "run the statement again when they are back"
         raise
     for exchange in exchanges:

@@ -27,7 +27,7 @@ types = ["inner", "left"]
 min_units = 10
 [tables."*".columns]
 "*" = {roles = ["dimension", "filter", "measure"]}
-ward = {roles = ["dimension", "filter"], values = ["a", "b", "c", "nobody"]}
+ward = {roles = ["dimension", "filter", "join_key"], values = ["a", "b", "c", "nobody"]}
 tier = {roles = ["dimension", "filter"], values = ["low", "top"]}
 code = {roles = ["dimension", "filter"], values = ["k", "m"]}
 """
@@ -37,7 +37,7 @@ SELECT i AS id, p AS pod,
   CASE WHEN p = 1 AND j < 4 THEN 'top' WHEN p <> 1 AND i % 2 = 0 THEN 'top' ELSE 'low' END AS tier,
   CASE WHEN i % 5 = 0 THEN 'other' ELSE 'k' END AS code,
   (20 + i * 37 % 60)::INTEGER AS age,
-  (i * 7919 % 100000 - 300)::DECIMAL(10, 2) / 100 AS price,
+  ((i * 7919 % 100000 - 300) / 100)::DECIMAL(10, 2) AS price,
   CASE WHEN i % 11 <> 0 THEN 1.0 / (3 + i % 97) + p * 1e6 END AS weight,
   4611686018427387904 - i AS big,
   CASE WHEN p = 2 AND j = 5 THEN 'nan'::DOUBLE ELSE i * 0.5 END AS odd,
@@ -72,7 +72,11 @@ def federation(pooled, tmp_path_factory):
     names = pooled.sql("FROM names").to_arrow_table()
     units = {"visits": "id", "three": "id", "two": "id"}
     with podsql.local(
-        pods=pods, reference={"names": names}, privacy_unit=units, policy=file
+        pods=pods,
+        reference={"names": names},
+        privacy_unit=units,
+        policy=file,
+        isolation="thread",
     ) as made:
         yield made
 
@@ -91,10 +95,9 @@ ROUND = "sum(weight), avg(age), avg(price), avg(weight), var_samp(age), stddev_p
     "text",
     [
         f"SELECT {EXACT}, {ROUND} FROM visits",
-        f"SELECT {EXACT}, {ROUND} FROM three WHERE age > 30",
-        f"SELECT flag, {EXACT}, {ROUND} FROM visits GROUP BY flag ORDER BY flag",
-        f"SELECT age > 50 AS old, flag, {EXACT} FROM visits GROUP BY ALL ORDER BY 1, 2",
-        f"SELECT ward, {EXACT}, {ROUND} FROM visits GROUP BY ward ORDER BY ward",
+        "SELECT sum(price), var_pop(age) FROM three WHERE age > 30",
+        "SELECT age > 50 AS old, flag, count(*) FROM visits GROUP BY ALL ORDER BY 1, 2",
+        "SELECT ward, count(*), sum(price), stddev_samp(weight) FROM visits GROUP BY 1 ORDER BY 1",
         "SELECT ward, count(*) AS n FROM visits GROUP BY 1 HAVING sum(age) > 9000 ORDER BY n LIMIT 2",
         "SELECT floor > 1, sum(price) FROM visits JOIN names USING (ward) GROUP BY 1 ORDER BY 1",
         "SELECT sum(CASE WHEN flag THEN age ELSE 0 END), 100.0 * count(*) / sum(age) FROM visits",
@@ -125,7 +128,6 @@ def test_a_group_that_a_pod_keeps_back_is_withheld_whole_as_without_masks(con, p
     known = pooled.execute(f"{text} HAVING tier = 'low'").fetchall()
     assert masked.fetchall() == plain.fetchall() == known
     assert masked.withheld == plain.withheld == 1
-    failing(con, f"SELECT sum(n) OVER () FROM (SELECT 1) t{MASKS}", "NOT_SUPPORTED")
     crossing = "SELECT tier, count(*) * 1.0 / sum(count(*)) OVER () FROM visits GROUP BY tier"
     failing(con, crossing + MASKS, "WITHHELD")
     omitting = f"{crossing} WITH (secure_aggregation = true, withheld = 'omit')"
@@ -194,7 +196,7 @@ def test_one_group_that_a_pod_keeps_back_is_no_answer_and_names_no_pod(con):
 
 
 def test_nothing_that_the_analyst_gets_holds_a_figure_of_one_pod(con, pooled):
-    text = "SELECT ward, count(*), sum(price), sum(weight), avg(weight) FROM visits GROUP BY ward"
+    text = "SELECT ward, count(*), sum(price), sum(weight) FROM visits GROUP BY ward"
     with watched(con) as seen:
         con.execute(text)
     plain = b"".join(reply for *_, reply in seen)
@@ -215,11 +217,9 @@ def test_nothing_that_the_analyst_gets_holds_a_figure_of_one_pod(con, pooled):
     by_pod = text.replace("SELECT ward", "SELECT pod").replace("BY ward", "BY pod, ward")
     for row in pooled.execute(by_pod).fetchall():
         assert row[1] not in numbers
-        for figure in row[3:]:
-            if figure is not None:
-                forms = list(forms_of(figure))
-                assert not any(form in masked for form in forms)
-        assert row[3] is None or any(form in plain for form in forms_of(row[3]))
+        forms = list(forms_of(row[3]))
+        assert any(form in plain for form in forms)  # so the search can fail
+        assert not any(form in masked for form in forms)
 
 
 def test_what_left_is_in_each_pods_audit_by_its_hash(con, federation):
@@ -336,7 +336,7 @@ def test_no_pod_is_asked_something_else_than_the_others(con, monkeypatch):
 
     with monkeypatch.context() as patched, watched(con) as seen:
         patched.setattr(own, "ask", asked)
-        assert "another statement" in str(failing(con, GROUPED, "REPLAY"))
+        assert "another statement" in str(failing(con, GROUPED, "SUM_RESTART"))
     assert not {SumSurvivors, SumUnmask} & {type(message) for _, message, _ in seen}
 
 
