@@ -143,7 +143,8 @@ def _variance(count: int, total: int, squares: int, pods: int) -> float:
     lost = Fraction(pods, 2 << QUANTUM_BITS) * (1 + 2 * abs(mean))
     if around < -lost:
         raise error("BAD_RESULT", "a secure sum has squares that no rows give")
-    if around <= count * (mean * _ROUNDING) ** 2:
+    wobble = count * (mean * _ROUNDING) ** 2
+    if total == squares == 0 or (around <= wobble and lost <= wobble):
         return 0.0
     if lost > around * _PRECISION:
         raise error(
