@@ -24,6 +24,7 @@ from podsql.planner.fragment import (
     Rows,
     encode_fragment,
 )
+from podsql.planner.key_lists import declared_texts
 from podsql.planner.local_keys import key_column
 from podsql.planner.offer import ColumnOffer, TableOffer
 from podsql.policy.binned import BinOrder, judge_binned
@@ -482,7 +483,7 @@ class Gate:
                     type=column.type,
                     roles=tuple(sorted(column.roles or ())),
                     bins=bins_of(column, self.policy),
-                    values=tuple(v for v in column.values or () if isinstance(v, str)),
+                    values=declared_texts(column.type, column.values or ()),
                 )
                 for column in rights.columns.values()
             ),

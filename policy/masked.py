@@ -12,8 +12,9 @@ from sqlglot import exp
 
 from podsql.errors import Error
 from podsql.planner.fragment import Aggregate
-from podsql.planner.key_lists import KeyList, key_list, too_many
+from podsql.planner.key_lists import NUMBERS, KeyList, declared_texts, key_list, too_many
 from podsql.planner.masked_states import State, read_states
+from podsql.planner.wire_types import is_enum
 from podsql.policy.denial import Denial
 from podsql.policy.document import Output as Rules
 from podsql.policy.regenerate import Output
@@ -54,9 +55,11 @@ def _list(key: exp.Expr, output: Output, scope: Scope) -> KeyList:
         bare = bare.this.unnest()
     rights = scope.column(bare) if isinstance(bare, exp.Column) else None
     kind = output.field.type
-    if rights is not None and kind == "VARCHAR":
-        kind = rights.type
-    found = key_list(kind, () if rights is None else rights.values or ())
-    if found is None or output.field.type not in ("BOOLEAN", "VARCHAR"):
+    declared: tuple[str, ...] = ()
+    if rights is not None:
+        kind = rights.type if is_enum(rights.type) and kind == "VARCHAR" else kind
+        declared = declared_texts(rights.type, rights.values or ())
+    found = key_list(kind, declared)
+    if found is None or output.field.type not in ("BOOLEAN", "VARCHAR", *NUMBERS):
         raise Denial("KEY_LIST")
     return found

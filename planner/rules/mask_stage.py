@@ -82,7 +82,7 @@ def _declared(tree: exp.Expression, query: Query) -> Sequence[str]:
         return ()
     source = query.scope.source(tree.table)
     column = None if source is None or source.inner else source.table.column(tree.name)
-    return column.values if column is not None and column.alike else ()
+    return () if column is None else column.listed
 
 
 def _refused(what: str, hint: str) -> Error:
