@@ -179,6 +179,13 @@ class Feature(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     indicator: bool = False
 
 
+class Split(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The rows of a part of the people: of ``tenths`` tenths of them that are ``held`` back, or of the others."""
+
+    tenths: int
+    held: bool
+
+
 class ModelStep(
     msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="model/1"
 ):
@@ -197,6 +204,7 @@ class ModelStep(
     state: tuple[float, ...] = ()
     literals: tuple[Literal, ...] = ()
     masked: bool = False
+    split: Split | None = None
 
 
 class TorchStep(

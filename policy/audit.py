@@ -59,6 +59,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     met: int = 0
     """Blinded keys of others that they met."""
     result_hash: str = ""
+    round: str | msgspec.UnsetType = msgspec.UNSET
+    """Of a round of a model: which sums it was; left out of other lines."""
+
+    @property
+    def of_a_model(self) -> str:
+        """Which sums of a model it was about; else empty."""
+        return "" if self.round is msgspec.UNSET else self.round
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -125,6 +125,8 @@ class Verdict:
     """Of a count of keys across pods, whose ``sql`` counts this pod's own: what comes after it."""
     model: ModelOrder | None = None
     """Of a round of a model: what its other rounds have in common with it."""
+    family: str = ""
+    """Of a round of a model: which sums it is."""
     again: str = ""
     """The same round, where its design was judged before over the same data: no column ``_u``."""
     masked: bool = False
@@ -396,6 +398,7 @@ class Gate:
             cells=model.cells,
             needs_ledger=model.cells > 0 or (not open_rows and self.policy.output.caps is not None),
             model=model,
+            family=step.family,
             masked=step.masked,
         )
 

@@ -40,6 +40,7 @@ from podsql.policy.roles import (
 )
 from podsql.policy.scope import Scope
 from podsql.policy.shares import named_shares
+from podsql.policy.splitting import split_rows, tenth_of, tenths_rule, unit_of
 from podsql.policy.spread import spread_rules
 from podsql.policy.total import attempt, without_errors
 
@@ -214,6 +215,12 @@ def judge_model(
     found = units(scope, protected(scope), pairs) if guarded else []
     if guarded and policy.output.round_base > 1:
         raise Denial("ROUNDED")
+    rules: tuple[str, ...] = ()
+    if step.split is not None:
+        unit = unit_of(scope, pairs)
+        if guarded:
+            rules = (tenths_rule(_tenths(scope, columns, unit), policy.output.min_units),)
+        scope = split_rows(scope, step.split, unit)
     design, cells = ("", 0)
     listed = _design_columns(scope, columns, names)
     if guarded:
@@ -234,12 +241,25 @@ def judge_model(
         units=len(found),
         design=design,
         cells=cells,
-        figures=tuple(
+        figures=rules
+        + tuple(
             query
             for place in range(len(found))
             for query in figure_rules(listed, f"e{place}", policy.output)
         ),
     )
+
+
+def _tenths(scope: Scope, indicators: Sequence[bool], unit: exp.Expr) -> str:
+    """SELECT of the unit of every complete row and of its tenth, whatever part is asked."""
+    full = exp.and_(*map(_has_value, scope.outputs, indicators), copy=True)
+    safe = without_errors(replace(scope, outputs=(full,)))
+    listed = [
+        exp.alias_(unit.copy(), "unit"),
+        exp.alias_(exp.maybe_parse(tenth_of(unit), dialect="duckdb"), "tenth"),
+        exp.alias_(safe.outputs[0], "whole"),
+    ]
+    return f"SELECT unit, tenth FROM ({text_of(select_of(safe, listed))}) WHERE whole"
 
 
 def _require_column(tree: exp.Expr, scope: Scope, policy: Policy, *, indicator: bool) -> None:

@@ -12,7 +12,7 @@ from sqlglot import exp
 from podsql.errors import error
 from podsql.planner.catalog import Catalog
 from podsql.planner.closing import split_options
-from podsql.planner.fragment import Feature, Literal
+from podsql.planner.fragment import Feature, Literal, Split
 from podsql.planner.literals import Lifter
 from podsql.planner.parameters import bind_parameters
 from podsql.planner.rules.bind_derived import bind_derived, schemas
@@ -64,6 +64,7 @@ class Design:
     tables: tuple[str, ...]
     select: str
     """The SELECT as it was written, without options."""
+    split: Split | None = None
 
     @property
     def pods(self) -> tuple[str, ...]:
@@ -94,6 +95,7 @@ def plan_design(
     pods: tuple[str, ...] | None = None,
     parameters: Sequence[object] = (),
     every_level: bool = False,
+    split: Split | None = None,
 ) -> Design:
     """The design of ``sql`` over the tables offered for training.
 
@@ -154,6 +156,7 @@ def plan_design(
         parts=tuple(parts),
         tables=tuple(sorted({table.name for table in query.scope.tables()})),
         select=text,
+        split=split,
     )
 
 

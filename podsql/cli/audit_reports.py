@@ -298,7 +298,7 @@ def register(
 
 @app.command()
 def model(config: PodFile = HERE, as_json: AsJson = False) -> None:
-    """The model release form, and that no model was released."""
+    """The models that were trained here, with what left for them, and a release form."""
     from podsql import __version__
     from podsql.governance.model_release import model_release, page
 

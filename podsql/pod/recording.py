@@ -4,6 +4,8 @@ import time
 from hashlib import sha256
 from typing import Literal
 
+import msgspec
+
 from podsql.messages import Evidence
 from podsql.pod.releasing import Released
 from podsql.pod.requests import Ticket
@@ -43,6 +45,7 @@ def entry_of(
         brought=ticket.brought,
         met=ticket.met,
         result_hash=evidence.sha256.hex() if evidence else "",
+        round=verdict.family if verdict and verdict.family else msgspec.UNSET,
     )
 
 

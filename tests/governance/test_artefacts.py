@@ -2,16 +2,21 @@
 
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pyarrow as pa
 import pytest
 from clinics import CANARIES, DENIED, GROUPS
 
+import podsql
 from podsql.cli.app import run
 from podsql.driver import connect
 from podsql.errors import Error
+from podsql.governance.facts import Log
 from podsql.governance.markdown import markdown
+from podsql.governance.model_release import model_release
 from podsql.governance.pack import artefacts
 from podsql.pod.account import account_of, installation
 from podsql.pod.control import send
@@ -272,10 +277,36 @@ def test_16_the_public_page_has_no_script_no_person_and_no_secret_rule(say):
     assert say("register")["unnamed"] == 0
 
 
-def test_17_no_model_was_released_and_the_form_says_so(say):
+def test_17_no_model_was_trained_and_the_form_says_so(say):
     found = say("model")
-    assert (found["models_released"], found["training_allowed"]) == (0, False)
-    assert found["summary"].startswith("No model was released")
+    assert (found["models"], found["training_allowed"]) == ([], False)
+    assert "The policy allows training of no table." in found["summary"]
+
+
+def test_17_models_are_listed_with_what_left_for_them(done):
+    rows = pa.table({"id": range(900), "age": [20 + n * 7 % 60 for n in range(900)]})
+    rows = rows.append_column("ill", pa.array([n * 31 % 7 < 3 for n in range(900)]))
+    train = "TRAIN MODEL risk USING logistic_regression PREDICT ill FROM (SELECT age, ill FROM person{})"
+    with (
+        podsql.local(
+            {"north": {"person": rows}},
+            privacy_unit={"person": "id"},
+            policy="standard",
+            isolation="thread",
+        ) as federation,
+        federation.connect() as con,
+    ):
+        rounds = con.execute(train.format("")).fetchone()[4]
+        con.execute("SELECT count(*) FROM person")
+        with pytest.raises(Error):
+            con.execute(train.format(" WHERE age < 21"))
+        entries = tuple(line.entry for line in lines(federation.pods["north"].place / FILE))
+    facts = replace(account_of(done.config), log=Log(entries=entries))
+    whole, few = model_release(facts, "1").models
+    assert whole.statement == train.format("")
+    assert (whole.rounds, whole.refused, whole.kinds) == (rounds, 0, ("moments", "binomial"))
+    assert (whole.person, whole.tables, whole.epsilon) == ("ana", ("main.person",), 0)
+    assert (few.rounds, few.refused, few.bytes) == (0, 1, 0)
 
 
 def test_18_the_assurance_statement_is_honest_about_what_it_is(say):

@@ -8,7 +8,7 @@ from typing import Final, get_args
 
 from fuzz_grammar import FOREIGN_SCALARS, FOREIGN_SOURCES, VISIBLE, Grammar
 
-from podsql.planner.fragment import Family, Feature, ModelStep
+from podsql.planner.fragment import Family, Feature, ModelStep, Split
 
 NUMBERS: Final = (0.0, 0.1, -0.5, 1.0, 3.0, -30.0, 1e3, 1e-9, 1e17, -1e300, 1e308, 5e-324)
 ODD_NUMBERS: Final = (float("nan"), float("inf"), -float("inf"))
@@ -55,6 +55,9 @@ class Models:
             state=state,
             literals=tuple(grammar._literals),
             masked=hostile and self._odds(0.05),
+            split=Split(tenths=chance.choice((1, 3, 9)), held=self._odds(0.5))
+            if self._odds(0.15)
+            else None,
         )
 
     def _feature(self) -> tuple[str, bool]:

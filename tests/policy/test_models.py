@@ -5,10 +5,11 @@ round over rows with him and over rows where he has other values; it fails if bo
 """
 
 import duckdb
+import msgspec
 import numpy as np
 import pytest
 
-from podsql.planner.fragment import Aggregate, Column, Feature, Field, Literal, ModelStep
+from podsql.planner.fragment import Aggregate, Column, Feature, Field, Literal, ModelStep, Split
 from podsql.policy.denial import Denial
 from podsql.policy.document import load_preset, parse_policy
 from podsql.policy.gate import Gate
@@ -709,3 +710,41 @@ def test_nobody_is_shifted_to_where_predictors_are_cut(ana, family):
     """All rows near the cut: who is beyond it would weigh what those below do, and be told from them."""
     near = step(family, ["x"], ["kids"], state=(30.0, 1e-3))
     assert Pod().change("UPDATE person SET kids = kids + 1").ask(ana, near) is None
+
+
+# -- parts of the people ---------------------------------------------------------------------------
+
+
+def test_a_part_is_of_people_not_of_rows(ana):
+    """All visits of a person are on one side, and both sides together are all."""
+    pod = Pod(columns="", unit="id")
+    asked = step("moments", ["paid"], source="FROM visit")
+    sides = [
+        pod.ask(ana, msgspec.structs.replace(asked, split=Split(tenths=3, held=held)))
+        for held in (True, False)
+    ]
+    assert all(isinstance(one, dict) for one in sides)
+    assert sum(one["n"] for one in sides) == 1500
+    assert {one["n"] % 3 for one in sides} == {0}
+
+
+def test_a_tenth_of_few_people_is_not_asked_by_two_shares(ana):
+    """Shares of 0.3 and 0.4 differ by a tenth of 60 people: fewer than ten."""
+    few = Pod()
+    few.con.execute("DELETE FROM person WHERE id >= 120")
+    asked = step("moments", ["x"])
+    assert isinstance(few.ask(ana, asked), dict)
+    for tenths in (3, 4):
+        part = msgspec.structs.replace(asked, split=Split(tenths=tenths, held=False))
+        assert few.ask(ana, part) is None
+
+
+@pytest.mark.parametrize("tenths", [-1, 0, 10, 1 << 40])
+def test_there_are_ten_tenths(ana, pod, tenths):
+    asked = step("moments", ["x"], split=Split(tenths=tenths, held=True))
+    assert pod.ask(ana, asked) == "MODEL_STATE"
+
+
+def test_rows_without_a_unit_have_no_parts(ana):
+    asked = step("moments", ["n"], source="FROM visit", split=Split(tenths=2, held=True))
+    assert Pod(unit=None).ask(ana, asked) == "ENTITY_COUNT"

@@ -13,6 +13,7 @@ import pyarrow as pa
 from podsql.analyst.statement import Statement
 from podsql.analyst.training.rounds import Rounds, added
 from podsql.analyst.training.shelf import Column, Kept, Shelf
+from podsql.analyst.training.splits import evaluated_part
 from podsql.analyst.training.terms import Terms, require_domain, require_values, terms_of
 from podsql.engine.merge import Merger
 from podsql.engine.training.evaluating import Cell, Metric, cells_of, metrics
@@ -83,6 +84,7 @@ def _design(kept: Kept, order: Evaluate, terms: Terms, statement: Statement) -> 
         features=list(dict.fromkeys(one.of for one in kept.features)),
         pods=terms.pods,
         parameters=statement.parameters,
+        split=evaluated_part(order.settings, kept),
     )
     if _shape(design.features) != _shape(kept.features):
         raise error(

@@ -45,6 +45,8 @@ def explained(prepared: Prepared, statement: Statement) -> list[str]:
         f"at {', '.join(design.pods)}",
         *_columns(design),
     ]
+    if design.split is not None:
+        lines.append(f"{design.split.tenths} tenths of the people are held back")
     moments = Round(family="moments")
     masked = prepared.masking is not None
     if any(column.level is not None for column in design.listed):

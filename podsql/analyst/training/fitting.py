@@ -15,6 +15,7 @@ from podsql.analyst.federation import Bound
 from podsql.analyst.statement import Statement, missing_pods
 from podsql.analyst.training.rounds import Asked
 from podsql.analyst.training.shelf import Column, Kept, Shelf, checked_name
+from podsql.analyst.training.splits import training_part
 from podsql.analyst.training.terms import drops_of, require_domain, require_values
 from podsql.engine.training import fitting as rounds
 from podsql.engine.training.fitted import Coefficients, Fitted
@@ -26,7 +27,9 @@ from podsql.planner.masking import MASKED_SETTINGS, Masking, masking_of
 from podsql.planner.training.designing import Design, DesignColumn, plan_design
 from podsql.planner.training.orders import Train, options_of
 
-SETTINGS: Final = frozenset({"missing", "min_pods", "round_timeout", *MASKED_SETTINGS})
+SETTINGS: Final = frozenset(
+    {"missing", "validation", "min_pods", "round_timeout", *MASKED_SETTINGS}
+)
 """What the closing WITH of TRAIN MODEL takes beside what every statement does."""
 WITHOUT_CONSTANT: Final = ("naive_bayes", "kmeans", "pca")
 """Kinds of model in which no constant stands for the first level of a category."""
@@ -75,6 +78,7 @@ def prepare(
         pods=known.pods,
         parameters=statement.parameters,
         every_level=order.family in WITHOUT_CONSTANT,
+        split=training_part(order.settings),
     )
     if not few <= len(design.targets) <= many:
         wanted = f"{few}" if few == many else f"at least {few}"
@@ -198,4 +202,5 @@ def _kept(prepared: Prepared, statement: Statement, fitted: Fitted, asked: Asked
         purpose=statement.purpose,
         project=statement.project,
         trained=time.time_ns() // 1_000_000,
+        held_back=0 if design.split is None else design.split.tenths,
     )

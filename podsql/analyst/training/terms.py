@@ -18,7 +18,7 @@ from podsql.planner.closing import Value
 from podsql.planner.training.designing import Design
 from podsql.planner.training.orders import options_of
 
-SETTINGS: Final = frozenset({"missing"})
+SETTINGS: Final = frozenset({"missing", "part"})
 """What the closing WITH takes beside what every statement does."""
 ROUND_SECONDS: Final = 60.0
 
