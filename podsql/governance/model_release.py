@@ -123,7 +123,7 @@ def trained(facts: Facts) -> Iterator[Trained]:
 
 
 def _trained(facts: Facts, entries: list[Entry]) -> Trained:
-    left = [entry for entry in entries if answered(entry)]
+    left = [entry for entry in entries if answered(entry) and entry.rows]  # no row: withheld
     paid = [facts.payments[e.request_id] for e in left if e.request_id in facts.payments]
     first, last = entries[0], entries[-1]
     return Trained(
