@@ -99,7 +99,7 @@ def con(federation):
 
 
 BY_WARD = "SELECT ward, count(*), sum(price), sum(weight) FROM visits GROUP BY ward ORDER BY ward"
-MANY = "count(*), count(weight), sum(price), sum(big), avg(weight), stddev_pop(weight)"
+MANY = "count(*), sum(big), avg(weight), stddev_pop(weight)"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ MANY = "count(*), count(weight), sum(price), sum(big), avg(weight), stddev_pop(w
         "SELECT year, count(*) FROM visits GROUP BY year ORDER BY year",
         "SELECT flag, count(*), sum(age), avg(weight), sum(price) FROM loose GROUP BY flag",
         "SELECT count(*), sum(age), var_pop(weight), sum(weight) FROM loose WHERE age < 0",
-        "SELECT sum(CASE WHEN flag THEN age ELSE 0 END), 100.0 * count(*) / sum(age) FROM visits",
+        "SELECT 100.0 * sum(CASE WHEN flag THEN age ELSE 0 END) / count(*) FROM visits",
     ],
 )
 def test_the_answer_is_that_of_one_database(con, pooled, text):
@@ -407,7 +407,7 @@ def test_custodians_approve_whom_their_pods_sum_with(con, federation, monkeypatc
 
 
 def test_a_pod_that_is_lost_on_the_way_is_an_error_and_no_smaller_sum(con, federation):
-    text = "SELECT sum(age), count(*) FROM visits WITH (secure_aggregation = true, timeout = 20)"
+    text = "SELECT sum(age), count(*) FROM visits" + MASKS
     known = con.execute(text).fetchall()
     endpoint = con.federation.endpoint
     call = endpoint.call
@@ -422,7 +422,7 @@ def test_a_pod_that_is_lost_on_the_way_is_an_error_and_no_smaller_sum(con, feder
 
     endpoint.call = stopping
     try:
-        fault = failing(con, text, "SUM_RESTART")
+        fault = failing(con, text.replace("true", "true, timeout = 40"), "SUM_RESTART")
     finally:
         del endpoint.call
         restart(federation, "p3")
