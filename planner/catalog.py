@@ -13,7 +13,7 @@ from podsql.planner.fragment import Disclosure
 from podsql.planner.local_keys import key_column, key_kind
 from podsql.planner.offer import ColumnOffer, Offer, TableOffer
 from podsql.planner.widening import widen
-from podsql.planner.wire_types import known_type
+from podsql.planner.wire_types import INTEGERS, known_type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,8 @@ class CatalogColumn:
     """Every pod lets values of it stand for groups."""
     values: tuple[str, ...] = ()
     """The texts it may hold, where every pod declares them."""
+    listed: tuple[str, ...] = ()
+    """What it may hold, texts or whole numbers, where all pods declare the same."""
 
     @property
     def missing(self) -> frozenset[str]:
@@ -186,8 +188,14 @@ def _columns(name: str, offers: Mapping[str, TableOffer]) -> Iterator[CatalogCol
             deviations=tuple(sorted(deviations.items())),
             groupable=all(not c.roles or "dimension" in c.roles for c in by_pod.values()),
             bins=first.bins if {c.bins for c in by_pod.values()} == {first.bins} else None,
-            values=_values(by_pod.values()),
+            values=() if settled in INTEGERS else _values(by_pod.values()),
+            listed=_listed(by_pod.values()) if not missing else (),
         )
+
+
+def _listed(offered: Iterable[ColumnOffer]) -> tuple[str, ...]:
+    lists = {frozenset(column.values) for column in offered}
+    return tuple(sorted(lists.pop())) if len(lists) == 1 else ()
 
 
 def _values(offered: Iterable[ColumnOffer]) -> tuple[str, ...]:

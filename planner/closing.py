@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from podsql.errors import error
+from podsql.planner.masking import MASKED_SETTINGS, masking_of
 from podsql.planner.plan import Options
 from podsql.planner.tokens import Token, scalar_text, scan
 
@@ -93,6 +94,7 @@ _KNOWN: Final = (
     "epsilon",
     "delta",
     "fresh",
+    *sorted(MASKED_SETTINGS),
 )
 
 
@@ -119,6 +121,9 @@ def _options(values: dict[str, Value]) -> Options:
     if not isinstance(deterministic, bool):
         raise _wrong("deterministic", "true or false")
     noise = noise_of(values)
+    masking = masking_of(values)
+    if masking is not None and {"privacy", "allow_partial"} & values.keys():
+        raise error("OPTION", "secure_aggregation takes neither privacy nor allow_partial")
     return Options(
         allow_partial=partial,
         withheld=withheld,
@@ -130,6 +135,7 @@ def _options(values: dict[str, Value]) -> Options:
         epsilon=noise.epsilon if noise else "",
         delta=noise.delta if noise else "",
         fresh=noise is not None and noise.fresh,
+        masking=masking,
     )
 
 

@@ -139,6 +139,7 @@ def _band(page: _Page, stage: StageShown, top: float, run: Run | None) -> float:
     page.box(_X_LEAVES, y, _LEAVES, tall_card)
     page.text(_X_LEAVES + 14, y + 24, stage.name, "label", 120)
     said = _PER[stage.per] if stage.first is None else f"the first {stage.first} rows"
+    said = f"{said}, under masks" if stage.masked else said
     page.text(_X_LEAVES + _LEAVES - 14, y + 24, said, "muted end", 200)
     page.text(_X_LEAVES + 14, y + 44, stage.reads, "code muted", _LEAVES - 28)
     _leaving(page, columns, len(stage.leaves) - len(columns), y + 64)

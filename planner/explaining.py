@@ -2,6 +2,7 @@
 
 from podsql.planner.catalog import Catalog
 from podsql.planner.fragment import Aggregate, Binned, Column, Noised, Psi, Rows
+from podsql.planner.key_lists import groups_of
 from podsql.planner.measured import Run, end_text, rows_text, size_text, time_text
 from podsql.planner.plan import Plan, Stage
 
@@ -67,9 +68,7 @@ def _stage(stage: Stage, plan: Plan, catalog: Catalog) -> list[str]:
                 for members in fragment.grouping_sets
             )
             lines.append(f"  grouping sets {', '.join(sets)}")
-        lines.append(
-            "  leaves the pod, one row a group" if fragment.keys else "  leaves the pod, one row"
-        )
+        lines.append(f"  leaves the pod{_how(stage, fragment)}")
         lines += [_column(c) for c in (*fragment.keys, *fragment.aggregates)]
     else:
         lines.append("  leaves the pod, row by row")
@@ -80,6 +79,14 @@ def _stage(stage: Stage, plan: Plan, catalog: Catalog) -> list[str]:
     if stage.merge:
         lines.append(f"  merge {stage.merge}")
     return lines
+
+
+def _how(stage: Stage, fragment: Aggregate) -> str:
+    if not stage.masked:
+        return ", one row a group" if fragment.keys else ", one row"
+    groups = len(groups_of(stage.lists))
+    listed = f"for each of {groups} declared groups" if fragment.keys else "one row"
+    return f" under masks, {listed}: only the sum over the pods is opened"
 
 
 def _took(stage: Stage, run: Run) -> list[str]:

@@ -32,7 +32,8 @@ class StageShown(msgspec.Struct, frozen=True, kw_only=True):
     """``per``: what one row that leaves a pod is about. ``first``: only so many rows leave.
 
     ``gives_away`` is None if all of it is public. ``waits_for``: the literals ($1, …) that earlier
-    stages release. ``same_as``: the earlier stage with which it is asked once.
+    stages release. ``same_as``: the earlier stage with which it is asked once. ``masked``: nobody sees
+    what leaves one pod, only the sum over all.
     """
 
     name: str
@@ -50,6 +51,7 @@ class StageShown(msgspec.Struct, frozen=True, kw_only=True):
     gives_away: Disclosure | None = None
     waits_for: tuple[str, ...] = ()
     same_as: str = ""
+    masked: bool = False
 
 
 class AnswerColumn(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +119,7 @@ def _stage(stage: Stage, plan: Plan, catalog: Catalog) -> StageShown:
         merge=stage.merge,
         gives_away=stage.disclosure,
         same_as=stage.same_as,
+        masked=stage.masked,
         waits_for=tuple(f"${scalar.place + 1}" for scalar in stage.scalars),
     )
 

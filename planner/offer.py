@@ -22,7 +22,7 @@ class ColumnOffer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     bins: tuple[float, float, float] | None = None
     """Low and high bound and width of its public bins, where binned quantiles are offered."""
     values: tuple[str, ...] = ()
-    """The texts it may hold, where the policy declares them."""
+    """What it may hold, where the policy declares it: texts, or whole numbers as such."""
 
 
 class TableOffer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -13,6 +13,8 @@ from podsql.planner.fragment import (
     Noised,
     Rows,
 )
+from podsql.planner.key_lists import KeyList
+from podsql.planner.masking import Masking
 
 CLASSES: Final[tuple[Disclosure, ...]] = get_args(Disclosure)
 """Lowest first."""
@@ -50,8 +52,15 @@ class Stage:
     """Its groups are finer than those of the answer: their keys are values that leave beside it."""
     met: bool = False
     """It joins public tables that the statement itself joins elsewhere: a policy may deny that."""
+    lists: tuple[KeyList, ...] = ()
+    """Under masks, of each key: every pod answers for all these groups, whatever its rows are."""
     same_as: str = ""
     """An earlier stage that asks the same pods the same: both relations hold its answer."""
+
+    @property
+    def masked(self) -> bool:
+        """What leaves a pod is seen by nobody: only the sum over all pods is."""
+        return isinstance(self.fragment, Aggregate) and self.fragment.masked
 
     @property
     def disclosure(self) -> Disclosure | None:
@@ -102,6 +111,8 @@ class Options:
     delta: str = ""
     fresh: bool = False
     """New noise at a new price, where the same statement was answered before."""
+    masking: Masking | None = None
+    """The pods' partials are added under masks."""
 
 
 def variance(partial: str) -> str:

@@ -30,6 +30,7 @@ from podsql.planner.rules.bind_tables import bind_tables, find_table, qualify_ta
 from podsql.planner.rules.choose_pods import choose_pods
 from podsql.planner.rules.find_aggregates import aggregate_name, aggregates_in
 from podsql.planner.rules.inline_ctes import inline_ctes
+from podsql.planner.rules.mask_stage import mask_plan, require_maskable
 from podsql.planner.rules.narrow_sources import narrow_derived
 from podsql.planner.rules.plan_aggregate import plan_aggregate
 from podsql.planner.rules.plan_at_analyst import UNBOUND, plan_at_analyst
@@ -125,6 +126,8 @@ class _Part:
                     "NOT_SUPPORTED", "ORDER BY or LIMIT after brackets", hint="write it inside"
                 )
             return self.plan(tree.this)
+        if self.options.masking is not None:
+            return self._masked(tree)
         if isinstance(tree, exp.SetOperation):
             return self._whole(tree, plan_set_operation(tree.copy(), self.plan))
         if not isinstance(tree, exp.Select):
@@ -143,6 +146,16 @@ class _Part:
                 self.stages = kept
         first, last = refusals[0], refusals[-1]
         raise last if last.code in UNBOUND and first.code not in UNBOUND else first
+
+    def _masked(self, tree: exp.Expression) -> Plan:
+        """One grouped SELECT whose figures the pods add under masks; nothing else may leave."""
+        if not isinstance(tree, exp.Select):
+            raise error(
+                "NOT_SUPPORTED",
+                "a statement under masks must be one plain SELECT",
+                hint="run one statement each, or leave secure_aggregation out",
+            )
+        return self._base(tree)
 
     def _by_pods(self, tree: exp.Select) -> Plan:
         """Every pod runs the SELECT over its own rows, with values that are released before."""
@@ -211,11 +224,16 @@ class _Part:
         answer = describe(tree.sql(dialect="duckdb", comments=False), found)
         query.names = tuple(f.name for f in answer)
         query.types = tuple(f.type for f in answer)
+        noised = self._noised(scope.tables())
+        masked = self.options.masking is not None
+        if masked:
+            require_maskable(query, noised=noised, names_pod=_names_pod(tree))
         if not scope.sources:
             return _local(tree, self.statement, self.options, answer)
         first = self.stages + 1
-        noised = self._noised(scope.tables())
-        crossing = None if noised else plan_psi(query, catalog, self.options, self.statement, first)
+        crossing = None
+        if not noised and not masked:
+            crossing = plan_psi(query, catalog, self.options, self.statement, first)
         if crossing is not None:
             self.stages += len(crossing.stages)
             return crossing
@@ -234,6 +252,8 @@ class _Part:
             made = plan_aggregate(query, catalog, pods, self.statement, self.options, found, first)
         else:
             made = plan_rows(query, pods, self.statement, self.options, found, first)
+        if masked:
+            made = mask_plan(made, query)
         self.stages += len(made.stages)
         if any(table.partitioned for table in scope.tables()):
             return made

@@ -436,6 +436,12 @@ def psi_session(head: RequestHead) -> bytes:
     return blake2b(_ENCODER.encode(same), digest_size=32, person=b"ps-psi-session").digest()
 
 
+def content_hash(payload: QueryPayload) -> bytes:
+    """What makes two payloads the same work, whatever their statements' text is."""
+    body = _ENCODER.encode((payload.fragment, payload.inputs))
+    return blake2b(body, digest_size=32, person=b"ps-content").digest()
+
+
 def sum_about(head: RequestHead, statement: str, figures: Sequence[str]) -> bytes:
     """What a job of secure sums is about: equal at pods that one statement asks for the same figures.
 

@@ -28,6 +28,7 @@ Reason = Literal[
     "JOIN_INPUT",
     "JOIN_REQUIRED",
     "JOIN_TYPE",
+    "KEY_LIST",
     "LIMIT",
     "MODEL_STATE",
     "MULTI_STATEMENT",

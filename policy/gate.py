@@ -25,6 +25,7 @@ from podsql.planner.fragment import (
     Rows,
     encode_fragment,
 )
+from podsql.planner.key_lists import declared_texts
 from podsql.planner.local_keys import key_column
 from podsql.planner.offer import ColumnOffer, TableOffer
 from podsql.policy.binned import BinOrder, judge_binned
@@ -35,6 +36,7 @@ from podsql.policy.entity import entity_rights
 from podsql.policy.grants import granted_release
 from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair, require_joins
+from podsql.policy.masked import SumOrder, judge_masked
 from podsql.policy.models import (
     ModelOrder,
     design_rows,
@@ -102,6 +104,8 @@ class Verdict:
     """Counts are rounded to the document's base."""
     min_units: int
     tables: tuple[str, ...]
+    protected: tuple[str, ...]
+    """Those of ``tables`` that are not public."""
     limits: PolicyLimits
     max_rows: int
     """0: no rule."""
@@ -130,12 +134,14 @@ class Verdict:
     series: Series | None = None
     """Of a noisy round of a model: the series of rounds that it is paid for with."""
     masked: bool = False
-    """The row leaves under the masks of a secure sum, or not at all."""
+    """What leaves does so under the masks of a secure sum, or not at all."""
+    sums: SumOrder | None = None
+    """Of a statement under masks: how its groups become cells."""
 
     @property
     def answer(self) -> str:
         """What kind of answer leaves: ``exact``, ``bounded``, ``rounded``, ``noised``, ``masked``."""
-        if self.masked:
+        if self.masked and not self.rounded:
             return "masked"
         if self.noise is not None:
             return "noised"
@@ -289,8 +295,8 @@ class Gate:
             raise Denial("FRAGMENT_KIND")
         if fragment.inputs:
             raise Denial("JOIN_INPUT")
-        if isinstance(fragment, Aggregate) and fragment.masked:
-            raise Denial("FRAGMENT_KIND")
+        masked = isinstance(fragment, Aggregate) and fragment.masked
+        pod = None if masked else self.pod
         outputs = read_outputs(fragment)
         derive = self._derive(release)
         reading = read(fragment, self.policy.limits)
@@ -298,18 +304,18 @@ class Gate:
         if asked is not None and asked.candidates:
             tables = self._meeting
             explicit = {name: with_explicit_roles(one) for name, one in tables.items()}
-        scope = bind(reading, tables, self.pod, derive)
+        scope = bind(reading, tables, pod, derive)
         self._require_size(scope)
         open_rows, pairs = self._check_source(scope, release)
         noisy = isinstance(fragment, Noised) or (isinstance(fragment, Binned) and fragment.noisy)
         guarded = not (open_rows or noisy or isinstance(fragment, Rows))
         if (guarded or noisy) and explicit != tables:
             # Rows do not leave: judged again, with a role for every column.
-            scope = bind(reading, explicit, self.pod, derive)
+            scope = bind(reading, explicit, pod, derive)
             pairs = self._check_source(scope, release)[1]
         if guarded:
             _require_enforced(scope, release)
-        order = bins = psi = None
+        order = bins = psi = sums = None
         cells = 0
         if isinstance(fragment, Rows):
             require_no_aggregates(scope.outputs)
@@ -321,6 +327,8 @@ class Gate:
                 self._check_groups(fragment, scope, guarded=guarded or noisy)
             else:
                 psi = asked.order(scope, self.policy, guarded=guarded)
+            if isinstance(fragment, Aggregate) and masked:
+                sums = judge_masked(fragment, scope, outputs, self.policy.output, guarded=guarded)
             if guarded or noisy:
                 scope = without_errors(scope)
             if isinstance(fragment, Noised):
@@ -348,6 +356,7 @@ class Gate:
             rounded=guarded and self.policy.output.round_base > 1,
             min_units=self.policy.output.min_units if guarded else 0,
             tables=tuple(sorted(scope.tables)),
+            protected=tuple(sorted(scope.protected)),
             limits=self.policy.limits,
             max_rows=self.policy.output.max_rows,
             keys=0 if isinstance(fragment, Rows) else len(fragment.keys),
@@ -356,11 +365,13 @@ class Gate:
             sets=isinstance(fragment, Aggregate) and fragment.grouping_sets is not None,
             needs_ledger=cells > 0
             or bins is not None
-            or (guarded and (psi is not None or self.policy.output.caps is not None)),
+            or (guarded and (psi is not None or masked or self.policy.output.caps is not None)),
             noise=order,
             bins=bins,
             fresh=isinstance(fragment, Noised | Binned) and fragment.fresh,
             psi=psi,
+            masked=masked,
+            sums=sums,
         )
 
     def _judge_model(self, step: ModelStep, release: Release | None) -> Verdict:
@@ -375,6 +386,7 @@ class Gate:
             rounded=False,
             min_units=0 if open_rows else self.policy.output.min_units,
             tables=tuple(sorted(scope.tables)),
+            protected=tuple(sorted(scope.protected)),
             limits=self.policy.limits,
             max_rows=self.policy.output.max_rows,
             keys=0,
@@ -398,6 +410,7 @@ class Gate:
             rounded=False,
             min_units=0,
             tables=tuple(sorted(scope.tables)),
+            protected=tuple(sorted(scope.protected)),
             limits=self.policy.limits,
             max_rows=self.policy.output.max_rows,
             keys=0,
@@ -510,7 +523,7 @@ class Gate:
                     type=column.type,
                     roles=tuple(sorted(column.roles or ())),
                     bins=bins_of(column, self.policy),
-                    values=tuple(v for v in column.values or () if isinstance(v, str)),
+                    values=declared_texts(column.type, column.values or ()),
                 )
                 for column in rights.columns.values()
             ),

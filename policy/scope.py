@@ -55,6 +55,17 @@ class Scope:
             found |= {source.rights.table.name} if source.inner is None else source.inner.tables
         return frozenset(found)
 
+    @property
+    def protected(self) -> frozenset[str]:
+        """Those of them whose rows have a privacy unit to protect."""
+        found: set[str] = set()
+        for source in self.sources:
+            if source.inner is not None:
+                found |= source.inner.protected
+            elif not source.rights.public:
+                found.add(source.rights.table.name)
+        return frozenset(found)
+
     def trees(self) -> tuple[exp.Expr, ...]:
         """Every expression of the fragment."""
         conditions = [term for found in self.sources for term in found.conditions]
@@ -74,8 +85,13 @@ Derive = Callable[[Scope, Derived], TableRights]
 """The rights on a derived table, given what it is made of."""
 
 
-def bind(reading: Reading, tables: Mapping[str, TableRights], pod: str, derive: Derive) -> Scope:
-    """Resolve every name of ``reading`` among ``tables`` (by lower-case ``schema.table``)."""
+def bind(
+    reading: Reading, tables: Mapping[str, TableRights], pod: str | None, derive: Derive
+) -> Scope:
+    """Resolve every name of ``reading`` among ``tables`` (by lower-case ``schema.table``).
+
+    ``pod``: what ``_pod`` stands for; None if it may not be told.
+    """
     sources: list[Source] = []
     merged: dict[str, str] = {}
     for use in reading.tables:
@@ -121,14 +137,18 @@ def _using_term(
     )
 
 
-def _resolve(tree: exp.Expr, visible: list[Source], merged: dict[str, str], pod: str) -> exp.Expr:
+def _resolve(
+    tree: exp.Expr, visible: list[Source], merged: dict[str, str], pod: str | None
+) -> exp.Expr:
     def put(node: exp.Expr) -> exp.Expr:
         return _column(node, visible, merged, pod) if isinstance(node, exp.Column) else node
 
     return tree.transform(put)
 
 
-def _column(node: exp.Column, visible: list[Source], merged: dict[str, str], pod: str) -> exp.Expr:
+def _column(
+    node: exp.Column, visible: list[Source], merged: dict[str, str], pod: str | None
+) -> exp.Expr:
     name, qualifier = node.name.lower(), node.table.lower()
     candidates = visible
     if node.args.get("db") is not None:
@@ -137,14 +157,14 @@ def _column(node: exp.Column, visible: list[Source], merged: dict[str, str], pod
     elif qualifier:
         candidates = [found for found in visible if found.use.alias.lower() == qualifier]
     owners = [found for found in candidates if name in found.rights.columns]
-    if not owners and name == "_pod" and candidates:
+    if not owners and name == "_pod" and candidates and pod is not None:
         return exp.Literal.string(pod)
     if not owners and not qualifier and name in {found.use.alias.lower() for found in visible}:
         raise Denial("ROW_LEVEL")
     if len(owners) > 1 and not qualifier and name in merged:
         owners = [found for found in owners if found.use.alias == merged[name]]
     if len(owners) != 1:
-        raise Denial("PSEUDO_COLUMN" if name in ("rowid", "_ok") else "DENIED_COLUMN")
+        raise Denial("PSEUDO_COLUMN" if name in ("rowid", "_ok", "_pod") else "DENIED_COLUMN")
     return _named(owners[0].use.alias, owners[0].rights.columns[name].name)
 
 

@@ -8,6 +8,7 @@ one that ``math.fsum`` gives over the figures of all pods in the clear.
 """
 
 from collections.abc import Sequence
+from fractions import Fraction
 from math import isfinite
 from typing import Final
 
@@ -17,12 +18,12 @@ QUANTUM_BITS: Final = 112
 """A rest needs 112 bits, so up to 2^15 pods may add theirs in a cell of 128."""
 CELLS: Final = 2
 """Of a figure."""
-_ONE: Final = 1 << QUANTUM_BITS
+ONE: Final = 1 << QUANTUM_BITS
 
 
 def to_cells(figures: Sequence[float]) -> list[int]:
     """All ``whole`` cells, then all ``rest``; DATA for what is no finite number."""
-    pairs = [divmod(_units(figure), _ONE) for figure in figures]
+    pairs = [divmod(units_of(figure), ONE) for figure in figures]
     return [whole for whole, _ in pairs] + [rest for _, rest in pairs]
 
 
@@ -30,12 +31,13 @@ def from_cells(cells: Sequence[int]) -> list[float]:
     """The figures of added cells, each the nearest double (ties to even)."""
     half = len(cells) // CELLS
     pairs = zip(cells[:half], cells[half:], strict=True)
-    return [(whole * _ONE + rest) / _ONE for whole, rest in pairs]
+    return [(whole * ONE + rest) / ONE for whole, rest in pairs]
 
 
-def _units(figure: float) -> int:
-    """The nearest multiple of the quantum, in quanta."""
-    if not isfinite(figure):
+def units_of(figure: float | Fraction) -> int:
+    """The nearest multiple of the quantum, in quanta; of a fraction that doubles make by adding and
+    multiplying, so its denominator is a power of two. DATA for what is no finite number."""
+    if isinstance(figure, float) and not isfinite(figure):
         raise error("DATA", "a figure of a sum is not a finite number")
     above, below = figure.as_integer_ratio()
     bits = below.bit_length() - 1

@@ -12,9 +12,10 @@ from typing import Final
 
 from podsql.engine.sums.encoding import limit_of
 from podsql.engine.sums.masks import CELL_LIMIT
-from podsql.engine.sums.quorum import LEAST, quorum, too_few
+from podsql.engine.sums.quorum import quorum, too_few
 from podsql.errors import Error, error
 from podsql.messages import decode_as
+from podsql.planner.masking import LEAST
 from podsql.sum_messages import SumJob, SumPart
 
 HASH_BYTES: Final = 32

@@ -17,7 +17,7 @@ from podsql.engine.sums.masks import add_masks
 from podsql.engine.sums.quorum import neighbours, too_few
 from podsql.engine.sums.seeds import names_hash, pair_seed, seal, share_key, tag, unseal
 from podsql.engine.sums.shamir import SEED_BYTES, SHARE_BYTES, Draw, split
-from podsql.engine.sums.words import Words, zero_words
+from podsql.engine.sums.words import Words, words_of_bytes, zero_words
 from podsql.errors import error
 from podsql.messages import encode
 from podsql.relay.signing import sign
@@ -51,6 +51,9 @@ class Input:
     round: int
     rows: int
     parts: tuple[Figures, ...]
+    spoiled: tuple[int, ...] = ()
+    """Cells after that of the rows in which the pod brings a random word instead, uniform and of its own:
+    so their sums are uniform too, and tell neither its figure nor another pod's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -146,7 +149,7 @@ class PodRound:
         """The figures under all masks; what is out of range is refused, and may be brought again."""
         self._require(Step.TAKEN)
         party = self._party
-        cells = _cells_of(party.job, brought)
+        cells = _cells_of(party.job, brought, party.draw)
         others = neighbours(self._dealers, party.name)
         add_masks(
             cells,
@@ -218,7 +221,7 @@ class PodRound:
             _refuse("a step of a round comes before the one that it follows")
 
 
-def _cells_of(job: Job, brought: Input) -> Words:
+def _cells_of(job: Job, brought: Input, draw: Draw) -> Words:
     """The number of rows and the figures, as cells."""
     if len(brought.parts) != len(job.parts) or any(
         len(figures) != part.cells for figures, part in zip(brought.parts, job.parts, strict=True)
@@ -236,6 +239,9 @@ def _cells_of(job: Job, brought: Input) -> Words:
         else:
             put_integers(place, figures, limit=job.limit, first=first)
         first += part.cells
+    if brought.spoiled:
+        words = draw(len(brought.spoiled) * job.word // 8)
+        cells[:, [1 + cell for cell in brought.spoiled]] = words_of_bytes(words, job.word)
     return cells
 
 

@@ -1,12 +1,9 @@
 """How many pods must agree before a sum is opened, and who is masked against whom."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from podsql.errors import Error, error
-
-LEAST: Final = 3
-"""A sum of fewer pods is never opened: of two, each would know the other's figures."""
+from podsql.planner.masking import LEAST
 
 
 def quorum(pods: int, colluders: int) -> int:

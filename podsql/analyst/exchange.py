@@ -37,6 +37,8 @@ from podsql.relay.sealing import ChunkOpener
 from podsql.relay.signing import verify
 from podsql.relay.sockets.endpoint import Endpoint
 
+ABSENT = frozenset({"POD_LOST", "TIMEOUT", "PODS_MISSING", "POD_FAILED", "UNKNOWN_PEER", "PAUSED"})
+"""Codes after which ``allow_partial`` may go on without the pod."""
 EVIDENCE_PATIENCE = 30.0
 STREAM_BYTES = 64 << 30
 """Largest result that is read."""

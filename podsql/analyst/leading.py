@@ -11,8 +11,7 @@ from functools import partial
 from hashlib import sha256
 from queue import Empty, SimpleQueue
 
-from podsql.analyst.exchange import Exchange
-from podsql.analyst.statement import ABSENT
+from podsql.analyst.exchange import ABSENT, Exchange
 from podsql.engine.sums.coordinator import Begin, Close, Coordinator, Lost, NextRound, Replied
 from podsql.engine.sums.effects import Ask, Dropped, Effect, Opened, Ready, Restart
 from podsql.engine.sums.result import Sum
@@ -44,6 +43,7 @@ class PodsLost(OperationalError):
             pod=min(lost),
         )
         self.pods = frozenset(lost)
+        self.codes = frozenset(fault.code for fault in lost.values())
 
 
 @dataclass(frozen=True, slots=True)

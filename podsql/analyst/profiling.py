@@ -72,6 +72,8 @@ def summarize(
 def _table(command: Summarize, federation: Federation, purpose: str, project: str) -> CatalogTable:
     probe = Statement(federation=federation, sql="SELECT 1", purpose=purpose, project=project)
     table = table_named(command.table, probe.bound()[1].catalog)
+    if command.options.masking is not None:
+        raise error("OPTION", "SUMMARIZE takes no secure_aggregation")
     if "dp" in table.releases or command.options.privacy == "dp":
         raise error(
             "NOT_SUPPORTED",

@@ -16,8 +16,9 @@ import pyarrow as pa
 from msgspec.structs import replace as structs_replace
 
 from podsql.analyst.asking import ask
-from podsql.analyst.exchange import Exchange
+from podsql.analyst.exchange import ABSENT, Exchange
 from podsql.analyst.federation import Bound, Federation
+from podsql.analyst.masked_groups import open_groups
 from podsql.analyst.states import require_one_count, require_sound
 from podsql.analyst.training.recorded import Line
 from podsql.analyst.withholding import settle_withheld
@@ -30,6 +31,8 @@ from podsql.planner.planning import plan as make_plan
 
 MAX_GROUPS = 50_000_000
 MAX_ROWS = 1 << 40
+ALL_PODS = "*"
+"""Stands for the pods of a stage under masks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +210,9 @@ class Statement:
             if stage.name not in self._exchanges and not stage.same_as:
                 first = replace(stage, fragment=merger.fill(stage, plan, gathered))
                 self._start_wave([first, *plan.stages[place + 1 :]], plan, bound, merger)
-            if not stage.same_as:
+            if stage.masked:
+                answered[stage.name] = self._open(stage, plan, bound, merger, withheld)
+            elif not stage.same_as:
                 answered[stage.name] = self._gather(stage, plan, bound, merger)
             asked = stage.same_as or stage.name
             gathered[stage.name] = answered[asked]
@@ -309,6 +314,8 @@ class Statement:
                 continue
             if place and stage.scalars:
                 return
+            if stage.masked:  # its pods are asked for one sum: see _open
+                return
             if isinstance(stage.fragment, Psi):  # its pods answer as one: see _gather_together
                 return
             self._start(stage, plan, bound, merger)
@@ -347,6 +354,23 @@ class Statement:
                 raise missing_pods(lost)
             self.outcome.missing = tuple(sorted({*self.outcome.missing, *lost}))
         return tables
+
+    def _open(
+        self,
+        stage: Stage,
+        plan: Plan,
+        bound: Bound,
+        merger: Merger,
+        withheld: dict[str, dict[str, int]],
+    ) -> Mapping[str, pa.Table]:
+        """Of pods that add under masks: their sums, as if one pod had all rows."""
+        schema = expected_schema(merger, stage.fields)
+        table, whole = open_groups(self, stage, plan, bound, schema)
+        if self.outcome.release == "masked":
+            self.outcome.release = "exact"  # as the figures are that the pods have added
+        if not whole:
+            withheld[stage.name] = {ALL_PODS: 1}
+        return {ALL_PODS: table}
 
     def _gather_together(
         self, stage: Stage, plan: Plan, bound: Bound, merger: Merger
@@ -484,10 +508,6 @@ def require_answers(exchanges: Sequence[Exchange]) -> None:
             waiting = waiting or fault
     if waiting is not None:
         raise waiting
-
-
-ABSENT = frozenset({"POD_LOST", "TIMEOUT", "PODS_MISSING", "POD_FAILED", "UNKNOWN_PEER", "PAUSED"})
-"""Codes after which ``allow_partial`` may go on without the pod."""
 
 
 def request_id(statement_id: bytes, stage: str, pod: bytes, attempt: int = 0) -> bytes:

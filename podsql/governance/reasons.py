@@ -26,6 +26,7 @@ GATE: Final[dict[str, str]] = {
     "JOIN_INPUT": "a join with something that is not a table",
     "JOIN_REQUIRED": "the policy asks for a join",
     "JOIN_TYPE": "a kind of join that the policy does not allow",
+    "KEY_LIST": "groups under masks by a key whose values are not declared",
     "LIMIT": "a statement larger or deeper than allowed",
     "MODEL_STATE": "numbers of a model's round that no round can have",
     "MULTI_STATEMENT": "more than one statement",

@@ -34,6 +34,7 @@ from podsql.messages import (
     QueryPayload,
     QueryRequest,
     Release,
+    content_hash,
     decode,
     decode_as,
     encode,
@@ -52,7 +53,7 @@ from podsql.pod.offers import OfferBook
 from podsql.pod.recording import entry_of, evidence_of
 from podsql.pod.refusing import failed, paused, public, refuse, used_up
 from podsql.pod.releasing import Released, Releasing
-from podsql.pod.requests import Held, Ticket, content_hash, fragment_of, person_of
+from podsql.pod.requests import Held, Ticket, fragment_of, person_of
 from podsql.pod.results import Output
 from podsql.pod.reviewing import Reviewing
 from podsql.pod.summing import SumMessage, Summing
@@ -455,13 +456,15 @@ class Desk:
             keep = partial(self.reviewing.keep, ticket, draft, released)
             self._aside.run(ticket, keep, partial(self._ask_review, ticket))
             return
-        if verdict.masked and released.rows and not released.withheld:
-            self._mask(ticket, released.arrow or output.take(), note)
+        # Groups that are kept back are spoiled in the sum; without its one row a model has none.
+        if verdict.sums is not None or (verdict.masked and released.rows and not released.withheld):
+            arrow = released.arrow or output.take()
+            self._mask(ticket, arrow, released.withheld, note)
             return
         self._leave(ticket, released, note)
 
-    def _mask(self, ticket: Ticket, arrow: bytes, note: str) -> None:
-        """The row may leave, so it is brought to the sum that the request is for."""
+    def _mask(self, ticket: Ticket, arrow: bytes, withheld: int, note: str) -> None:
+        """What may leave is brought to the sum that the request is for."""
         verdict = ticket.verdict
         assert verdict is not None
         ticket.raw.clear()
@@ -472,10 +475,16 @@ class Desk:
 
         def leave(vector: bytes, of: str) -> None:
             released = Released(arrow=b"", rows=1, withheld=0, vector=vector)
-            self._leave(ticket, released, "; ".join(filter(None, (note, of))))
+            kept = f"{withheld} groups kept back" if withheld else ""
+            self._leave(ticket, released, "; ".join(filter(None, (note, of, kept))))
 
         bring = partial(
-            self._summing.bring, ticket, arrow, leave=leave, fail=partial(self._fail, ticket)
+            self._summing.bring,
+            ticket,
+            arrow,
+            withheld=withheld,
+            leave=leave,
+            fail=partial(self._fail, ticket),
         )
         self._aside.run(ticket, fix, lambda _: bring())
 

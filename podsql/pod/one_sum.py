@@ -18,8 +18,10 @@ from podsql.engine.sums.pod_round import Input
 from podsql.errors import Error, error
 from podsql.messages import encode, sum_about, sum_request
 from podsql.planner.fragment import Field
+from podsql.planner.sum_names import group_figures
 from podsql.pod.refusing import refuse
 from podsql.pod.requests import Ticket
+from podsql.pod.summed_groups import input_of, sums_of
 from podsql.policy.denial import Withheld
 from podsql.relay.sockets.endpoint import Request
 from podsql.sum_messages import SumMasked, SumRound, SumShares
@@ -87,12 +89,12 @@ class OneSum:
         """Refuse a request that is not what this job is about: before anything runs."""
         head, verdict = ticket.head, ticket.verdict
         assert verdict is not None
-        names = tuple(field.name for field in verdict.fields)
+        names, cells = figures_asked(ticket)
         if head.pods != self.job.members:
             raise error("BAD_MESSAGE", "a request names other pods than its sum")
         if self.job.about != sum_about(head, ticket.statement, names):
             raise error("REPLAY", "a sum is about another statement than this request")
-        if (self.job.word, self.job.cells) != (128, 1 + cells_of(verdict.fields)):
+        if (self.job.word, self.job.cells) != (128, 1 + cells):
             raise error("BAD_MESSAGE", "a sum has other cells than the request has figures")
         mark = verdict.model.mark if verdict.model is not None else b""
         about = (mark, verdict.policy_hash, ticket.holding.data_version)
@@ -159,8 +161,23 @@ class OneSum:
         )
 
 
-def figures_of(number: int, ticket: Ticket, arrow: bytes) -> Input:
-    """The one row of ``ticket`` as what a pod brings. Sums over no row are NULL, and 0."""
+def figures_asked(ticket: Ticket) -> tuple[tuple[str, ...], int]:
+    """What the figures of a ticket's sum are called, and how many cells they are."""
+    verdict = ticket.verdict
+    assert verdict is not None
+    names = tuple(field.name for field in verdict.fields)
+    if verdict.sums is None:
+        return names, cells_of(verdict.fields)
+    order = verdict.sums
+    return group_figures(ticket.content, names, order.lists), sums_of(order).cells
+
+
+def figures_of(number: int, ticket: Ticket, arrow: bytes, *, withheld: int, limit: int) -> Input:
+    """What a pod brings of ``ticket``: its groups, or its one row. Sums over no row are NULL, and 0."""
+    verdict = ticket.verdict
+    assert verdict is not None
+    if verdict.sums is not None:
+        return input_of(number, verdict, arrow, withheld=withheld, limit=limit)
     try:
         row = pa.ipc.open_stream(arrow).read_all().to_pylist()[0]
         counts = [int(row.pop(name) or 0) for name in COUNTS]

@@ -233,20 +233,22 @@ class Releasing:
     def fix_cohort(
         self, verdict: Verdict, policy: Policy, asker: Asker, data_version: str, pods: Sequence[str]
     ) -> None:
-        """One project, one set of pods that it sums the same tables with, until the data change:
-        else the sum with a pod less the sum without it would be that pod's figures. DENIED."""
-        parts = (_project(policy, asker), data_version, verdict.tables)
-        mark = blake2b(
-            msgspec.msgpack.encode(parts), digest_size=32, person=b"ps-sum-cohort"
-        ).digest()
+        """One project, one set of pods that it sums a table with, whatever that is joined to, until the
+        data change: else the sum with a pod less the one without it would be that pod's. DENIED."""
         names = msgspec.msgpack.encode(tuple(pods))
-        self._ledger.keep_answer(mark, names)  # unless there is one
-        if self._ledger.answer(mark) != names:
-            raise error(
-                "DENIED",
-                "figures of these tables were summed with other pods before",
-                hint="ask the same pods, wait for new data, or ask the custodian for [sums] least",
-            )
+        for table in verdict.protected:
+            parts = (_project(policy, asker), data_version, table)
+            mark = blake2b(
+                msgspec.msgpack.encode(parts), digest_size=32, person=b"ps-sum-cohort"
+            ).digest()
+            if self._ledger.answer(mark) is None:
+                self._ledger.keep_answer(mark, names)  # unless there is one by now
+            if self._ledger.answer(mark) != names:
+                raise error(
+                    "DENIED",
+                    "figures of these tables were summed with other pods before",
+                    hint="ask the same pods, wait for new data, or ask the custodian for [sums] least",
+                )
 
     # -- after it ran ------------------------------------------------------------------------------
 

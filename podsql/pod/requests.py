@@ -6,7 +6,6 @@ newer results need the room (oldest first).
 
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
 import msgspec
 
@@ -155,12 +154,6 @@ def fragment_of(payload: QueryPayload) -> Fragment:
         return decode_fragment(payload.fragment)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise error("BAD_MESSAGE", "the fragment does not decode") from None
-
-
-def content_hash(payload: QueryPayload) -> bytes:
-    """What makes two payloads the same work, whatever their statements' text is."""
-    body = msgspec.msgpack.encode((payload.fragment, payload.inputs))
-    return blake2b(body, digest_size=32, person=b"ps-content").digest()
 
 
 def _size(ticket: Ticket) -> int:

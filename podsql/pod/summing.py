@@ -78,11 +78,18 @@ class Summing:
             )
 
     def bring(
-        self, ticket: Ticket, arrow: bytes, *, leave: Leave, fail: Callable[[Error], None]
+        self,
+        ticket: Ticket,
+        arrow: bytes,
+        *,
+        withheld: int,
+        leave: Leave,
+        fail: Callable[[Error], None],
     ) -> None:
-        """The row of ``ticket`` goes into its sum; ends in one of the two calls."""
+        """What ``ticket`` may show goes into its sum; ends in one of the two calls."""
         found, number = self._of(ticket)
-        figures = figures_of(number, ticket, arrow)
+        limit = found.job.limit
+        figures = figures_of(number, ticket, arrow, withheld=withheld, limit=limit)
         left = max(0.0, ticket.deadline - time.monotonic())
         self._endpoint.later(left, partial(found.late, ticket))
         found.bring(Brought(ticket=ticket, figures=figures, leave=leave, fail=fail))

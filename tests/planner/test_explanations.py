@@ -102,6 +102,7 @@ def test_the_json_shape_is_the_documented_one(catalog):
         "gives_away",
         "waits_for",
         "same_as",
+        "masked",
     ]
     assert stage["leaves"][0] == {
         "name": "k0",

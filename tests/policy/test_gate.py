@@ -152,7 +152,7 @@ def test_kinds_that_are_not_known_here_are_refused(judge):
     for fragment in (
         Bins(source=source, column=column, level=0, path=()),
         TorchStep(module="m", source=source, state=b""),
-        Aggregate(source=source, keys=(), aggregates=COUNT, masked=True),
+        Aggregate(source=source, keys=(), aggregates=COUNT, grouping_sets=((),), masked=True),
     ):
         assert denied(judge, fragment) == "FRAGMENT_KIND"
 

@@ -15,7 +15,7 @@ from podsql.analyst.statement import Statement
 from podsql.analyst.training.evaluating_kinds import KINDS, kind_metrics
 from podsql.analyst.training.figures import Figures, allowed_figures, figures
 from podsql.analyst.training.fitting import WITHOUT_CONSTANT
-from podsql.analyst.training.masked_rounds import MaskedRounds, masking_of
+from podsql.analyst.training.masked_rounds import MaskedRounds
 from podsql.analyst.training.rounds import Rounds
 from podsql.analyst.training.shelf import Column, Kept, Shelf
 from podsql.analyst.training.splits import evaluated_part
@@ -26,6 +26,7 @@ from podsql.engine.training.fitted import Coefficients
 from podsql.engine.training.fitting import Round
 from podsql.errors import error
 from podsql.planner.fragment import Family
+from podsql.planner.masking import masking_of
 from podsql.planner.training.designing import Design, DesignColumn, plan_design
 from podsql.planner.training.orders import Evaluate
 

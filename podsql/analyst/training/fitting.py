@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from podsql.analyst.federation import Bound
 from podsql.analyst.statement import Statement, missing_pods
-from podsql.analyst.training.masked_rounds import MASKED_SETTINGS, Masking, masking_of
 from podsql.analyst.training.noisy import NOISE_SETTINGS, Noisy, agree, require_plain
 from podsql.analyst.training.rounds import Asked
 from podsql.analyst.training.shelf import Column, Kept, Privacy, Shelf, checked_name
@@ -28,6 +27,7 @@ from podsql.engine.training.registry import State, begin, model
 from podsql.errors import error
 from podsql.planner.closing import noise_of
 from podsql.planner.fragment import Feature
+from podsql.planner.masking import MASKED_SETTINGS, Masking, masking_of
 from podsql.planner.training.designing import Design, DesignColumn, plan_design
 from podsql.planner.training.orders import Train, options_of
 

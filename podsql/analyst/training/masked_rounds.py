@@ -5,10 +5,7 @@ the sums are those that ``Rounds`` adds in the clear, bit for bit.
 Rule to keep: rows, rows left out and sums come out of the opened sum, and from nowhere else.
 """
 
-import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
@@ -19,43 +16,19 @@ from podsql.analyst.exchange import Exchange
 from podsql.analyst.federation import Bound
 from podsql.analyst.leading import Leader
 from podsql.analyst.statement import Statement
+from podsql.analyst.sum_jobs import lead
 from podsql.analyst.training.rounds import require_same_data, stages_of, withheld_at
 from podsql.engine.sums.doubles import CELLS, from_cells
 from podsql.engine.training.fitting import Round
-from podsql.errors import Error, error
+from podsql.errors import Error
 from podsql.messages import QueryPayload, encode, sum_about, sum_request
-from podsql.planner.closing import Value
 from podsql.planner.fragment import ModelStep, encode_fragment
+from podsql.planner.masking import Masking
 from podsql.planner.plan import Stage
 from podsql.planner.training.designing import Design
-from podsql.sum_messages import SumJob, SumMember, SumPart
 
-MASKED_SETTINGS: Final = frozenset({"secure_aggregation", "colluders"})
-STEP: Final = 0.25
-"""Of a round's time: what a step of the protocol may take in which pods do not read their rows."""
 ROUNDS: Final = 1 << 20
 """Of one job; a fit needs some dozens."""
-WORD: Final = 128
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Masking:
-    """``colluders``: pods that may be in league with whoever adds the sums."""
-
-    colluders: int
-
-
-def masking_of(settings: Mapping[str, Value]) -> Masking | None:
-    """What ``WITH (secure_aggregation = true, colluders = c)`` says; OPTION if it is odd."""
-    wanted = settings.get("secure_aggregation", False)
-    if not isinstance(wanted, bool):
-        raise error("OPTION", "option 'secure_aggregation' takes true or false")
-    colluders = settings.get("colluders", 1)
-    if "colluders" in settings and not wanted:
-        raise error("OPTION", "option 'colluders' goes with secure_aggregation = true")
-    if isinstance(colluders, bool) or not isinstance(colluders, int) or colluders < 1:
-        raise error("OPTION", "option 'colluders' takes a whole number, 1 or more")
-    return Masking(colluders=colluders) if wanted else None
 
 
 class MaskedRounds:
@@ -123,21 +96,16 @@ class MaskedRounds:
         statement, bound = self._statement, self.bound
         pods = self._design.pods
         head = self._exchange(stage, pods[0], None).head
-        told = SumJob(
-            nonce=os.urandom(32),
+        leader = self._leaders[names] = lead(
+            statement,
+            bound,
+            self._masking,
+            pods=pods,
             about=sum_about(head, statement.sql, names),
-            members=tuple(SumMember(pod, bound.cards[pod].identity) for pod in pods),
-            colluders=self._masking.colluders,
-            word=WORD,
-            parts=(SumPart(1 + CELLS * (len(names) - 2), 0),),
+            cells=1 + CELLS * (len(names) - 2),
             rounds=ROUNDS,
+            seconds=self.seconds,
         )
-        leader = Leader(
-            statement.federation.endpoint, bound.cards, told, seconds=STEP * self.seconds
-        )
-        statement.on_cancel = leader.stop
-        leader.begin(statement.deadline)
-        self._leaders[names] = leader
         return leader
 
     def _exchange(self, stage: Stage, pod: str, leader: Leader | None) -> Exchange:

@@ -11,11 +11,11 @@ from typing import Final
 
 from podsql.analyst.federation import Bound
 from podsql.analyst.statement import Statement, missing_pods
-from podsql.analyst.training.masked_rounds import MASKED_SETTINGS
 from podsql.analyst.training.rounds import Asked
 from podsql.engine.training.fitting import Round
 from podsql.errors import error
 from podsql.planner.closing import Value
+from podsql.planner.masking import MASKED_SETTINGS
 from podsql.planner.training.designing import Design
 from podsql.planner.training.orders import options_of
 

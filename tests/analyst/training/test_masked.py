@@ -2,24 +2,22 @@
 
 import hashlib
 import os
-from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import statsmodels.api as sm
+from masked_world import configured, failing, forms_of, numbers_in, restart, watched
 from msgspec.structs import replace
 
 import podsql
 from podsql.analyst.statement import Statement
-from podsql.analyst.training.masked_rounds import MaskedRounds, Masking
+from podsql.analyst.training.masked_rounds import MaskedRounds
 from podsql.engine.sums.coordinator import Coordinator
-from podsql.engine.sums.doubles import to_cells
 from podsql.engine.training.fitting import Round
 from podsql.messages import Done, Evidence, Failed, Result, decode, decode_as, encode, sum_request
+from podsql.planner.masking import Masking
 from podsql.planner.training.designing import plan_design
-from podsql.pod.config import SumsSection
-from podsql.pod.daemon import Pod
 from podsql.policy.audit import lines
 from podsql.sum_messages import (
     SumJob,
@@ -90,48 +88,15 @@ def con(federation):
         yield made
 
 
-def restart(federation, *names, **sections):
-    """These pods are stopped and come back, with their files changed."""
-
-    for name in names:
-        old = federation.pods[name]
-        old.stop()
-        config = replace(old.config, **sections)
-        pod = federation.pods[name] = Pod(config, old.place, old.membership)
-        pod.start()
-
-
-@contextmanager
-def configured(federation, *names, **sums):
-    """These pods have these lines in ``[sums]``, for a while."""
-    restart(federation, *names, sums=SumsSection(**sums))
-    try:
-        yield
-    finally:
-        restart(federation, *names, sums=SumsSection())
-
-
 def described(con, name):
     return con.execute(f"DESCRIBE MODEL {name}").fetchall()
 
 
 @pytest.fixture
-def seen(con, monkeypatch):
-    """What the analyst asked and was answered since, pod by pod: (pod, message, reply)."""
-    listed = []
-    endpoint = con.federation.endpoint
-    call = endpoint.call
-
-    def watched(to, body, *, timeout, on_reply):
-        def replied(reply):
-            sent = body if isinstance(body, bytes) else body(bytes(32))
-            listed.append((to.name, decode(sent), reply))
-            on_reply(reply)
-
-        return call(to, body, timeout=timeout, on_reply=replied)
-
-    monkeypatch.setattr(endpoint, "call", watched)
-    return listed
+def seen(con):
+    """What the analyst asked and was answered since."""
+    with watched(con) as listed:
+        yield listed
 
 
 # -- what comes out --------------------------------------------------------------------------------
@@ -177,28 +142,6 @@ def test_rows_that_are_left_out_come_from_the_sum(con):
 
 
 # -- what the analyst sees -------------------------------------------------------------------------
-
-
-def forms_of(figure):
-    """How a figure may stand in bytes: as a double, or as cells of a sum."""
-    yield np.array([figure], dtype="<f8").tobytes()
-    for cell in to_cells([figure]):
-        if cell.bit_length() > 40:
-            yield (cell % 2**64).to_bytes(8, "little")
-
-
-def numbers_in(value):
-    """Every number that stands in a message or document of its own."""
-    if isinstance(value, bool):
-        return
-    if isinstance(value, int | float):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for one in value:
-            yield from numbers_in(one)
-    elif hasattr(value, "__struct_fields__"):
-        for name in value.__struct_fields__:
-            yield from numbers_in(getattr(value, name))
 
 
 def test_nothing_that_the_analyst_gets_holds_a_figure_of_one_pod(con, seen):
@@ -255,13 +198,6 @@ def test_what_left_is_in_each_pods_audit_by_its_hash(con, federation, seen):
 
 
 # -- who may not, and what is kept back ------------------------------------------------------------
-
-
-def failing(con, text, code):
-    with pytest.raises(podsql.Error) as caught:
-        con.execute(text)
-    assert caught.value.code == code, str(caught.value)
-    return caught.value
 
 
 def test_two_pods_have_no_sum(con):

@@ -91,7 +91,7 @@ class World:
         return self._drive(self.coordinator.handle(Begin()), {}, silent or {})
 
     def round(self, figures, silent=None):
-        """One round. ``figures``: pod to (rows, parts). ``silent``: pod to the class of message from
+        """One round. ``figures``: pod to (rows, parts[, spoiled]). ``silent``: pod to the class of message from
         which on it does not answer. A pod that refuses counts as lost; its error is in ``dropped``."""
         if self.coordinator is None:
             begun = self.begin()
@@ -122,8 +122,10 @@ class World:
             return self.coordinator.handle(Lost(pod))
         brought = None
         if isinstance(message, SumShares):
-            rows, parts = figures[pod]
-            brought = Input(round=message.round, rows=rows, parts=parts)
+            rows, parts, *spoiled = figures[pod]
+            brought = Input(
+                round=message.round, rows=rows, parts=parts, spoiled=spoiled[0] if spoiled else ()
+            )
         try:
             reply = self.ask(pod, message, brought)
         except Error as fault:

@@ -1,0 +1,6 @@
+"""Federations whose pods add under masks (``masked_world.py``)."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
