@@ -18,6 +18,7 @@ from podsql.planner.fragment import (
     Binned,
     Field,
     Fragment,
+    LocalTable,
     ModelStep,
     Noised,
     Psi,
@@ -34,6 +35,7 @@ from podsql.policy.entity import entity_rights
 from podsql.policy.grants import granted_release
 from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair, require_joins
+from podsql.policy.local_tables import LocalOrder, counted, kept_rows, local_order
 from podsql.policy.models import (
     ModelOrder,
     design_rows,
@@ -125,6 +127,8 @@ class Verdict:
     """The same round, where its design was judged before over the same data: no column ``_u``."""
     masked: bool = False
     """The row leaves under the masks of a secure sum, or not at all."""
+    local: LocalOrder | None = None
+    """Of a table that stays here, whose rows ``sql`` counts: what is written."""
 
     @property
     def answer(self) -> str:
@@ -149,19 +153,25 @@ class Gate:
         policy: Policy,
         data_version: str = "",
         salt: str = "",
+        keeps: bool = False,
     ) -> None:
-        """``salt``: a secret of the pod (hexadecimal) that decides which rows of a unit count."""
+        """``salt``: a secret of the pod (hexadecimal) that decides which rows of a unit count.
+        ``keeps``: the pod has a folder for tables of results."""
         self.pod = pod
         self._salt = salt
         self.policy = policy
         self.policy_hash = policy_hash(policy)
         self.data_version = data_version
         self._rights = _all_rights(policy, tables, "select")
-        self._explicit = {name: with_explicit_roles(one) for name, one in self._rights.items()}
+        self._explicit = _with_roles(self._rights)
         self._meeting = _all_rights(policy, tables, "intersect")
         """Tables whose keys may be met by an analyst's own: of those, nothing else."""
         self._training = _all_rights(policy, tables, "train")
         self._training |= {name: one for name, one in self._rights.items() if one.public}
+        self._keeping = _all_rights(policy, tables, "predict") if keeps else {}
+        if self._keeping:
+            self._keeping |= {name: one for name, one in self._rights.items() if one.public}
+        self._keeps = keeps
         self._verdicts: OrderedDict[tuple[object, ...], Verdict | Denial] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -172,7 +182,7 @@ class Gate:
 
     def table_cards(self) -> tuple[TableCard, ...]:
         """The tables that the document lists, for a policy service: names, types, roles."""
-        listed = self._meeting | self._training | self._rights
+        listed = self._meeting | self._training | self._keeping | self._rights
         return tuple(table_card(listed[name]) for name in sorted(listed))
 
     def offer_tables(
@@ -189,7 +199,8 @@ class Gate:
         except Denial:
             return ()
         offers = []
-        for name, rights in (self._meeting | self._training | self._rights).items():
+        listed = self._meeting | self._training | self._keeping | self._rights
+        for name, rights in listed.items():
             released = granted_release(
                 grants,
                 analyst=person.identity,
@@ -202,6 +213,7 @@ class Gate:
             if released is not None:
                 uses: list[Use] = ["select"] if name in self._rights else []
                 uses += ["train"] if name in self._training else []
+                uses += ["predict"] if name in self._keeping else []
                 uses += ["intersect"] if name in self._meeting else []
                 released = strictest(rights.release, released)
                 offers.append(self._offer(rights, released, tuple(uses)))
@@ -270,9 +282,17 @@ class Gate:
         except Denial as denial:
             return denial
 
-    def _judge(self, fragment: Fragment, release: Release | None) -> Verdict:
+    def _judge(
+        self,
+        fragment: Fragment,
+        release: Release | None,
+        tables: Mapping[str, TableRights] | None = None,
+    ) -> Verdict:
+        """``tables``: other ones than statements may read."""
         if isinstance(fragment, ModelStep):
             return self._judge_model(fragment, release)
+        if isinstance(fragment, LocalTable):
+            return self._judge_local(fragment, release)
         asked = None
         if isinstance(fragment, Psi):
             asked = PsiAsk.of(fragment, self.pod, self.policy)
@@ -286,10 +306,10 @@ class Gate:
         outputs = read_outputs(fragment)
         derive = self._derive(release)
         reading = read(fragment, self.policy.limits)
-        tables, explicit = self._rights, self._explicit
         if asked is not None and asked.candidates:
             tables = self._meeting
-            explicit = {name: with_explicit_roles(one) for name, one in tables.items()}
+        explicit = self._explicit if tables is None else _with_roles(tables)
+        tables = self._rights if tables is None else tables
         scope = bind(reading, tables, self.pod, derive)
         self._require_size(scope)
         open_rows, pairs = self._check_source(scope, release)
@@ -363,8 +383,7 @@ class Gate:
         self._require_size(scope)
         open_rows, pairs = self._check_source(scope, release)
         if not open_rows:
-            explicit = {name: with_explicit_roles(one) for name, one in self._training.items()}
-            scope = bind(reading, explicit, self.pod, derive)
+            scope = bind(reading, _with_roles(self._training), self.pod, derive)
             pairs = self._check_source(scope, release)[1]
             _require_enforced(scope, release)
         require_no_aggregates(scope.outputs)
@@ -386,6 +405,21 @@ class Gate:
             model=model,
             masked=step.masked,
         )
+
+    def _judge_local(self, fragment: LocalTable, release: Release | None) -> Verdict:
+        """The number of rows leaves as any count of them; the rows stay."""
+        if not self._keeps:
+            raise Denial("NO_LOCAL_TABLES")
+        rows = kept_rows(fragment)
+        verdict = self._judge(counted(fragment), release, self._keeping)
+        reading, derive = read(rows, self.policy.limits), self._derive(release)
+        scope = bind(reading, self._keeping, self.pod, derive)
+        open_rows, _ = self._check_source(scope, release)
+        if not open_rows:
+            scope = bind(reading, _with_roles(self._keeping), self.pod, derive)
+            self._check_source(scope, release)
+        order = local_order(fragment, rows, scope, self.policy, guarded=not open_rows)
+        return replace(verdict, local=order)
 
     def _derive(self, release: Release | None) -> Derive:
         def derive(inner: Scope, derived: Derived) -> TableRights:
@@ -495,6 +529,10 @@ class Gate:
 def _all_rights(policy: Policy, tables: Mapping[str, PodTable], use: Use) -> dict[str, TableRights]:
     found = {name: table_rights(policy, table, use) for name, table in tables.items()}
     return {name.lower(): rights for name, rights in found.items() if rights is not None}
+
+
+def _with_roles(tables: Mapping[str, TableRights]) -> dict[str, TableRights]:
+    return {name: with_explicit_roles(one) for name, one in tables.items()}
 
 
 def _rows(scope: Scope) -> int:

@@ -50,6 +50,8 @@ class Ticket:
     """Keys of this pod that went, blinded, into a count across pods."""
     met: int = 0
     """Blinded keys of other pods that it multiplied."""
+    wrote: bool = False
+    """Its rows were written, or are being written, to a table that stays here."""
     executed: int = 0
     recorded: bool = False
     over: bool = False

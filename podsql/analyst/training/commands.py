@@ -14,15 +14,17 @@ from podsql.analyst.statement import Statement
 from podsql.analyst.training.evaluating import evaluate
 from podsql.analyst.training.explaining import explained
 from podsql.analyst.training.fitting import prepare, summary
+from podsql.analyst.training.local_tables import explain_local, predict_local
 from podsql.analyst.training.running import begin
 from podsql.analyst.training.shelf import Kept, Shelf, read_model, write_model
 from podsql.analyst.writing import require_free
 from podsql.engine.training.describing import described
-from podsql.errors import Error, error
+from podsql.errors import Error
 from podsql.planner.training.orders import (
     DescribeModel,
     DropModel,
     Evaluate,
+    ExplainPredict,
     ExplainTrain,
     ExportModel,
     ImportModel,
@@ -69,7 +71,13 @@ def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
             bench.return_merger(merger)
             return answer_of(found)
         case PredictLocal():
-            raise error("NOT_SUPPORTED", "this statement around models is not supported yet")
+            merger = bench.borrow_merger()
+            found = _bound_anew(statement, lambda: predict_local(order, statement, merger, shelf))
+            bench.return_merger(merger)
+            return answer_of(found)
+        case ExplainPredict():
+            found = _bound_anew(statement, lambda: explain_local(order.predict, statement, shelf))
+            return answer_of(found)
 
 
 def _bound_anew(statement: Statement, work: Callable[[], T]) -> T:
