@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -132,13 +133,14 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, full_disk, rows):
 
 
 KILLED = """
-import os, signal, sys
-sys.path.insert(0, {here!r})
+import os, signal
 from pathlib import Path
-from test_local_tables import BATCH, card, opened
-store = opened(Path({folder!r}))
-draft = store.draft(card())
-draft.add(BATCH)
+import msgspec, pyarrow as pa
+from podsql.pod.local_tables import LocalTables, TableCard
+store = LocalTables(Path({folder!r}), most_rows=10, most_tables=1, days=1)
+store.begin()
+draft = store.draft(msgspec.json.decode({card!r}, type=TableCard))
+draft.add(pa.record_batch({{"id": [1, 2, 3]}}))
 draft._file.flush()
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -146,7 +148,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_a_pod_that_is_killed_while_it_writes_leaves_no_part_of_a_table(tmp_path):
     folder = tmp_path / "local"
-    script = KILLED.format(here=os.path.dirname(__file__), folder=str(folder))
+    script = KILLED.format(folder=str(folder), card=msgspec.json.encode(card()))
     done = subprocess.run([sys.executable, "-c", script], check=False, timeout=120)
     assert done.returncode == -9
     (left,) = folder.iterdir()
@@ -187,13 +189,12 @@ def test_results_lie_where_no_table_is_read_from(tmp_path, path, table, fine):
     assert caught.value.code == "CONFIG"
 
 
-TABLE = {"north": pa.table({"patient": range(40), "x": [float(i % 7) for i in range(40)]})}
+X = [float(i % 7) for i in range(40)]
+TABLE = {"north": pa.table({"patient": range(40), "x": X, "y": [2 * x + 1 for x in X]})}
 ASK = (
     "PREDICT USING MODEL line FROM (SELECT patient, x FROM visits WHERE x < {}) INTO LOCAL TABLE {}"
 )
-LINE = """
-TRAIN MODEL line USING linear_regression PREDICT y FROM (SELECT x, 2 * x + patient AS y FROM visits)
-"""
+LINE = "TRAIN MODEL line USING linear_regression PREDICT y FROM (SELECT x, y FROM visits)"
 
 
 @pytest.fixture(scope="module")

@@ -25,11 +25,13 @@ id = {{ roles = ["entity_key", "join_key"] }}
 name = {{ roles = [] }}
 x = {{ roles = ["measure"] }}
 age = {{ roles = ["filter", "measure"] }}
-town = {{ roles = ["dimension"] }}
+town = {{ roles = ["dimension", "join_key"] }}
 [tables.visit]
 allow = ["select"]
 [tables.visit.columns]
 "*" = {{}}
+[tables.code]
+allow = ["select"]
 [tables.code.columns]
 "*" = {{}}
 """
@@ -205,10 +207,8 @@ def test_a_level_of_a_dimension_may_be_asked_for_as_in_training(guarded, ana):
 
 def test_public_tables_may_be_joined_where_something_may_be_written(guarded, ana):
     source = "FROM person JOIN code ON person.town = code.town"
-    assert judged(guarded, ana, asked(("label", "VARCHAR"), source=source)).tables == (
-        "main.code",
-        "main.person",
-    )
+    verdict = judged(guarded, ana, asked(("label", "VARCHAR"), source=source))
+    assert verdict.tables == ("main.code", "main.person")
 
 
 def test_writing_is_off_unless_policy_and_pod_say_otherwise(ana):

@@ -81,11 +81,13 @@ def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
 
 
 def _bound_anew(statement: Statement, work: Callable[[], T]) -> T:
-    """The work, once more where a pod has moved on since it made its offer."""
+    """The work, once more where a pod has moved on since it made its offer, or has given a right."""
+    kept = statement.federation.holds(statement.purpose, statement.project)
     try:
         return work()
     except Error as fault:
-        if fault.code != "STALE_OFFER":
+        given = kept and fault.code in ("UNKNOWN_TABLE", "UNKNOWN_COLUMN")
+        if fault.code != "STALE_OFFER" and not given:
             raise
     statement.forget_offers()
     return work()
