@@ -18,7 +18,7 @@ from podsql.errors import Error
 from podsql.membership import toml_text
 from podsql.pod.config import parse_pod_config
 from podsql.pod.control import SOCKET, Control
-from podsql.pod.daemon import Pod, _command
+from podsql.pod.daemon import _command
 from podsql.pod.datasets import Place, local_tables_of
 from podsql.pod.local_tables import DAY_MS, LocalTables, TableCard
 from podsql.policy.audit import lines
@@ -197,7 +197,7 @@ ASK = (
 LINE = "TRAIN MODEL line USING linear_regression PREDICT y FROM (SELECT x, y FROM visits)"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def federation(tmp_path_factory):
     """A pod that asks a policy service, under the standard rules."""
     folder = tmp_path_factory.mktemp("local")
@@ -220,7 +220,12 @@ def predict(federation, con, *given):
     return [row[2:4] for row in con.execute(ASK.format(*given)).fetchall()]
 
 
-def test_a_policy_service_is_asked_and_may_want_to_see_the_number_first(federation):
+def test_a_policy_service_is_asked_and_the_custodian_removes_what_was_written(federation, tmp_path):
+    the_number_waits_for_a_review(federation)
+    the_custodian_lists_and_removes(federation, tmp_path)
+
+
+def the_number_waits_for_a_review(federation):
     with federation.connect() as con:
         with pytest.raises(Error) as caught:
             predict(federation, con, 6, "seen")
@@ -243,8 +248,8 @@ def test_a_policy_service_is_asked_and_may_want_to_see_the_number_first(federati
             orders.revoke(CAROL, grant)
 
 
-def test_the_custodian_lists_and_removes_with_the_pod_running_or_not(federation, tmp_path):
-    grant = federation.allow(release="sdc_local")
+def the_custodian_lists_and_removes(federation, tmp_path):
+    federation.allow(release="sdc_local")
     pod = federation.pods["north"]
     config = tmp_path / "pod.toml"
     sections = {
@@ -293,8 +298,3 @@ def test_the_custodian_lists_and_removes_with_the_pod_running_or_not(federation,
         ("local table kept_one; by the custodian", 35),
         ("local table kept_two; by the custodian", 6),
     ]
-    again = Pod(pod.config, pod.place, pod.membership)
-    again.start()
-    federation.pods["north"] = again
-    with federation.orders() as orders:
-        orders.revoke(CAROL, grant)
