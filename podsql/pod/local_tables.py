@@ -117,7 +117,10 @@ class LocalTables:
 
     def begin(self) -> None:
         """Drop what an earlier process left half written, and write the cards that it did not."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError:
+            raise error("CONFIG", "the folder of local_tables.path cannot be made") from None
         for path in self._folder.iterdir():
             if DRAFT.fullmatch(path.name):
                 path.unlink(missing_ok=True)

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import closing
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from served import CAROL, served
+from msgspec.structs import replace
+from served import CAROL, Served
 from typer.testing import CliRunner
 
 from podsql.cli.app import app
@@ -189,12 +191,19 @@ def test_results_lie_where_no_table_is_read_from(tmp_path, path, table, fine):
     assert caught.value.code == "CONFIG"
 
 
-X = [float(i % 7) for i in range(40)]
-TABLE = {"north": pa.table({"patient": range(40), "x": X, "y": [2 * x + 1 for x in X]})}
-ASK = (
-    "PREDICT USING MODEL line FROM (SELECT patient, x FROM visits WHERE x < {}) INTO LOCAL TABLE {}"
-)
+X = [float(i % 7) for i in range(40)] + [9.0] * 60
+UNITS = [*range(40), *([40, 41, 42] * 20)]
+"""Forty patients with a row each, and three with twenty."""
+TABLE = {"north": pa.table({"patient": UNITS, "x": X, "y": [2 * x + 1 for x in X]})}
+ASK = "PREDICT USING MODEL line FROM (SELECT patient, x FROM visits WHERE {}) INTO LOCAL TABLE {}"
 LINE = "TRAIN MODEL line USING linear_regression PREDICT y FROM (SELECT x, y FROM visits)"
+
+
+class Small(Served):
+    """A pod that keeps small tables."""
+
+    def _local_section(self, pod):
+        return replace(super()._local_section(pod), rows=50)
 
 
 @pytest.fixture
@@ -204,7 +213,9 @@ def federation(tmp_path_factory):
     policy = folder / "policy.toml"
     text = preset_bytes("standard").decode().replace('"train"]', '"train", "predict"]')
     policy.write_text(text + "\n[limits]\nqueries_per_day = 1000\n")
-    with served(pods=TABLE, policy=policy, local_tables=folder) as made:
+    made = Small(pods=TABLE, policy=policy, local_tables=folder)
+    made.start()
+    with closing(made):
         grant = made.allow(release="sdc_local")
         with made.connect() as con:
             con.execute(LINE)
@@ -222,18 +233,19 @@ def predict(federation, con, *given):
 
 def test_a_policy_service_is_asked_and_the_custodian_removes_what_was_written(federation, tmp_path):
     the_number_waits_for_a_review(federation)
+    too_many_rows_are_told_only_where_their_number_is(federation)
     the_custodian_lists_and_removes(federation, tmp_path)
 
 
 def the_number_waits_for_a_review(federation):
     with federation.connect() as con:
         with pytest.raises(Error) as caught:
-            predict(federation, con, 6, "seen")
+            predict(federation, con, "x < 6", "seen")
         assert caught.value.code in ("UNKNOWN_TABLE", "DENIED")
         grant = federation.allow(review=True, release="sdc_local")
         for _ in range(2):
             with pytest.raises(Error) as caught:
-                predict(federation, con, 6, "seen")
+                predict(federation, con, "x < 6", "seen")
             assert caught.value.code == "IN_REVIEW"
         # It is written once, and its number waits.
         assert len(federation.events("local")) == 1
@@ -242,10 +254,26 @@ def the_number_waits_for_a_review(federation):
         assert pq.read_metadata(federation.folder / "seen.parquet").num_rows == 35
         with federation.orders() as orders:
             assert orders.release(CAROL, one.id)
-        assert predict(federation, con, 6, "seen") == [(35, None)]
+        assert predict(federation, con, "x < 6", "seen") == [(35, None)]
         assert len(federation.events("local")) == 1
         with federation.orders() as orders:
             orders.revoke(CAROL, grant)
+
+
+def too_many_rows_are_told_only_where_their_number_is(federation):
+    grant = federation.allow(release="sdc_local")
+    with federation.connect() as con:
+        with pytest.raises(Error) as caught:
+            predict(federation, con, "true", "many")
+        assert caught.value.code == "RESULT_TOO_BIG"
+        # Sixty rows of three people: withheld, so that they are too many is withheld too.
+        assert predict(federation, con, "x > 8", "many") == [(None, "WITHHELD")]
+    assert not list(federation.folder.glob("*many*"))
+    assert federation.events("local")[-1].entry.reason == (
+        "local table many; too many rows: not written"
+    )
+    with federation.orders() as orders:
+        orders.revoke(CAROL, grant)
 
 
 def the_custodian_lists_and_removes(federation, tmp_path):
@@ -273,8 +301,8 @@ def the_custodian_lists_and_removes(federation, tmp_path):
         return done.stdout
 
     with federation.connect() as con:
-        assert predict(federation, con, 6, "kept_one") == [(35, None)]
-        assert predict(federation, con, 1, "kept_two") == [(None, "WITHHELD")]
+        assert predict(federation, con, "x < 6", "kept_one") == [(35, None)]
+        assert predict(federation, con, "x < 1", "kept_two") == [(None, "WITHHELD")]
     found = {one["table"]: one for one in json.loads(run("list", "--json"))["tables"]}
     assert (found["kept_one"]["analyst"], found["kept_one"]["rows"]) == ("ana", 35)
     assert found["kept_two"]["rows"] == 6
