@@ -72,9 +72,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def federation(data, folder, tmp_path_factory):
-    policy = tmp_path_factory.mktemp("policy") / "policy.toml"
-    policy.write_text(POLICY)
+def policy(tmp_path_factory):
+    made = tmp_path_factory.mktemp("policy") / "policy.toml"
+    made.write_text(POLICY)
+    return made
+
+
+@pytest.fixture(scope="module")
+def federation(data, folder, policy):
     with podsql.local(
         {pod: {"visits": table, "others": table} for pod, table in data.items()},
         privacy_unit={"visits": "id", "others": "id"},
@@ -212,6 +217,19 @@ def test_a_name_that_is_taken_is_refused_alike_whoever_has_it(con, federation, f
     assert written(folder, "mine")["north"].num_rows == again["north"][0] < before.num_rows
 
 
+def test_a_statement_that_is_sent_anew_finds_what_it_wrote_before(con, federation, policy):
+    """South has moved on since its offer, which is seen when north has written."""
+    predict(con, "before")
+    policy.write_text(POLICY.replace('name = "wards"', 'name = "wards"\ntext = "as it was"'))
+    federation.pods["south"].refresh()
+    assert predict(con, "anew") == {pod: (rows, None) for pod, rows in SIZES.items()}
+    times = {
+        pod: [one.reason for one in entries(federation, pod, "local")].count("local table anew")
+        for pod in SIZES
+    }
+    assert times == {"north": 2, "south": 1}
+
+
 def test_writing_is_a_right_of_its_own(con, federation, folder):
     assert refused(con, "denied", source="others").code == "DENIED"
     asked = "FROM (SELECT {} FROM {}) INTO LOCAL TABLE denied".format
@@ -278,7 +296,6 @@ def open_pod(tmp_path_factory):
             {"north": {"t": table}},
             reference=more,
             policy="open",
-            isolation="thread",
             local_tables=folder,
         ) as made,
         made.connect() as con,
