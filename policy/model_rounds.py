@@ -162,24 +162,45 @@ class _Rules:
     def _whole(self) -> str:
         """Of all rows and of each cell: the weights of columns; the mass; what is summed alone."""
         least, zero = self._output.min_units, self._output.zero_cells == "show"
-        checks = ["coalesce(bool_and(_v), false)", f"coalesce(sum(_m) >= {least}, false)"]
+        figures: list[tuple[int, str, bool]] = []
         for q in self._weights:
-            checks.append(self._summed(q))
-            checks += [self._summed(q, one.condition, one.rest or zero) for one in self._cells]
-            if q in self._pairs:
-                cells = pair_cells(self._columns)
-                checks += [self._summed(q, one.condition, one.rest or zero) for one in cells]
-        groups = self._round.groups
-        all_groups = "true" if zero else f"count(*) OVER () = {groups}"
-        grouped = (
-            f"SELECT {' AND '.join(checks)} AND {all_groups} AS ok FROM {{weighed}} GROUP BY _b"
-        )
+            figures.append((q, "", False))
+            cells = [*self._cells, *(pair_cells(self._columns) if q in self._pairs else ())]
+            figures += [(q, one.condition, one.rest or zero) for one in cells]
+        checks = ["coalesce(bool_and(_v), false)", f"coalesce(sum(_m) >= {least}, false)"]
+        if not zero:
+            checks.append(f"count(*) OVER () = {self._round.groups}")
+        parts = [f"SELECT {' AND '.join(checks)} AS ok FROM {{weighed}} GROUP BY _b"]
+        if figures:
+            parts.append(self._spread_of(figures))
         first = len(self._round.weights)
         many = len(self._round.alone) + (first if self._output.complement else 0)
-        if not many:
-            return grouped
-        alone = [self._summed(q, free=True) for q in range(first, first + many)]
-        return f"{grouped} UNION ALL SELECT {' AND '.join(alone)} FROM {{weighed}}"
+        if many:
+            alone = [(q, "", True) for q in range(first, first + many)]
+            parts.append(self._spread_of(alone, grouped=False))
+        return " UNION ALL ".join(parts)
+
+    def _spread_of(self, figures: Sequence[tuple[int, str, bool]], grouped: bool = True) -> str:
+        """Whether weights are spread over rows of a condition; of no weight only where they are free.
+
+        The sums are named, listed, and judged as rows: what an engine takes to plan a query grows with
+        how often it meets a sum. A unit's own rows are taken together.
+        """
+        sums, names = [], range(len(figures))
+        for place, (q, condition, _) in enumerate(figures):
+            kept = f" FILTER (WHERE {condition})" if condition else ""
+            sums.append(f"sum(_g{q}){kept} AS s{place}")
+            sums.append(f"sum(_g{q} * _o{q}){kept} AS b{place}")
+        lists = [f"[{', '.join(f'{part}{place}' for place in names)}]" for part in "sb"]
+        lists.append(f"[{', '.join('true' if free else 'false' for *_, free in figures)}]")
+        listed = ", ".join(
+            f"unnest({one}) AS {name}" for one, name in zip(lists, ("s", "b", "free"), strict=True)
+        )
+        spread = self._is_spread("coalesce(s, 0)", "coalesce(b, 0)")
+        return (
+            f"SELECT (coalesce(s, 0) > 0 OR free) AND {spread} AS ok FROM (SELECT {listed}"
+            f" FROM (SELECT {', '.join(sums)} FROM {{weighed}}{' GROUP BY _b' if grouped else ''}))"
+        )
 
     def _long(self) -> str:
         places = ", ".join(map(str, range(len(self._numbers))))
@@ -278,14 +299,6 @@ class _Rules:
             f" JOIN ({rows}) w ON w.j = n.j AND list_contains(w.cells, n.c)"
             f" GROUP BY n.c, n.j, w.v)) GROUP BY c, j)"
         )
-
-    def _summed(self, q: int, condition: str = "", free: bool = False) -> str:
-        """A unit's own rows are taken together, those of other figures too."""
-        kept = f" FILTER (WHERE {condition})" if condition else ""
-        total, square = f"(sum(_g{q}){kept})", f"(sum(_g{q} * _o{q}){kept})"
-        if free:
-            return self._is_spread(f"coalesce({total}, 0)", f"coalesce({square}, 0)")
-        return f"coalesce({total} > 0 AND {self._is_spread(total, square)}, false)"
 
     def _is_spread(self, total: str, square: str) -> str:
         """Kish's effective sample size is large enough, or there is no weight at all."""

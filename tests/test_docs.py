@@ -35,6 +35,13 @@ def test_files_named_in_documents_exist(path):
         assert (ROOT / target).exists(), target
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_named_in_documents_exist(path):
+    text = path.read_text(encoding="utf-8")
+    for file, name in re.findall(r"`(tests/[\w./-]+\.py)::(\w+)`", text):
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), name
+
+
 def python_blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", "\n".join(lines("README.md")), re.DOTALL)
 

@@ -53,7 +53,7 @@ from podsql.policy.gate import Gate
 from podsql.policy.person import Person
 from podsql.policy.rights import PodTable
 
-SECONDS = float(os.environ.get("PODSQL_FUZZ_SECONDS", "60"))
+SECONDS = float(os.environ.get("PODSQL_FUZZ_SECONDS", "20"))
 ENOUGH = 200
 SEED = os.environ.get("PODSQL_FUZZ_SEED") or str(random.SystemRandom().getrandbits(48))
 ONLY = os.environ.get("PODSQL_FUZZ_TRY")

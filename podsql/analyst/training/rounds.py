@@ -6,7 +6,7 @@ names who differs; a sum is exact before it is rounded, so that no order of pods
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from math import fsum
+from math import fsum, isfinite
 from typing import Protocol
 
 import pyarrow as pa
@@ -91,9 +91,24 @@ class Rounds:
         stages = stages_of(self._design, asked, f"{self._name}{self.asked}", references=references)
         tables = statement.ask_together(stages, self._plan, self.bound, self._merger)
         require_same_data(self.versions, statement.outcome.receipts, f"{self._name}{self.asked}_")
-        return {
+        found = {
             pod: _row(tables[pod]) if tables[pod].num_rows == 1 else None for pod in sorted(tables)
         }
+        for pod, sums in found.items():
+            if sums is not None:
+                require_numbers(sums, pod)
+        return found
+
+
+def require_numbers(sums: Mapping[str, float], pod: str) -> None:
+    """DATA, which names the pod, before one odd number spoils the sums of all."""
+    if not all(map(isfinite, sums.values())) or sums["n"] < 0 or sums["dropped"] < 0:
+        raise error(
+            "DATA",
+            "a sum of the pod is no finite number, or it counts fewer than no rows",
+            pod=pod,
+            hint="values may be too large to be squared: scale the column; or leave the pod out",
+        )
 
 
 def withheld_at(pods: Sequence[str]) -> Error:

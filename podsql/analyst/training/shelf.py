@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from podsql.analyst.training.tensors import SUFFIX, read_tensors, write_tensors
 from podsql.engine.training.fitted import Fitted
 from podsql.errors import Error, error
 from podsql.planner.syntax import nearest
@@ -116,8 +117,11 @@ def checked_name(name: str) -> str:
 
 
 def write_model(kept: Kept, path: Path) -> None:
-    """The whole file, or the one that was there."""
-    data = msgspec.json.format(msgspec.json.encode(kept), indent=1)
+    """The whole file, or the one that was there: JSON, or by the name's ending safetensors."""
+    if path.suffix == SUFFIX:
+        data = write_tensors(msgspec.to_builtins(kept))
+    else:
+        data = msgspec.json.format(msgspec.json.encode(kept), indent=1)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -132,7 +136,7 @@ def write_model(kept: Kept, path: Path) -> None:
 
 
 def read_model(path: Path) -> Kept:
-    """A model file; FILE if it cannot be read, DATA if it is none."""
+    """A model file (by the name's ending safetensors, else JSON); FILE if it cannot be read, DATA if it is none."""
     try:
         if path.stat().st_size > MODEL_BYTES:
             raise error("DATA", f"{path.name!r} is larger than {MODEL_BYTES} bytes")
@@ -140,6 +144,8 @@ def read_model(path: Path) -> Kept:
     except OSError as fault:
         raise error("FILE", f"cannot read {path.name!r}: {fault.strerror}") from None
     try:
+        if path.suffix == SUFFIX:
+            return msgspec.convert(read_tensors(data), Kept)
         return msgspec.json.decode(data, type=Kept)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         raise error("DATA", f"{path.name!r} is not a model of podsql") from None

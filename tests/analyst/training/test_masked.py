@@ -149,7 +149,7 @@ def test_a_masked_fit_is_the_plain_one_to_the_last_bit(con, kind, target):
     text = f"TRAIN MODEL {{}} USING {kind} PREDICT {target} {SELECT.format(target)}"
     plain = con.execute(text.format("m")).fetchone()
     known = described(con, "m")
-    for _ in range(2):
+    for _ in range(2 if kind == "linear_regression" else 1):
         assert con.execute(text.format("m") + MASKS).fetchone() == plain
         assert described(con, "m") == known
 

@@ -158,7 +158,7 @@ def test_models_are_listed_exported_imported_and_dropped(con, tmp_path):
     assert ("kept", "linear_regression", "age", COUNT) in [
         row[:4] for row in con.execute("SHOW MODELS").fetchall()
     ]
-    file = tmp_path / "kept.json"
+    file = tmp_path / "kept.safetensors"
     con.execute(f"EXPORT MODEL kept TO '{file}'")
     con.execute("DROP MODEL kept")
     with pytest.raises(podsql.Error, match="no model") as caught:
