@@ -119,7 +119,7 @@ class LocalWriting:
 
     def _note(self, ticket: Ticket, why: str, rows: int, size: int) -> None:
         reason = "; ".join(filter(None, (f"local table {self._order(ticket).table}", why)))
-        entry = entry_of(ticket, "allow", reason, None, _now())
+        entry = entry_of(ticket, "none" if why else "allow", reason, None, _now())
         self._audit.append(replace(entry, event="local", rows=rows, bytes=size))
 
     def _kept(self) -> LocalTables:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import podsql
+from podsql.analyst.training.local_tables import model_hash
 from podsql.errors import Error
 from podsql.policy.audit import lines
 
@@ -126,7 +127,7 @@ def entries(federation, pod, event):
 
 
 def test_each_pod_writes_the_predictions_of_its_rows_and_tells_their_number(
-    con, federation, folder, data
+    con, federation, folder, data, tmp_path
 ):
     cursor = con.execute(
         f"PREDICT USING MODEL risk FROM (SELECT {COLUMNS}, age / 10 AS tens FROM visits v"
@@ -144,6 +145,10 @@ def test_each_pod_writes_the_predictions_of_its_rows_and_tells_their_number(
     assert answer["table"].to_pylist() == ["scores"] * 2
     assert answer["reason"].to_pylist() == [None, None]
     (model,) = set(answer["model"].to_pylist())
+    # Of the model, whatever it is called and wherever it was.
+    con.execute(f"EXPORT MODEL risk TO '{tmp_path / 'risk.json'}'")
+    con.execute(f"IMPORT MODEL copied FROM '{tmp_path / 'risk.json'}'")
+    assert model_hash(con.bench.shelf.get("copied")) == model
     # What left is one number a pod.
     assert [(r.rows, r.release) for r in cursor.receipt] == [(1, "exact")] * 2
     pooled = pa.concat_tables(data.values())
