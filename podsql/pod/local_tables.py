@@ -1,13 +1,14 @@
 """Predictions that stay at the pod: one Parquet file a table, and a card of it beside, both mode 0600.
 
 The card stands in the file too, so that a table is there, with its card, once one rename is done; the
-JSON beside it is for people. Rule to keep: nothing here tells one person of another's table, and what
+JSON beside it is for people and lists. Rule to keep: nothing here tells one person of another's table, and what
 an analyst is told depends on names and numbers of tables alone, never on the size of one.
 """
 
 import os
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -116,13 +117,14 @@ class LocalTables:
         self._lock = threading.Lock()
 
     def begin(self) -> None:
-        """Drop what an earlier process left half written, and write the cards that it did not."""
+        """Drop what an earlier process left half written; cards become those of the tables there are."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError:
             raise error("CONFIG", "the folder of local_tables.path cannot be made") from None
         for path in self._folder.iterdir():
-            if DRAFT.fullmatch(path.name):
+            alone = path.suffix == ".json" and not self._data(path.stem).exists()
+            if DRAFT.fullmatch(path.name) or (alone and self._read(path.stem) is not None):
                 path.unlink(missing_ok=True)
         for path in self._files():
             known, own = self._read(path.stem), _card_within(path)
@@ -162,15 +164,29 @@ class LocalTables:
         """Begin a table."""
         return Draft(self._folder, card)
 
-    def keep(self, draft: Draft, card: TableCard, *, overwrite: bool) -> None:
-        """Put a finished draft in its place; the errors of ``require_room`` if that was taken since."""
+    def keep(
+        self,
+        draft: Draft,
+        card: TableCard,
+        *,
+        overwrite: bool,
+        before: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Put a finished draft in its place, once ``before`` is done; the errors of ``require_room`` if
+        that was taken since."""
         with self._lock:
             self.require_room(card.table, card.fingerprint, card.statement_id, overwrite=overwrite)
             assert draft.path is not None
+            before()
             try:
+                self._write_card(card)  # needs room on the disk, which a new name does not
                 os.replace(draft.path, self._data(card.table))
                 draft.path = None
-                self._write_card(card)
+                folder = os.open(self._folder, os.O_RDONLY)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
             except OSError:
                 raise _full() from None
 
@@ -200,12 +216,9 @@ class LocalTables:
             self._data(card.table).unlink(missing_ok=True)
             self._card(card.table).unlink(missing_ok=True)
 
-    def sweep(self, now: int) -> list[TableCard]:
-        """Remove what was kept long enough; what that was."""
-        over = [card for card in self.all() if now >= self.expires(card)]
-        for card in over:
-            self.drop(card)
-        return over
+    def expired(self, now: int) -> list[TableCard]:
+        """What was kept long enough."""
+        return [card for card in self.all() if now >= self.expires(card)]
 
     def _files(self) -> list[Path]:
         """Also of others' making: a name that is taken is taken."""

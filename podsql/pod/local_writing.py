@@ -102,20 +102,22 @@ class LocalWriting:
     def sweep(self) -> None:
         """Remove what was kept long enough (any thread)."""
         if self._store is not None:
-            for card in self._store.sweep(_now()):
-                self._audit.append(removal(card, "kept long enough", _now()))
+            for card in self._store.expired(_now()):
+                self._drop(self._store, card, "kept long enough")
 
     def remove(self, table: str) -> None:
         """The custodian removes a table (any thread)."""
         store = self._kept()
-        card = store.one(table)
-        self._audit.append(removal(card, "by the custodian", _now()))
+        self._drop(store, store.one(table), "by the custodian")
+
+    def _drop(self, store: LocalTables, card: TableCard, why: str) -> None:
+        self._audit.append(removal(card, why, _now()))
         store.drop(card)
 
     def _keep(self, ticket: Ticket, order: LocalOrder, draft: Draft, card: TableCard) -> None:
         # The audit line stands before the table does.
-        self._note(ticket, "", card.rows, card.bytes)
-        self._kept().keep(draft, card, overwrite=order.overwrite)
+        note = partial(self._note, ticket, "", card.rows, card.bytes)
+        self._kept().keep(draft, card, overwrite=order.overwrite, before=note)
 
     def _note(self, ticket: Ticket, why: str, rows: int, size: int) -> None:
         reason = "; ".join(filter(None, (f"local table {self._order(ticket).table}", why)))

@@ -92,8 +92,9 @@ def test_a_name_has_one_owner_and_a_person_so_many_tables(tmp_path):
     store.begin()
     assert (tmp_path / "local" / "d.parquet").read_bytes() == b"the custodian's own"
     assert [one.table for one in store.all()] == ["a", "b", "c"]
-    assert store.sweep(DAY_MS - 1) == []
-    assert [one.table for one in store.sweep(DAY_MS)] == ["a", "b", "c"]
+    assert store.expired(DAY_MS - 1) == []
+    for one in store.expired(DAY_MS):
+        store.drop(one)
     assert [path.name for path in (tmp_path / "local").iterdir()] == ["d.parquet"]
 
 
@@ -158,11 +159,16 @@ def test_a_pod_that_is_killed_while_it_writes_leaves_no_part_of_a_table(tmp_path
     assert left.stat().st_size > 0
     store = opened(folder)
     assert list(folder.iterdir()) == []
-    # Killed between the two files: the table is there, and so is its card.
+    # Killed between the two files: the card alone is nothing.
+    write(store, card())
+    (folder / "scores.parquet").unlink()
+    (folder / "others.json").write_text("the custodian's own")
+    opened(folder)
+    assert [path.name for path in folder.iterdir()] == ["others.json"]
+    # A table without a card, or with the one of a table that was to take its place, has its own.
     whole = write(store, card(statement="05"))
     (folder / "scores.json").unlink()
     assert opened(folder).all() == [whole]
-    # … or with the card of the table that it took the place of.
     (folder / "scores.json").write_text((folder / "scores.json").read_text().replace("05", "04"))
     assert opened(folder).all() == [whole]
 
