@@ -84,16 +84,17 @@ class Catalog:
     pods: tuple[str, ...]
 
 
-def build_catalog(offers: Mapping[str, Offer], use: str = "select") -> Catalog:
-    """Settle the offers (by pod name) of tables for ``use`` into one catalog.
+def build_catalog(offers: Mapping[str, Offer], *uses: str) -> Catalog:
+    """Settle the offers (by pod name) of tables for one of ``uses`` (``select``) into one catalog.
 
     AMBIGUOUS_SCHEMA if pods differ beyond repair, REFERENCE_MISMATCH if a reference table does.
     """
     pods = tuple(sorted(offers))
+    wanted = frozenset(uses or ("select",))
     found: dict[str, dict[str, TableOffer]] = {}
     for pod in pods:
         for table in offers[pod].tables:
-            if use in table.uses:
+            if not wanted.isdisjoint(table.uses):
                 found.setdefault(table.name, {})[pod] = table
     tables = {name: _settle(name, found[name]) for name in sorted(found)}
     digest = blake2b(digest_size=16)

@@ -237,6 +237,27 @@ class NoisyStep(
     literals: tuple[Literal, ...] = ()
 
 
+class LocalTable(
+    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="local/1"
+):
+    """Rows of ``columns`` that stay at the pod, as its custodian's own table; their number leaves.
+
+    ``model``: hash of the model that foretold them, for the custodian's records. ``overwrite``: in
+    place of a table of that name by the same person.
+    """
+
+    source: str
+    columns: tuple[Column, ...]
+    table: str
+    model: str
+    overwrite: bool = False
+    literals: tuple[Literal, ...] = ()
+
+
+LOCAL_FIELDS = (Field("n", "BIGINT"),)
+"""The output of a ``LocalTable`` fragment."""
+
+
 class TorchStep(
     msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="torch/1"
 ):
@@ -285,7 +306,9 @@ MATCHED_FIELDS = (Field("place", "BIGINT"),)
 """The output of one that tells which."""
 
 
-Fragment = Aggregate | Rows | Noised | Binned | Bins | ModelStep | NoisyStep | TorchStep | Psi
+Fragment = (
+    Aggregate | Rows | Noised | Binned | Bins | ModelStep | NoisyStep | LocalTable | TorchStep | Psi
+)
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[Fragment] = msgspec.msgpack.Decoder(Fragment)

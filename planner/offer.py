@@ -45,8 +45,8 @@ class TableOffer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     psi_count: bool = False
     """Its keys may be counted together with those of other pods, by private set intersection."""
     uses: tuple[str, ...] = ("select",)
-    """What it may be used for: ``select`` (statements), ``train`` (models), ``intersect`` (private
-    intersection with the analyst's own keys)."""
+    """What it may be used for: ``select`` (statements), ``train`` (models), ``predict``
+    (predictions that stay there), ``intersect`` (private intersection with the analyst's own keys)."""
 
 
 class Offer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -20,11 +20,13 @@ from podsql.planner.training.job_orders import FORMS as JOB_FORMS
 from podsql.planner.training.job_orders import JobOrder, ShowJobs, read_show_job
 from podsql.planner.training.orders import FORMS as MODEL_FORMS
 from podsql.planner.training.orders import (
+    ExplainPredict,
     ExplainTrain,
     ModelOrder,
     ShowModels,
     read_describe,
     read_drop,
+    read_predict,
     read_train,
 )
 
@@ -153,6 +155,8 @@ def _explain(rest: Rest) -> Command:
     analyze = not policy and rest.takes("analyze")
     if not analyze and not policy and rest.takes("train"):
         return ExplainTrain(train=read_train(rest))
+    if policy and rest.takes("predict"):
+        return ExplainPredict(predict=read_predict(rest))
     if rest.tokens and rest.tokens[0].says(*ORDERS):
         raise no_plan(rest.tokens[0].text.upper())
     if policy:

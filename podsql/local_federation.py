@@ -30,6 +30,7 @@ from podsql.membership import (
 from podsql.message import settle
 from podsql.pod.config import (
     LimitsSection,
+    LocalTablesSection,
     PodConfig,
     PodSection,
     PolicySection,
@@ -66,13 +67,15 @@ def local(
     policy: str | Path | None = None,
     isolation: Literal["process", "thread"] = "process",
     analysts: Iterable[str] = ("ana",),
+    local_tables: str | Path | None = None,
 ) -> "LocalFederation":
     """Start a relay and one pod per entry of ``pods``; ready when this returns.
 
     A table is an Arrow table, a pandas or polars frame, or a path (Parquet, CSV, JSON, DuckDB,
     Arrow). ``policy`` is a policy file, or a preset's name (``open``, ``standard``); absent:
     everything is allowed. ``isolation='thread'`` runs fragments in threads of this process, without
-    the sandbox. Use as a context manager, or ``close()`` it.
+    the sandbox. ``local_tables``: a folder where each pod may keep predictions, in one of its own
+    (``PREDICT … INTO LOCAL TABLE``). Use as a context manager, or ``close()`` it.
     """
     federation = LocalFederation(
         pods=pods,
@@ -82,6 +85,7 @@ def local(
         policy=policy,
         isolation=isolation,
         analysts=tuple(analysts),
+        local_tables=local_tables,
     )
     federation.start()
     return federation
@@ -100,6 +104,7 @@ class LocalFederation:
         policy: str | Path | None,
         isolation: Literal["process", "thread"],
         analysts: tuple[str, ...],
+        local_tables: str | Path | None = None,
     ) -> None:
         if not pods:
             raise error("ARGUMENT", "a federation needs at least one pod")
@@ -110,6 +115,7 @@ class LocalFederation:
         self._policy = policy
         self._isolation: Literal["process", "thread"] = isolation
         self._analysts = analysts
+        self._local_tables = None if local_tables is None else Path(local_tables).resolve()
         self._members: dict[str, Membership] = {}
         self._exit = ExitStack()
         self.pods: dict[str, Pod] = {}
@@ -197,6 +203,7 @@ class LocalFederation:
             policy=self._policy_section(),
             tables=tables,
             limits=LimitsSection(workers=2, threads=self._threads()),
+            local_tables=self._local_section(name),
         )
         return Pod(config, place, self._members[name])
 
@@ -211,6 +218,11 @@ class LocalFederation:
         if isinstance(self._policy, str) and not Path(self._policy).suffix:
             return PolicySection(preset=self._policy)
         return PolicySection(file=str(Path(self._policy).resolve()))
+
+    def _local_section(self, pod: str) -> LocalTablesSection | None:
+        if self._local_tables is None:
+            return None
+        return LocalTablesSection(path=str(self._local_tables / pod))
 
     def _table(
         self, table: str, data: "Tabular", kind: Literal["federated", "reference"], place: Path

@@ -27,6 +27,7 @@ LINE_BYTES: Final = 4 * 1024 * 1024
 Event = Literal[
     "query", "offer", "start", "stop", "pause", "resume", "data", "recovered", "explain",
     "frozen", "thawed", "withdrawn", "revoked", "prune", "service", "held", "dropped",
+    "local",
 ]  # fmt: skip
 
 

@@ -38,6 +38,7 @@ Reason = Literal[
     "NOT_GRANTED",
     "NO_BOUNDS",
     "NO_DP",
+    "NO_LOCAL_TABLES",
     "PARSER_DISAGREES",
     "PERSON",
     "PREDICATE_IN_AGG",

@@ -25,7 +25,7 @@ KEY_DOTS: Final = 16
 PRESETS: Final = ("open", "standard", "strict", "dp")
 
 Release = Literal["sdc_local", "sdc_merged", "dp", "rows"]
-Use = Literal["select", "train", "intersect", "template"]
+Use = Literal["select", "train", "predict", "intersect", "template"]
 JoinKind = Literal["co_located", "reference", "psi_count"]
 Role = Literal["entity_key", "join_key", "dimension", "filter", "measure"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]

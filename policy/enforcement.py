@@ -9,7 +9,7 @@ from typing import Final
 from podsql.errors import error
 from podsql.policy.document import Policy
 
-ENFORCED: Final = ("select", "train", "intersect")
+ENFORCED: Final = ("select", "train", "predict", "intersect")
 """Uses that this version knows how to keep to."""
 
 

@@ -7,7 +7,7 @@ Rule to keep: only SQL regenerated here from checked trees is ever run; every re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from msgspec.structs import replace as with_fields
@@ -16,8 +16,8 @@ from sqlglot import exp
 from podsql.planner.fragment import (
     Aggregate,
     Binned,
-    Field,
     Fragment,
+    LocalTable,
     ModelStep,
     Noised,
     NoisyStep,
@@ -28,28 +28,28 @@ from podsql.planner.fragment import (
 from podsql.planner.key_lists import declared_texts
 from podsql.planner.local_keys import key_column
 from podsql.planner.offer import ColumnOffer, TableOffer
-from podsql.policy.binned import BinOrder, judge_binned
+from podsql.policy.binned import judge_binned
 from podsql.policy.denial import Denial
-from podsql.policy.document import Policy, PolicyLimits, Release, Use, policy_hash
+from podsql.policy.document import Policy, Release, Use, policy_hash
 from podsql.policy.dominance import dominance_rules
 from podsql.policy.entity import entity_rights
 from podsql.policy.grants import granted_release
 from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair, require_joins
-from podsql.policy.masked import SumOrder, judge_masked
+from podsql.policy.local_tables import counted, kept_rows, local_order
+from podsql.policy.masked import judge_masked
 from podsql.policy.models import (
-    ModelOrder,
     design_rows,
     judge_model,
     model_fields,
     without_numbers,
 )
-from podsql.policy.noised import NoiseOrder, judge_noised, judge_noisy_bins
-from podsql.policy.noisy_models import Series, judge_noisy_model, plain_step
+from podsql.policy.noised import judge_noised, judge_noisy_bins
+from podsql.policy.noisy_models import judge_noisy_model, plain_step
 from podsql.policy.per_unit import with_unit_rules
 from podsql.policy.person import Person, require_person
 from podsql.policy.populations import populations
-from podsql.policy.psi import PsiAsk, PsiOrder
+from podsql.policy.psi import PsiAsk
 from podsql.policy.reading import Derived, read
 from podsql.policy.regenerate import (
     Output,
@@ -83,71 +83,13 @@ from podsql.policy.shares import named_shares
 from podsql.policy.spread import spread_rules
 from podsql.policy.table_cards import table_card
 from podsql.policy.total import without_errors
+from podsql.policy.verdict import Verdict
 from podsql.service_messages import Grant, TableCard
 
 VERDICTS: Final = 4096
 """Verdicts kept; the least recently used goes first."""
 KEPT_BYTES: Final = 8192
 """A longer fragment is judged anew each time, so that hostile ones cannot fill the memory."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What the pod may run for one fragment. With ``guard``, ``sql`` yields a last column ``_ok``."""
-
-    sql: str
-    guard: bool
-    fields: tuple[Field, ...]
-    """Outputs in order, wire types, without the guard."""
-    release: Release
-    rounded: bool
-    """Counts are rounded to the document's base."""
-    min_units: int
-    tables: tuple[str, ...]
-    protected: tuple[str, ...]
-    """Those of ``tables`` that are not public."""
-    limits: PolicyLimits
-    max_rows: int
-    """0: no rule."""
-    keys: int
-    """How many of ``fields`` are group keys."""
-    policy_hash: str
-    cells: int = 0
-    """Hidden columns ``_u0``, … with what each unit adds to a figure, for the overlap guard."""
-    sets: bool = False
-    """Several grouping sets: the last of ``fields`` says which one a group is of."""
-    needs_ledger: bool = False
-    """The result is released by way of the ledger: it counts or compares what left before."""
-    noise: NoiseOrder | None = None
-    """Of a noisy release: what to do with the integers that ``sql`` yields."""
-    bins: BinOrder | None = None
-    """Of a count of bins: how they are joined before they leave."""
-    fresh: bool = False
-    psi: PsiOrder | None = None
-    """Of a count of keys across pods, whose ``sql`` counts this pod's own: what comes after it."""
-    model: ModelOrder | None = None
-    """Of a round of a model: what its other rounds have in common with it."""
-    family: str = ""
-    """Of a round of a model: which sums it is."""
-    again: str = ""
-    """The same round, where its design was judged before over the same data: no column ``_u``."""
-    series: Series | None = None
-    """Of a noisy round of a model: the series of rounds that it is paid for with."""
-    masked: bool = False
-    """What leaves does so under the masks of a secure sum, or not at all."""
-    sums: SumOrder | None = None
-    """Of a statement under masks: how its groups become cells."""
-
-    @property
-    def answer(self) -> str:
-        """What kind of answer leaves: ``exact``, ``bounded``, ``rounded``, ``noised``, ``masked``."""
-        if self.masked and not self.rounded:
-            return "masked"
-        if self.noise is not None:
-            return "noised"
-        if self.bins is not None:
-            return "bounded"
-        return "rounded" if self.rounded else "exact"
 
 
 class Gate:
@@ -161,19 +103,25 @@ class Gate:
         policy: Policy,
         data_version: str = "",
         salt: str = "",
+        keeps: bool = False,
     ) -> None:
-        """``salt``: a secret of the pod (hexadecimal) that decides which rows of a unit count."""
+        """``salt``: a secret of the pod (hexadecimal) that decides which rows of a unit count.
+        ``keeps``: the pod has a folder for tables of results."""
         self.pod = pod
         self._salt = salt
         self.policy = policy
         self.policy_hash = policy_hash(policy)
         self.data_version = data_version
         self._rights = _all_rights(policy, tables, "select")
-        self._explicit = {name: with_explicit_roles(one) for name, one in self._rights.items()}
+        self._explicit = _with_roles(self._rights)
         self._meeting = _all_rights(policy, tables, "intersect")
         """Tables whose keys may be met by an analyst's own: of those, nothing else."""
         self._training = _all_rights(policy, tables, "train")
         self._training |= {name: one for name, one in self._rights.items() if one.public}
+        self._keeping = _all_rights(policy, tables, "predict") if keeps else {}
+        if self._keeping:
+            self._keeping |= {name: one for name, one in self._rights.items() if one.public}
+        self._keeps = keeps
         self._verdicts: OrderedDict[tuple[object, ...], Verdict | Denial] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -184,7 +132,7 @@ class Gate:
 
     def table_cards(self) -> tuple[TableCard, ...]:
         """The tables that the document lists, for a policy service: names, types, roles."""
-        listed = self._meeting | self._training | self._rights
+        listed = self._meeting | self._training | self._keeping | self._rights
         return tuple(table_card(listed[name]) for name in sorted(listed))
 
     def offer_tables(
@@ -201,7 +149,8 @@ class Gate:
         except Denial:
             return ()
         offers = []
-        for name, rights in (self._meeting | self._training | self._rights).items():
+        listed = self._meeting | self._training | self._keeping | self._rights
+        for name, rights in listed.items():
             released = granted_release(
                 grants,
                 analyst=person.identity,
@@ -214,6 +163,7 @@ class Gate:
             if released is not None:
                 uses: list[Use] = ["select"] if name in self._rights else []
                 uses += ["train"] if name in self._training else []
+                uses += ["predict"] if name in self._keeping else []
                 uses += ["intersect"] if name in self._meeting else []
                 released = strictest(rights.release, released)
                 offers.append(self._offer(rights, released, tuple(uses)))
@@ -282,11 +232,19 @@ class Gate:
         except Denial as denial:
             return denial
 
-    def _judge(self, fragment: Fragment, release: Release | None) -> Verdict:
+    def _judge(
+        self,
+        fragment: Fragment,
+        release: Release | None,
+        tables: Mapping[str, TableRights] | None = None,
+    ) -> Verdict:
+        """``tables``: other ones than statements may read."""
         if isinstance(fragment, ModelStep):
             return self._judge_model(fragment, release)
         if isinstance(fragment, NoisyStep):
             return self._judge_noisy_model(fragment, release)
+        if isinstance(fragment, LocalTable):
+            return self._judge_local(fragment, release)
         asked = None
         if isinstance(fragment, Psi):
             asked = PsiAsk.of(fragment, self.pod, self.policy)
@@ -300,10 +258,10 @@ class Gate:
         outputs = read_outputs(fragment)
         derive = self._derive(release)
         reading = read(fragment, self.policy.limits)
-        tables, explicit = self._rights, self._explicit
         if asked is not None and asked.candidates:
             tables = self._meeting
-            explicit = {name: with_explicit_roles(one) for name, one in tables.items()}
+        explicit = self._explicit if tables is None else _with_roles(tables)
+        tables = self._rights if tables is None else tables
         scope = bind(reading, tables, pod, derive)
         self._require_size(scope)
         open_rows, pairs = self._check_source(scope, release)
@@ -376,7 +334,9 @@ class Gate:
 
     def _judge_model(self, step: ModelStep, release: Release | None) -> Verdict:
         """The design of a model: its sums leave for every round, its rows never."""
-        scope, pairs, open_rows = self._design_scope(step, release, noisy=False)
+        scope, pairs, open_rows = self._row_scope(
+            design_rows(step), self._training, release, noisy=False
+        )
         model = judge_model(step, scope, pairs, self.policy, self._salt, guarded=not open_rows)
         return Verdict(
             sql="",
@@ -400,7 +360,9 @@ class Gate:
 
     def _judge_noisy_model(self, step: NoisyStep, release: Release | None) -> Verdict:
         """A round whose sums leave with noise, of a design that is judged with it."""
-        scope, pairs, _ = self._design_scope(plain_step(step), release, noisy=True)
+        scope, pairs, _ = self._row_scope(
+            design_rows(plain_step(step)), self._training, release, noisy=True
+        )
         sql, fields, noise, series = judge_noisy_model(step, scope, pairs, self.policy, self._salt)
         return Verdict(
             sql=sql,
@@ -420,19 +382,28 @@ class Gate:
             series=series,
         )
 
-    def _design_scope(
-        self, step: ModelStep, release: Release | None, *, noisy: bool
+    def _judge_local(self, fragment: LocalTable, release: Release | None) -> Verdict:
+        """The number of rows leaves as any count of them; the rows stay."""
+        if not self._keeps:
+            raise Denial("NO_LOCAL_TABLES")
+        rows = kept_rows(fragment)
+        verdict = self._judge(counted(fragment), release, self._keeping)
+        scope, _, open_rows = self._row_scope(rows, self._keeping, release, noisy=False)
+        order = local_order(fragment, rows, scope, self.policy, guarded=not open_rows)
+        return replace(verdict, local=order)
+
+    def _row_scope(
+        self, rows: Rows, tables: Mapping[str, TableRights], release: Release | None, *, noisy: bool
     ) -> tuple[Scope, tuple[Pair, ...], bool]:
-        """The columns of a model over the tables that may be trained on, their joins, and whether their
-        rows may leave."""
-        reading = read(design_rows(step), self.policy.limits)
+        """``rows`` over the tables they may be read from, their joins, and whether they may leave."""
+        reading = read(rows, self.policy.limits)
         derive = self._derive(release)
-        scope = bind(reading, self._training, self.pod, derive)
+        scope = bind(reading, tables, self.pod, derive)
         self._require_size(scope)
         open_rows, pairs = self._check_source(scope, release)
         if noisy or not open_rows:
-            explicit = {name: with_explicit_roles(one) for name, one in self._training.items()}
-            scope = bind(reading, explicit, self.pod, derive)
+            # Rows do not leave: judged again, with a role for every column.
+            scope = bind(reading, _with_roles(tables), self.pod, derive)
             pairs = self._check_source(scope, release)[1]
         if not (noisy or open_rows):
             _require_enforced(scope, release)
@@ -547,6 +518,10 @@ class Gate:
 def _all_rights(policy: Policy, tables: Mapping[str, PodTable], use: Use) -> dict[str, TableRights]:
     found = {name: table_rights(policy, table, use) for name, table in tables.items()}
     return {name.lower(): rights for name, rights in found.items() if rights is not None}
+
+
+def _with_roles(tables: Mapping[str, TableRights]) -> dict[str, TableRights]:
+    return {name: with_explicit_roles(one) for name, one in tables.items()}
 
 
 def _rows(scope: Scope) -> int:

@@ -50,6 +50,7 @@ KINDS: dict[JoinKind, tuple[str, str]] = {
 USES = {
     "select": "statements",
     "train": "training of models",
+    "predict": "predictions that stay here, written as tables of this pod",
     "intersect": "private intersection",
     "template": "approved templates",
 }

@@ -171,10 +171,13 @@ def _outermost(tree: exp.Expr, put: Callable[[exp.Expr], exp.Expr]) -> exp.Expr:
     return with_children(tree, lambda child: _outermost(child, put))
 
 
-def rows_sql(fragment: Rows, scope: Scope, outputs: Sequence[Output]) -> str:
+def rows_sql(
+    fragment: Rows, scope: Scope, outputs: Sequence[Output], *, may_fail: bool = True
+) -> str:
     """SELECT of the columns, with the fragment's order and limit."""
     projections = [
-        _projection(value, output) for value, output in zip(scope.outputs, outputs, strict=True)
+        _projection(value, output, may_fail=may_fail)
+        for value, output in zip(scope.outputs, outputs, strict=True)
     ]
     select = select_of(scope, projections)
     if fragment.order:

@@ -30,6 +30,7 @@ def review(policy: Policy) -> list[Finding]:
         *_release(policy),
         *_joins(policy),
         *_intersect(policy),
+        *_predict(policy),
         *_output(policy),
         *_dp(policy),
         *(f for name, clause in policy.tables.items() for f in _table(name, clause, policy)),
@@ -101,6 +102,12 @@ def _intersect(policy: Policy) -> Iterator[Finding]:
         yield _ask(
             "allow", "every table may be met by private intersection", "allow it table by table"
         )
+
+
+def _predict(policy: Policy) -> Iterator[Finding]:
+    if "predict" in policy.allow:
+        text = "predictions over every table may be written to this pod's disk"
+        yield _ask("allow", text, "'predict' only for tables whose predictions you want to have")
 
 
 def _output(policy: Policy) -> Iterator[Finding]:

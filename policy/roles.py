@@ -111,6 +111,26 @@ def require_key(key: exp.Expr, scope: Scope, policy: Policy) -> None:
     _require_comparable(key, scope, policy)
 
 
+def require_kept(output: exp.Expr, scope: Scope, policy: Policy) -> None:
+    """A value that stays at the pod is any listed column as it is, or computed of columns that are
+    no keys. One that is tested has a role for it: how long a test takes may tell how often it holds.
+    """
+    if plain_column(output, scope) is not None:
+        return
+    for column in output.find_all(exp.Column):
+        rights = scope.column(column)
+        if rights.roles is None:
+            continue
+        if rights.is_key:
+            raise Denial("FILTER_KEY_LITERAL")
+        roles = (
+            ("filter", "dimension") if _is_tested(column) else ("filter", "dimension", "measure")
+        )
+        if not any(map(rights.may, roles)):
+            raise Denial("FILTER_ROLE")
+    _require_comparable(output, scope, policy)
+
+
 def require_output(
     output: exp.Expr, scope: Scope, policy: Policy, *, guarded: bool = False
 ) -> None:

@@ -1,7 +1,6 @@
 """The SELECT of a model -> its design: one column a number or a condition, as each pod computes it.
 
-Categories become one indicator a level of their declared domain. Rule to keep: as for every
-statement, FROM, joins and WHERE run at each pod only where that is proved to be the pooled answer.
+Rule to keep: categories become one indicator a level of their declared domain, and no text is a number.
 """
 
 from collections.abc import Sequence
@@ -11,23 +10,9 @@ from sqlglot import exp
 
 from podsql.errors import error
 from podsql.planner.catalog import Catalog
-from podsql.planner.closing import split_options
-from podsql.planner.fragment import Feature, Literal, Split
-from podsql.planner.literals import Lifter
-from podsql.planner.parameters import bind_parameters
-from podsql.planner.rules.bind_derived import bind_derived, schemas
-from podsql.planner.rules.bind_tables import bind_tables
-from podsql.planner.rules.choose_pods import choose_pods
-from podsql.planner.rules.find_aggregates import has_window
-from podsql.planner.rules.inline_ctes import inline_ctes
-from podsql.planner.rules.prove_pod_local import prove_pod_local, require_pod_present
-from podsql.planner.rules.refuse_unlisted import refuse_unlisted
-from podsql.planner.rules.resolve_columns import expand_stars
-from podsql.planner.rules.resolve_query import resolve_query
-from podsql.planner.rules.settle_drift import group_pods, settle_drift
-from podsql.planner.rules.write_as_joins import write_as_joins
+from podsql.planner.fragment import Feature, Split
 from podsql.planner.scope import Query
-from podsql.planner.syntax import describe, nearest, parse, serialised
+from podsql.planner.training.selecting import Part, select_rows
 from podsql.planner.wire_types import FLOATS, INTEGERS, enum_values, is_enum
 
 
@@ -42,17 +27,6 @@ class DesignColumn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DesignPart:
-    """The same design for pods that lack the same columns."""
-
-    pods: tuple[str, ...]
-    source: str
-    texts: tuple[str, ...]
-    """Of each column, in order."""
-    literals: tuple[Literal, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
     """What a model is trained on. Features come first, then ``targets``."""
 
@@ -60,7 +34,7 @@ class Design:
     targets: tuple[DesignColumn, ...]
     references: tuple[DesignColumn, ...]
     """First levels of categories that have no column, as the constant stands for them."""
-    parts: tuple[DesignPart, ...]
+    parts: tuple[Part, ...]
     tables: tuple[str, ...]
     select: str
     """The SELECT as it was written, without options."""
@@ -76,7 +50,7 @@ class Design:
         """Every column, in the order of the parts' texts."""
         return (*self.features, *self.targets, *self.references)
 
-    def given(self, part: DesignPart) -> tuple[tuple[Feature, ...], ...]:
+    def given(self, part: Part) -> tuple[tuple[Feature, ...], ...]:
         """Features, targets and references of ``part`` as a fragment has them."""
         made = [
             Feature(f"c{place}", text, one.indicator)
@@ -104,31 +78,12 @@ def plan_design(
     ``every_level``: a category has a column for its first level too (models without a constant).
     ``alone``: there may be no column besides what is predicted.
     """
-    text, _ = split_options(sql)
-    tree = parse(text)
-    refuse_unlisted(serialised(text))
-    tree = bind_parameters(tree, parameters)
-    inline_ctes(tree)
-    write_as_joins(tree, catalog, meets=False)
-    if not isinstance(tree, exp.Select):
-        raise error("NOT_SUPPORTED", "a model is trained on one plain SELECT")
-    scope = bind_tables(tree, catalog, lambda node: bind_derived(node, catalog))
-    expand_stars(tree, scope)
-    query = resolve_query(tree, scope)
-    _require_rows(query)
-    answer = describe(tree.sql(dialect="duckdb", comments=False), schemas(scope))
-    trees = [item.tree for item in query.items]
-    require_pod_present(trees, query.scope)
-    if any(source.table.partitioned for source in scope.sources):
-        prove_pod_local(query.source, scope)
-    chosen = choose_pods(query.source, scope, catalog, pods)
-    named = {field.name.lower(): place for place, field in enumerate(answer)}
-    if len(named) != len(answer):
-        raise error("BINDING", "two columns of a model have one name", hint="name them with AS")
-    places = [_place(name, named) for name in targets]
+    found = select_rows(sql, catalog, pods=pods, parameters=parameters)
+    query, answer, trees = found.query, found.fields, found.trees
+    places = [found.place(name) for name in targets]
     others = [place for place in range(len(answer)) if place not in places]
     if features is not None:
-        others = [_place(name, named) for name in features]
+        others = [found.place(name) for name in features]
     taken = _Columns(every_level=every_level)
     for place in others:
         taken.add(answer[place].name, answer[place].type, trees[place], query)
@@ -138,26 +93,13 @@ def plan_design(
     if not taken.columns and not alone:
         raise error("STATEMENT", "the SELECT has no column besides what is predicted")
     listed = [*taken.trees, *wanted.trees, *taken.reference_trees]
-    parts = []
-    for names, gaps in group_pods(chosen, [query.source, *listed], query.scope):
-        lifter = Lifter()
-        source = lifter.text(settle_drift(query.source, query.scope, gaps))
-        texts = tuple(lifter.text(settle_drift(one, query.scope, gaps)) for one in listed)
-        parts.append(
-            DesignPart(
-                pods=names,
-                source=source.removeprefix("SELECT NULL "),
-                texts=texts,
-                literals=lifter.literals,
-            )
-        )
     return Design(
         features=tuple(taken.columns),
         targets=tuple(wanted.columns),
         references=tuple(taken.references),
-        parts=tuple(parts),
-        tables=tuple(sorted({table.name for table in query.scope.tables()})),
-        select=text,
+        parts=found.parts(listed),
+        tables=found.tables,
+        select=found.text,
         split=split,
     )
 
@@ -224,31 +166,3 @@ def _declared(tree: exp.Expression, query: Query) -> tuple[str, ...]:
     source = query.scope.source(tree.table)
     column = None if source is None else source.table.column(tree.name)
     return () if column is None else column.values
-
-
-def _place(name: str, named: dict[str, int]) -> int:
-    found = named.get(name.lower())
-    if found is None:
-        raise error(
-            "UNKNOWN_COLUMN",
-            f"the SELECT has no column {name!r}, which the model needs",
-            hint=nearest(name.lower(), tuple(named)),
-        )
-    return found
-
-
-def _require_rows(query: Query) -> None:
-    if (
-        query.grouped
-        or query.distinct
-        or query.qualify is not None
-        or query.order
-        or query.limit is not None
-        or query.offset
-        or any(has_window(item.tree) for item in query.items)
-    ):
-        raise error(
-            "NOT_SUPPORTED",
-            "a model is trained on rows: no groups, windows, DISTINCT, ORDER BY or LIMIT",
-            hint="choose rows with WHERE",
-        )

@@ -61,6 +61,13 @@ class PredictLocal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainPredict:
+    """``EXPLAIN POLICY PREDICT …``: what each pod's policy says of it."""
+
+    predict: PredictLocal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShowModels:
     """``SHOW MODELS``."""
 
@@ -102,6 +109,7 @@ ModelOrder = (
     | ExplainTrain
     | Evaluate
     | PredictLocal
+    | ExplainPredict
     | ShowModels
     | DescribeModel
     | DropModel
@@ -140,7 +148,8 @@ def _evaluate(rest: Rest) -> Evaluate:
     return Evaluate(models=models, sql=sql, settings=_settings(rest))
 
 
-def _predict(rest: Rest) -> PredictLocal:
+def read_predict(rest: Rest) -> PredictLocal:
+    """From ``USING`` to the end."""
     rest.require("using", "model")
     model = rest.own_name()
     sql = _select(rest)
@@ -271,7 +280,7 @@ FORMS: Final = {
         "EVALUATE MODEL m FROM (SELECT x, y FROM t)",
     ),
     "predict": Form(
-        _predict,
+        read_predict,
         "PREDICT USING MODEL takes a name, FROM (SELECT …) and INTO LOCAL TABLE a name",
         "PREDICT USING MODEL m FROM (SELECT id, x FROM t) INTO LOCAL TABLE scores",
     ),

@@ -254,6 +254,21 @@ class Statement:
             found |= self._gather(stage, plan, bound, merger)
         return found
 
+    def ask_apart(
+        self, stages: Sequence[Stage], plan: Plan, bound: Bound, merger: Merger
+    ) -> dict[str, pa.Table | Error]:
+        """The same of pods that each do something of their own: one that refuses ends no other."""
+        self.on_cancel = lambda: merger.stop(self)
+        self._exchanges = {}
+        found: dict[str, pa.Table | Error] = {}
+        for exchange in [e for s in stages for e in self._start(s, plan, bound, merger)]:
+            try:
+                found[exchange.card.name] = exchange.table()
+                self.note(exchange)
+            except Error as fault:
+                found[exchange.card.name] = fault
+        return found
+
     def _variances(self, plan: Plan) -> dict[str, float]:
         """Variance of the noise in each noisy partial: the pods' noises are independent."""
         found: dict[str, float] = {}

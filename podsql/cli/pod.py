@@ -1,4 +1,4 @@
-"""``podsql pod init|check|mock|serve|status|services|held|budget|pause|resume``: a custodian's work."""
+"""``podsql pod init|check|mock|serve|status|services|held|tables|budget|pause|resume``: a custodian's work."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from podsql.cli import held
+from podsql.cli import held, local_tables
 from podsql.cli.join import Allowed, LocalKeys, References, Tables, Units
 from podsql.cli.options import AsJson, AskPassphrase, unseal
 from podsql.cli.reports import put_findings
@@ -15,6 +15,7 @@ from podsql.times import iso
 
 app = typer.Typer(no_args_is_help=True, help="Run a pod beside the data (the custodian).")
 app.add_typer(held.app, name="held")
+app.add_typer(local_tables.app, name="tables")
 PodFile = Annotated[Path, typer.Option("--config", help="The pod's configuration.")]
 HERE = Path("pod.toml")
 

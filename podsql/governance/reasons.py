@@ -36,6 +36,7 @@ GATE: Final[dict[str, str]] = {
     "NOT_GRANTED": "a policy service did not agree",
     "NO_BOUNDS": "noise needs declared bounds, and the column has none",
     "NO_DP": "no noise is offered for this",
+    "NO_LOCAL_TABLES": "a table of results, which the pod's file lets nobody write",
     "PARSER_DISAGREES": "two readers understood the text differently",
     "PERSON": "the policy does not name this person, role or key",
     "PREDICATE_IN_AGG": "a condition hidden inside an aggregate",

@@ -116,6 +116,14 @@ def _others(facts: Facts) -> tuple[Kept, ...]:
             now=f"{len(facts.policies)} documents",
         ),
         Kept(
+            what="predictions that stay here",
+            where="the folder that [local_tables] in pod.toml names, if it does",
+            holds="rows of tables with what a model says of them, and who had them written",
+            how_long="as many days as pod.toml says (90)",
+            removed_by="the pod; earlier by the custodian: podsql pod tables remove",
+            now=f"{sum(e.event == 'local' and e.decision == 'allow' for e in facts.log.entries)} written, by the log",
+        ),
+        Kept(
             what="keys",
             where="keys.json, state/secret",
             holds="the pod's secrets",

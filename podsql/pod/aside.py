@@ -33,6 +33,14 @@ class Aside:
         self._guarded = guarded
         self._fail = fail
 
+    def on(self, workers: Executor) -> "Aside":
+        """The same on other threads."""
+        return Aside(workers, endpoint=self._endpoint, guarded=self._guarded, fail=self._fail)
+
+    def post(self, step: Callable[[], None]) -> None:
+        """Run ``step`` on the I/O thread, whatever became of a ticket."""
+        self._endpoint.post(step)
+
     def run(self, ticket: Ticket, work: Callable[[], T], then: Callable[[T], None]) -> None:
         """Run ``work`` aside and go on with what it gives."""
 

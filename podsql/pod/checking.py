@@ -7,7 +7,7 @@ from podsql.errors import Error
 from podsql.findings import Finding
 from podsql.membership import load_membership
 from podsql.pod.config import load_pod_config
-from podsql.pod.datasets import Place, freeze, pod_tables, read_policy
+from podsql.pod.datasets import Place, freeze, local_tables_of, pod_tables, read_policy
 from podsql.policy.gate import Gate
 
 
@@ -41,6 +41,10 @@ def check_pod(config_path: Path) -> list[Finding]:
         )
     except Error as fault:
         return [*findings, _failed("policy", fault)]
+    try:
+        local_tables_of(config, place)
+    except Error as fault:
+        findings.append(_failed("local tables", fault))
     with tempfile.TemporaryDirectory(prefix="podsql-check-") as folder:
         try:
             snapshot = freeze(config, place, Path(folder))

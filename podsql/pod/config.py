@@ -27,6 +27,12 @@ peers = ["north", "east"]             # sums with these pods only; absent: with 
 least = 3                             # goes on with so many pods when others are lost; absent: with all
 colluders = 1                         # so many pods may be in league with the analyst
 required = false                      # true: models are trained under masks or not at all
+
+[local_tables]                        # where predictions are written that stay here; absent: nowhere
+path = "scores"                       # a folder of its own, for nothing else
+rows = 10_000_000                     # of one table
+tables = 20                           # of one person
+days = 90                             # how long a table is kept
 """
 
 import difflib
@@ -114,6 +120,18 @@ class SumsSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Rounds of models leave under masks or not at all."""
 
 
+class LocalTablesSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[local_tables]``: predictions that the custodian keeps, one Parquet file a table.
+
+    No limit counts bytes: how well values compress would tell of them.
+    """
+
+    path: str
+    rows: Annotated[int, msgspec.Meta(ge=1)] = 10_000_000
+    tables: Annotated[int, msgspec.Meta(ge=1)] = 20
+    days: Annotated[float, msgspec.Meta(gt=0, le=3660)] = 90.0
+
+
 class PodConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -123,6 +141,7 @@ class PodConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     views: dict[str, ViewSection] = {}
     limits: LimitsSection = LimitsSection()
     sums: SumsSection = SumsSection()
+    local_tables: LocalTablesSection | None = None
 
 
 def load_pod_config(path: Path) -> PodConfig:
@@ -168,6 +187,7 @@ def _nearest(fault: str) -> str:
                 ViewSection,
                 LimitsSection,
                 SumsSection,
+                LocalTablesSection,
             )
             for f in kind.__struct_fields__
         )

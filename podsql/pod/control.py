@@ -14,7 +14,9 @@ from podsql.errors import Error, error
 from podsql.pod.config import load_pod_config
 
 SOCKET: Final = "control.sock"
-COMMANDS: Final = ("status", "pause", "resume", "reload", "prune", "services", "forget", "drop")
+COMMANDS: Final = (
+    *("status", "pause", "resume", "reload", "prune", "services", "forget", "drop", "remove"),
+)
 LINE_BYTES: Final = 4096
 
 

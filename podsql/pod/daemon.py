@@ -24,7 +24,7 @@ from podsql.membership import Membership, load_membership
 from podsql.pod.config import PodConfig, load_pod_config
 from podsql.pod.consulting import Services
 from podsql.pod.control import SOCKET, Control, failure
-from podsql.pod.datasets import Place, drop_old_snapshots, hold, holds_of
+from podsql.pod.datasets import Place, drop_old_snapshots, hold, holds_of, local_tables_of
 from podsql.pod.desk import Desk
 from podsql.pod.holding import Holding
 from podsql.pod.obeying import Obeying
@@ -128,6 +128,9 @@ class Pod:
         spool.mkdir(exist_ok=True, mode=0o700)
         holds = holds_of(self.config, place)
         holds.begin()
+        local = local_tables_of(self.config, place)
+        if local is not None:
+            local.begin()
         self.desk = Desk(
             name=name,
             keys=self.membership.keys,
@@ -140,12 +143,14 @@ class Pod:
             releasing=self._releasing,
             services=self.services,
             holds=holds,
+            local=local,
             on_stale=self._catch_up,
             spool=spool,
             limits=limits,
             sums=self.config.sums,
         )
         self._opened.callback(self.desk.counting.close)
+        self._opened.callback(self.desk.writing.close)
         self.obeying = Obeying(
             self.services, audit=self._audit, end=self.desk.end, changed=lambda: self._tell()
         )
@@ -393,6 +398,8 @@ def _command(pod: Pod, command: str, answer: Any) -> None:
             pod.obeying.forget(parse_fingerprint(named))
         case "drop":
             pod.desk.reviewing.drop(named)
+        case "remove":
+            pod.desk.writing.remove(named)
     answer({"services": pod.services.status()} if verb in ("services", "forget") else pod.status())
 
 

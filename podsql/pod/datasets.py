@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podsql.engine.snapshot import Snapshot, TableSource, ViewSource, build_snapshot
+from podsql.errors import error
 from podsql.pod.config import PodConfig, TableSection, ViewSection, qualified
 from podsql.pod.holding import Holding
 from podsql.pod.holds import Holds
+from podsql.pod.local_tables import LocalTables
 from podsql.pod.opting_out import Watch, read_list
 from podsql.pod.releasing import load_secret, salt
 from podsql.policy.document import Policy, load_policy, load_preset
@@ -100,6 +102,7 @@ def hold(config: PodConfig, place: Place, pod: str) -> Holding:
         policy=policy,
         data_version=snapshot.version,
         salt=salt(load_secret(place / "secret")),
+        keeps=config.local_tables is not None,
     )
     return Holding(
         gate=gate,
@@ -118,6 +121,33 @@ def holds_of(config: PodConfig, place: Place) -> Holds:
         limit_bytes=config.limits.spool_mb << 20,
         days=config.policy.hold_days,
     )
+
+
+def local_tables_of(config: PodConfig, place: Place) -> LocalTables | None:
+    """The predictions that stay at the pod; CONFIG if they would lie where its data or its state is."""
+    section = config.local_tables
+    if section is None:
+        return None
+    folder = (place.home / section.path).resolve()
+    for path in (place.state, *(place.home / one.path for one in config.tables.values())):
+        data = _before_patterns(path.resolve())
+        if folder == data or folder in data.parents or data in folder.parents:
+            raise error(
+                "CONFIG",
+                "local_tables.path holds other files of the pod, or lies within them",
+                hint="name a folder of its own",
+            )
+    return LocalTables(
+        folder, most_rows=section.rows, most_tables=section.tables, days=section.days
+    )
+
+
+def _before_patterns(path: Path) -> Path:
+    """The folder below which a pattern of names is looked for; ``path`` itself if it has none."""
+    for place, part in enumerate(path.parts):
+        if set(part) & set("*?["):
+            return Path(*path.parts[:place])
+    return path
 
 
 def drop_old_snapshots(place: Place, keep: Path) -> None:

@@ -49,6 +49,8 @@ from podsql.pod.explaining import Explainer
 from podsql.pod.holding import Holding
 from podsql.pod.holds import Hold, Holds
 from podsql.pod.judging import Judging
+from podsql.pod.local_tables import LocalTables
+from podsql.pod.local_writing import LocalWriting
 from podsql.pod.offers import OfferBook
 from podsql.pod.recording import entry_of, evidence_of
 from podsql.pod.refusing import failed, paused, public, refuse, used_up
@@ -92,6 +94,7 @@ class Desk:
         releasing: Releasing,
         services: Services,
         holds: Holds,
+        local: LocalTables | None,
         on_stale: Callable[[], None],
         spool: Path,
         limits: LimitsSection,
@@ -114,7 +117,7 @@ class Desk:
         self._explainer = Explainer(
             offers=self._offers, releasing=releasing, audit=audit, gatekeepers=gatekeepers
         )
-        self.counting = Counting(keys=keys, endpoint=endpoint, run=self._read_keys)
+        self.counting = Counting(keys=keys, endpoint=endpoint, run=self._run_beside)
         self.reviewing = Reviewing(
             services,
             holds,
@@ -124,6 +127,7 @@ class Desk:
             guarded=self._guarded,
         )
         self._aside = Aside(gatekeepers, endpoint=endpoint, guarded=self._guarded, fail=self._fail)
+        self.writing = LocalWriting(local, self._aside, audit=audit, run=self._run_beside)
         self._held = Held(limit_bytes=limits.spool_mb << 20)
         self._judging = Judging(
             services=services,
@@ -183,8 +187,8 @@ class Desk:
         self._held.expire(time.monotonic())
         self._book.forget(_now())
         self._summing.sweep()
-        self._gatekeepers.submit(self._audit.sync)
-        self._gatekeepers.submit(self.reviewing.sweep)
+        for work in (self._audit.sync, self.reviewing.sweep, self.writing.sweep):
+            self._gatekeepers.submit(work)
         self._endpoint.later(SWEEP_SECONDS, self.sweep)
 
     @property
@@ -306,7 +310,8 @@ class Desk:
         assert verdict is not None
         self._summing.expect(ticket)
         candidates = verdict.psi.candidates if verdict.psi is not None else 0
-        if verdict.noise is None and policy.limits.queries_per_day is None and not candidates:
+        counted = policy.limits.queries_per_day is not None or candidates
+        if verdict.noise is None and not counted and verdict.local is None:
             self._run(ticket, None)
             return
         _, asker, version = ticket.terms
@@ -314,6 +319,8 @@ class Desk:
 
         def pay() -> Released | None:
             self._releasing.admit(policy, asker, _now(), candidates)
+            if verdict.local is not None:
+                self.writing.require_room(ticket)
             if verdict.noise is None:
                 return None
             return self._releasing.charge(verdict, policy, asker, version, mark, _now())
@@ -370,7 +377,7 @@ class Desk:
         verdict = ticket.verdict
         free = verdict.psi is not None and not verdict.guard
         ledger = verdict.needs_ledger or verdict.noise is not None
-        held = free or ledger or verdict.masked
+        held = free or ledger or verdict.masked or verdict.local is not None
 
         def take() -> None:
             assert ticket.output is not None
@@ -423,7 +430,7 @@ class Desk:
         else:
             self.counting.begin(ticket, ticket.verdict.psi, finish, fail)
 
-    def _read_keys(self, ticket: Ticket, sql: str, rows: int, on_event: OnEvent) -> JobHandle:
+    def _run_beside(self, ticket: Ticket, sql: str, rows: int, on_event: OnEvent) -> JobHandle:
         return self._pool.run(self._job(ticket, sql, rows, guard=False), on_event)
 
     def _accept(self, ticket: Ticket) -> None:
@@ -451,6 +458,10 @@ class Desk:
         output, verdict = ticket.output, ticket.verdict
         assert output is not None
         assert verdict is not None
+        if verdict.local is not None and ticket.job is not None and not ticket.wrote:
+            ticket.wrote = True
+            self.writing.write(ticket, released, partial(self._finish, ticket, released, note))
+            return
         if ticket.draft is not None:
             draft, ticket.draft = ticket.draft, None
             keep = partial(self.reviewing.keep, ticket, draft, released)

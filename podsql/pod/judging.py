@@ -13,7 +13,7 @@ from podsql.pod.requests import Ticket
 from podsql.policy.decisions import Agreed, Outcome, require_agreement
 from podsql.policy.denial import Denial
 from podsql.policy.document import Release
-from podsql.policy.gate import Verdict
+from podsql.policy.verdict import Verdict
 
 SEEN = 4096
 

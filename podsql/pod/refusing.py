@@ -4,7 +4,7 @@ from podsql.engine.job import Failed as JobFailed
 from podsql.errors import CODES, Error, error
 from podsql.messages import Failed, encode
 from podsql.policy.denial import Withheld
-from podsql.policy.gate import Verdict
+from podsql.policy.verdict import Verdict
 from podsql.relay.sockets.endpoint import Request
 
 

@@ -26,7 +26,6 @@ from podsql.pod.shares import Shares, read_shares, together, views
 from podsql.pod.spending import Spent, spent_of
 from podsql.policy.binned import BinOrder
 from podsql.policy.document import Dp, Policy
-from podsql.policy.gate import Verdict
 from podsql.policy.guard import GUARD
 from podsql.policy.ledger.cost import Cost, cap_of, epsilon_of
 from podsql.policy.ledger.overlap import Overlaps
@@ -34,6 +33,7 @@ from podsql.policy.ledger.store import Ledger
 from podsql.policy.noise.backend import NoiseBackend, choose_backend
 from podsql.policy.noised import NoiseOrder
 from podsql.policy.person import Person
+from podsql.policy.verdict import Verdict
 
 SECRET_BYTES: Final = 32
 DESIGNS: Final = 4096

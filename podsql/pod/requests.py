@@ -19,8 +19,8 @@ from podsql.pod.holds import Draft
 from podsql.pod.releasing import Asker
 from podsql.pod.results import Output
 from podsql.policy.document import Policy
-from podsql.policy.gate import Verdict
 from podsql.policy.person import Person
+from podsql.policy.verdict import Verdict
 from podsql.relay.cards import Card
 from podsql.relay.sockets.endpoint import Request
 
@@ -49,6 +49,8 @@ class Ticket:
     """Keys of this pod that went, blinded, into a count across pods."""
     met: int = 0
     """Blinded keys of other pods that it multiplied."""
+    wrote: bool = False
+    """Its rows were written, or are being written, to a table that stays here."""
     executed: int = 0
     recorded: bool = False
     over: bool = False

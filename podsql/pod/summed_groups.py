@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from podsql.engine.sums.groups import GroupSums
 from podsql.engine.sums.pod_round import Input
-from podsql.policy.gate import Verdict
 from podsql.policy.masked import SumOrder
+from podsql.policy.verdict import Verdict
 
 
 def sums_of(order: SumOrder) -> GroupSums:

@@ -15,16 +15,18 @@ from podsql.analyst.training.curves import describe_curves, fit_curves, plan_cur
 from podsql.analyst.training.evaluating import evaluate
 from podsql.analyst.training.explaining import explained, explained_curves
 from podsql.analyst.training.fitting import prepare, summary
+from podsql.analyst.training.local_tables import explain_local, predict_local
 from podsql.analyst.training.running import begin
 from podsql.analyst.training.shelf import Kept, Shelf, read_model, write_model
 from podsql.analyst.writing import require_free
 from podsql.engine.training.describing import described
 from podsql.engine.training.fitted import Curves, Estimate
-from podsql.errors import Error, error
+from podsql.errors import Error
 from podsql.planner.training.orders import (
     DescribeModel,
     DropModel,
     Evaluate,
+    ExplainPredict,
     ExplainTrain,
     ExportModel,
     ImportModel,
@@ -76,15 +78,23 @@ def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
             bench.return_merger(merger)
             return answer_of(found)
         case PredictLocal():
-            raise error("NOT_SUPPORTED", "this statement around models is not supported yet")
+            merger = bench.borrow_merger()
+            found = _bound_anew(statement, lambda: predict_local(order, statement, merger, shelf))
+            bench.return_merger(merger)
+            return answer_of(found)
+        case ExplainPredict():
+            found = _bound_anew(statement, lambda: explain_local(order.predict, statement, shelf))
+            return answer_of(found)
 
 
 def _bound_anew(statement: Statement, work: Callable[[], T]) -> T:
-    """The work, once more where a pod has moved on since it made its offer."""
+    """The work, once more where a pod has moved on since it made its offer, or has given a right."""
+    kept = statement.federation.holds(statement.purpose, statement.project)
     try:
         return work()
     except Error as fault:
-        if fault.code != "STALE_OFFER":
+        given = kept and fault.code in ("UNKNOWN_TABLE", "UNKNOWN_COLUMN")
+        if fault.code != "STALE_OFFER" and not given:
             raise
     statement.forget_offers()
     return work()

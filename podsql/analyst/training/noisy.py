@@ -26,8 +26,9 @@ from podsql.messages import PolicyReply
 from podsql.planner.closing import Noise, Value
 from podsql.planner.fragment import NoisyStep
 from podsql.planner.plan import Stage
-from podsql.planner.training.designing import Design, DesignPart
+from podsql.planner.training.designing import Design
 from podsql.planner.training.noisy_steps import noisy_fields
+from podsql.planner.training.selecting import Part
 
 NOISE_SETTINGS: Final = frozenset({"privacy", "epsilon", "delta", "fresh"})
 _HINTS: Final = {
@@ -193,7 +194,7 @@ def _series(
     ).digest()
 
 
-def _stage(terms: Noisy, design: Design, part: DesignPart, asked: Round, name: str) -> Stage:
+def _stage(terms: Noisy, design: Design, part: Part, asked: Round, name: str) -> Stage:
     features, targets, references = design.given(part)
     step = NoisyStep(
         family=terms.kind.family,

@@ -23,18 +23,22 @@ def with_predictions(sql: str, shelf: Shelf) -> str:
 
 
 def _written(shelf: Shelf, call: PredictCall) -> str:
-    kept = shelf.get(call.model)
+    return f"({formula(shelf.get(call.model), call.output)})"
+
+
+def formula(kept: Kept, output: str) -> str:
+    """One output as an expression over the model's columns; empty: the first one. OPTION for another."""
     named = outputs(kept.fitted)
-    output = call.output.lower() or ("response" if "response" in named else named[0])
-    if not call.output and "class" in named:
-        output = "class"
-    if output not in named:
+    wanted = output.lower() or ("response" if "response" in named else named[0])
+    if not output and "class" in named:
+        wanted = "class"
+    if wanted not in named:
         raise error(
             "OPTION",
-            f"model {kept.name!r} has no output {output!r}",
-            hint=nearest(output, named) or f"known: {', '.join(named)}",
+            f"model {kept.name!r} has no output {wanted!r}",
+            hint=nearest(wanted, named) or f"known: {', '.join(named)}",
         )
-    return f"({expressions(kept)[output]})"
+    return expressions(kept)[wanted]
 
 
 def expressions(kept: Kept) -> Mapping[str, str]:

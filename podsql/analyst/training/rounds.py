@@ -18,7 +18,8 @@ from podsql.engine.training.fitting import Round
 from podsql.errors import Error, error
 from podsql.planner.fragment import ModelStep
 from podsql.planner.plan import Plan, Stage
-from podsql.planner.training.designing import Design, DesignPart
+from podsql.planner.training.designing import Design
+from podsql.planner.training.selecting import Part
 from podsql.planner.training.steps import step_fields
 
 
@@ -167,7 +168,7 @@ def stages_of(design: Design, asked: Round, name: str, *, references: bool = Fal
     ]
 
 
-def _stage(name: str, design: Design, part: DesignPart, asked: Round, *, references: bool) -> Stage:
+def _stage(name: str, design: Design, part: Part, asked: Round, *, references: bool) -> Stage:
     features, targets, firsts = design.given(part)
     if references:
         listed = zip((*features, *targets, *firsts), design.listed, strict=True)

@@ -35,9 +35,11 @@ class Terms:
     seconds: float
 
 
-def terms_of(settings: Mapping[str, Value], statement: Statement) -> Terms:
-    """Bind the statement; asks pods only for offers."""
-    options = options_of(settings, SETTINGS)
+def terms_of(
+    settings: Mapping[str, Value], statement: Statement, known: frozenset[str] = SETTINGS
+) -> Terms:
+    """Bind the statement; asks pods only for offers. ``known``: settings beside what all take."""
+    options = options_of(settings, known)
     drops = drops_of(settings)
     statement.purpose = options.purpose or statement.purpose
     seconds = options.timeout or max(statement.timeout, ROUND_SECONDS)
