@@ -40,6 +40,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A code of the gate, the services' words, or an error code."""
     analyst: str = ""
     fingerprint: str = ""
+    modeller: str | msgspec.UnsetType = msgspec.UNSET
+    """Who asked in the analyst's place; left out where the analyst did."""
+    modeller_key: str | msgspec.UnsetType = msgspec.UNSET
     statement: str = ""
     request_id: str = ""
     statement_id: str = ""

@@ -44,6 +44,7 @@ from podsql.pod.aside import Aside
 from podsql.pod.config import LimitsSection, SumsSection
 from podsql.pod.consulting import Services
 from podsql.pod.counting import Counting
+from podsql.pod.delegating import Asking, Delegations
 from podsql.pod.explaining import Explainer
 from podsql.pod.holding import Holding
 from podsql.pod.holds import Hold, Holds
@@ -52,13 +53,14 @@ from podsql.pod.offers import OfferBook
 from podsql.pod.recording import entry_of, evidence_of
 from podsql.pod.refusing import failed, paused, public, refuse, used_up
 from podsql.pod.releasing import Released, Releasing
-from podsql.pod.requests import Held, Ticket, content_hash, fragment_of, person_of
+from podsql.pod.requests import Held, Ticket, content_hash, fragment_of
 from podsql.pod.results import Output
 from podsql.pod.reviewing import Reviewing
 from podsql.pod.summing import SumMessage, Summing
 from podsql.policy.audit import Audit
 from podsql.policy.decisions import Unavailable, read_head
 from podsql.policy.denial import Denial, Withheld
+from podsql.policy.person import Person
 from podsql.policy.requests import RequestBook
 from podsql.relay.cards import Card
 from podsql.relay.keys import PeerKeys
@@ -122,6 +124,7 @@ class Desk:
             pod=keys.identity_public,
             guarded=self._guarded,
         )
+        self._delegations = Delegations(keys.identity_public, audit, endpoint.store, _now)
         self._aside = Aside(gatekeepers, endpoint=endpoint, guarded=self._guarded, fail=self._fail)
         self._held = Held(limit_bytes=limits.spool_mb << 20)
         self._judging = Judging(
@@ -150,20 +153,21 @@ class Desk:
             if isinstance(message, SumMessage):
                 self._summing.serve(request, message)
                 return
-            match message:
-                case OfferRequest():
-                    self._offer(request, message)
-                case QueryRequest():
-                    self._query(request, message)
-                case PolicyAsk() | BudgetRequest():
-                    self._explainer.serve(request, message, person_of(request.peer), self.holding)
-                case EvidenceAsk():
-                    self._evidence(request, message)
-                case Cancel():
-                    self._cancel(request.peer, message.request_id)
+            asking = self._delegations.read(request.peer, message)
+            match asking.message:
+                case OfferRequest() as asked:
+                    self._offer(request, asked, asking.person)
+                case QueryRequest() as asked:
+                    self._query(request, asked, asking)
+                case PolicyAsk() | BudgetRequest() as asked:
+                    self._explainer.serve(request, asked, asking.person, self.holding)
+                case EvidenceAsk() as asked:
+                    self._evidence(request, asked)
+                case Cancel() as asked:
+                    self._cancel(request.peer, asked.request_id)
                     request.reply(encode(Done()))
-                case Release():
-                    self._held.release(message.request_id, request.peer.identity)
+                case Release() as asked:
+                    self._held.release(asked.request_id, request.peer.identity)
                     request.reply(encode(Done()))
                 case _:
                     raise error("BAD_MESSAGE", "a pod takes no such message")
@@ -194,12 +198,12 @@ class Desk:
     def end(self, analyst: bytes | None) -> int:
         """A service took rights back, of ``analyst`` or (None) for all: what runs ends, what was
         offered and what waits to be read is dropped. How many statements ended."""
-        found = [t for t in self._held.all() if analyst in (None, t.person.identity)]
+        found = [ticket for ticket in self._held.all() if ticket.concerns(analyst)]
         running = [ticket for ticket in found if not ticket.over]
         for ticket in running:
             self._fail(ticket, paused() if analyst is None else Denial("NOT_GRANTED"))
         for ticket in found:
-            self._held.release(ticket.head.request_id, ticket.person.identity)
+            self._held.release(ticket.head.request_id, ticket.peer.identity)
         self._summing.drop(analyst)
         if analyst is None:
             self._offers.clear()
@@ -214,9 +218,7 @@ class Desk:
 
     # -- offers --------------------------------------------------------------------------------
 
-    def _offer(self, request: Request, message: OfferRequest) -> None:
-        person = person_of(request.peer)
-
+    def _offer(self, request: Request, message: OfferRequest, person: Person) -> None:
         def answer(offer: OfferReply | Error) -> None:
             if isinstance(offer, Error):
                 refuse(request, offer)
@@ -227,12 +229,13 @@ class Desk:
 
     # -- queries -------------------------------------------------------------------------------
 
-    def _query(self, request: Request, message: QueryRequest) -> None:
+    def _query(self, request: Request, message: QueryRequest, asking: Asking) -> None:
         began = time.perf_counter_ns()
         now = _now()
         head = read_head(
             message.head,
-            analyst=request.peer.identity,
+            analyst=asking.person.identity,
+            signer=request.peer.identity,
             pod=self._keys.identity_public,
             handshake=request.handshake,
             now=now,
@@ -249,7 +252,7 @@ class Desk:
         if self.holding.opted_out.changed():
             self._on_stale()
             raise error("PAUSED", "the pod takes in a new opt-out list", hint="ask again soon")
-        person = person_of(request.peer)
+        person = asking.person
         payload = decode_as(QueryPayload, message.payload)
         ticket = Ticket(
             head=head,
@@ -257,6 +260,7 @@ class Desk:
             query_hash=found,
             person=person,
             peer=request.peer,
+            order=asking.document,
             statement=payload.statement,
             content=content_hash(payload),
             holding=self.holding,
@@ -272,13 +276,15 @@ class Desk:
                 if self._book.knows(head.request_id):
                     raise used_up()
                 raise error("STALE_OFFER", "the pod offers something else by now")
-            self._judging.judge(ticket, fragment_of(payload), payload.fragment)
+            fragment = fragment_of(payload)
+            asking.require_covered(head, payload.statement, fragment)
+            self._judging.judge(ticket, fragment, payload.fragment)
         except Error as fault:
             self._fail(ticket, fault)
 
     def _attach(self, request: Request, ticket: Ticket, found: bytes) -> None:
         """The same id again: the same query gets the same result, another is a conflict."""
-        if ticket.query_hash != found or ticket.person.identity != request.peer.identity:
+        if ticket.query_hash != found or ticket.peer.identity != request.peer.identity:
             raise error(
                 "CONFLICT", "this request id stands for another query", hint="send a new id"
             )
@@ -558,7 +564,7 @@ class Desk:
 
     def _evidence(self, request: Request, message: EvidenceAsk) -> None:
         ticket = self._held.get(message.request_id)
-        if ticket is None or ticket.person.identity != request.peer.identity:
+        if ticket is None or ticket.peer.identity != request.peer.identity:
             raise error("EXPIRED_RESULT", "no such result is kept here")
         if ticket.output is not None and ticket.output.evidence is not None:
             request.reply(encode(EvidenceReply(evidence=ticket.output.evidence)))
@@ -567,7 +573,7 @@ class Desk:
 
     def _cancel(self, peer: Card, request_id: bytes) -> None:
         ticket = self._held.get(request_id)
-        if ticket is None or ticket.person.identity != peer.identity:
+        if ticket is None or ticket.peer.identity != peer.identity:
             return
         if ticket.over:
             self._held.release(request_id, peer.identity)

@@ -4,6 +4,8 @@ import time
 from hashlib import sha256
 from typing import Literal
 
+import msgspec
+
 from podsql.messages import Evidence
 from podsql.pod.releasing import Released
 from podsql.pod.requests import Ticket
@@ -26,6 +28,8 @@ def entry_of(
         reason=reason,
         analyst=ticket.person.name,
         fingerprint=ticket.person.fingerprint,
+        modeller=ticket.peer.name if ticket.order else msgspec.UNSET,
+        modeller_key=ticket.peer.fingerprint if ticket.order else msgspec.UNSET,
         statement=ticket.statement,
         request_id=head.request_id.hex(),
         statement_id=head.statement_id.hex(),

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from podsql.analyst.answering import Answer, answer_of
 from podsql.analyst.bench import Bench
 from podsql.analyst.statement import Statement
+from podsql.analyst.training.detaching import order_detached, wants_detached
 from podsql.analyst.training.evaluating import evaluate
 from podsql.analyst.training.explaining import explained
 from podsql.analyst.training.fitting import prepare, summary
@@ -39,6 +40,8 @@ def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
     """The answer of one statement around models."""
     shelf = bench.shelf
     match order:
+        case Train() if wants_detached(order):
+            return answer_of(order_detached(order, statement, bench))
         case Train():
             return answer_of(summary(begin(order, statement, bench)))
         case ShowModels():

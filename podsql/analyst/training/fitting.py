@@ -26,7 +26,9 @@ from podsql.planner.fragment import Feature
 from podsql.planner.training.designing import Design, DesignColumn, plan_design
 from podsql.planner.training.orders import Train, options_of
 
-SETTINGS: Final = frozenset({"missing", "min_pods", "round_timeout", *MASKED_SETTINGS})
+SETTINGS: Final = frozenset(
+    {"missing", "min_pods", "round_timeout", "detached", "modeller", *MASKED_SETTINGS}
+)
 """What the closing WITH of TRAIN MODEL takes beside what every statement does."""
 WITHOUT_CONSTANT: Final = ("naive_bayes", "kmeans", "pca")
 """Kinds of model in which no constant stands for the first level of a category."""
