@@ -63,6 +63,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Blinded keys of others that they met."""
     result_hash: str = ""
 
+    @property
+    def asked_by(self) -> str:
+        """Name of the modeller that asked in the analyst's place; else empty."""
+        return "" if self.modeller is msgspec.UNSET else self.modeller
+
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What stands in the file."""

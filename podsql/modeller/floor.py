@@ -61,7 +61,8 @@ class Floor:
             self._stopped = True
             self._changed.notify()
         self._trainer.stop()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self._pool.shutdown()
 
     def _turns(self) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from podsql.analyst.bench import Bench
-from podsql.analyst.training.recorded import Job
+from podsql.analyst.training.recorded import Job, Line
 from podsql.errors import error
 from podsql.job_messages import Delegation, JobOrder, statement_hash
 from podsql.messages import decode_as, encode
@@ -91,7 +91,10 @@ class Orders:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True)
         work = _work(order, folder)
-        work.bench.jobs.add(job, lambda: None).release()
+        hold = work.bench.jobs.add(job, lambda: None)
+        line = Line(job=job.id, model=job.model, at=now, event="started", pods=job.pods)
+        work.bench.jobs.note(hold, line)
+        hold.release()
         replace_file(folder / ORDER, encode(order), mode=0o600)
         with self._lock:
             self._kept[key] = work

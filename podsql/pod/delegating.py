@@ -59,6 +59,7 @@ class Delegations:
                     event="query",
                     decision="deny",
                     reason=fault.code,
+                    analyst="(unknown)",
                     modeller=peer.name,
                     modeller_key=peer.fingerprint,
                 )
