@@ -57,9 +57,7 @@ def ask(
         stage=stage,
         card=card,
         head=head,
-        body=lambda handshake: federation.worded(
-            _signed(head, payload, keys.identity, handshake)
-        ),
+        body=lambda handshake: federation.worded(_signed(head, payload, keys.identity, handshake)),
         schema=schema,
         max_rows=max_rows,
         deadline=deadline,

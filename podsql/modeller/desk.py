@@ -117,7 +117,5 @@ def _told(*found: Work) -> JobReply:
 
 def _shown(work: Work) -> bytes:
     """The record without what its analyst knows or cannot use."""
-    job = replace(
-        work.job, statement="", parameters=(), columns=(), start=(), checkpoint=b""
-    )
+    job = replace(work.job, statement="", parameters=(), columns=(), start=(), checkpoint=b"")
     return msgspec.json.encode(job)

@@ -82,18 +82,14 @@ def ordered(job: Job) -> pa.Table:
     )
 
 
-def _after(
-    act: Literal["cancel", "resume"], job: Job, statement: Statement, bench: Bench
-) -> Job:
+def _after(act: Literal["cancel", "resume"], job: Job, statement: Statement, bench: Bench) -> Job:
     """The job as its modeller has it after ``act``."""
     reply = ask(job.modeller, JobAsk(act=act, job=job.id), statement)
     _take_all(job.modeller, reply, statement, bench)
     return bench.jobs.get(job.id)
 
 
-def _take_all(
-    modeller: str, reply: JobReply, statement: Statement, bench: Bench
-) -> frozenset[str]:
+def _take_all(modeller: str, reply: JobReply, statement: Statement, bench: Bench) -> frozenset[str]:
     """Write down what a modeller says of its jobs, and fetch what is finished; their ids."""
     known = {job.id: job for job in bench.jobs.all()}
     heard = [replace(_decoded(one, Job), modeller=modeller) for one in reply.records]

@@ -27,7 +27,9 @@ def run_job_order(order: JobOrder, statement: Statement, bench: Bench) -> Answer
             return answer_of(_shown(jobs.all(), away))
         case ShowJob():
             job = jobs.get(order.job)
-            return answer_of(_log(lines(job, statement, bench) if job.modeller else jobs.lines(job.id)))
+            return answer_of(
+                _log(lines(job, statement, bench) if job.modeller else jobs.lines(job.id))
+            )
         case CancelJob():
             job = jobs.get(order.job)
             if job.modeller and not job.over:

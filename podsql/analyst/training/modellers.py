@@ -9,8 +9,9 @@ from typing import Final
 from podsql.analyst.gathering import ask_each
 from podsql.analyst.statement import Statement
 from podsql.errors import Error, error
+from podsql.job_messages import JobReply
 from podsql.message import Message
-from podsql.messages import JobReply, encode, reply_of
+from podsql.messages import encode, reply_of
 from podsql.planner.syntax import nearest
 from podsql.relay.cards import Card
 
@@ -45,7 +46,9 @@ def chosen(name: str | None, statement: Statement) -> Card:
         return known[min(known)]
     if name not in known:
         raise error(
-            "UNKNOWN_PEER", f"the federation has no modeller {name!r}", hint=nearest(name, list(known))
+            "UNKNOWN_PEER",
+            f"the federation has no modeller {name!r}",
+            hint=nearest(name, list(known)),
         )
     return known[name]
 
