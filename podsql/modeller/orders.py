@@ -55,19 +55,19 @@ class Orders:
         self._place = home / "work"
         self._lock = threading.Lock()
         self._kept: dict[tuple[bytes, str], Work] = {}
-        for path in sorted(self._place.glob(f"*/*/{ORDER}")):
+        found = self._place.glob(f"*/*/{ORDER}")
+        for path in sorted(found, key=lambda path: path.stat().st_mtime_ns):
             order = decode_as(JobOrder, path.read_bytes())
             work = _work(order, path.parent)
             self._kept[work.told.analyst, work.id] = work
 
     def all(self) -> tuple[Work, ...]:
-        """Every order, the oldest first."""
+        """Every order, as they came in."""
         with self._lock:
-            found = list(self._kept.values())
-        return tuple(sorted(found, key=lambda work: (work.told.created, work.id)))
+            return tuple(self._kept.values())
 
     def of(self, analyst: Card) -> tuple[Work, ...]:
-        """Those of one analyst, the oldest first."""
+        """Those of one analyst, as they came in."""
         return tuple(work for work in self.all() if work.told.analyst == analyst.identity)
 
     def get(self, analyst: Card, job: str) -> Work:

@@ -1,6 +1,6 @@
 """Detached jobs over real processes: the analyst goes away, the modeller is killed, the model is the same.
 
-One federation: two pods that ask a policy service, a modeller that works for ana alone, and ben, whom
+One federation: three pods that ask a policy service, a modeller that works for ana alone, and ben, whom
 the policy service grants nothing.
 """
 
@@ -41,12 +41,14 @@ from podsql.policyd import store_path
 from podsql.relay.signing import sign
 
 ROWS = 1500
-PODS = ("north", "south")
+PODS = ("north", "south", "west")
 TRAIN = (
     "TRAIN MODEL {} USING kmeans (clusters = 7, tolerance = 0) "
     "FROM (SELECT age, dose FROM visits WHERE age > {})"
 )
 DETACHED = TRAIN + " WITH (detached = true)"
+MASKED = TRAIN + " WITH (detached = true, secure_aggregation = true)"
+PATIENT = TRAIN + " WITH (detached = true, round_timeout = 5)"
 WAIT = 200.0
 
 
@@ -70,6 +72,7 @@ def stage(tmp_path_factory):
         home=home,
         pods=pods,
         preset="open",
+        limits={"workers": 1, "threads": 1},
         analysts=("ana", "ben"),
         granted=("ana",),
         modellers=("mo",),
@@ -132,15 +135,19 @@ def at_modeller(stage, job):
     return json.loads(path.read_bytes())
 
 
-def kill_modeller(stage):
+def kill(stage, command):
     found = subprocess.run(
-        ["pgrep", "-f", f"podsql modeller serve --home {stage.home}/mo$"],
+        ["pgrep", "-f", f"podsql {command.format(stage.home)}$"],
         capture_output=True,
         text=True,
         check=True,
     )
-    (pid,) = map(int, found.stdout.split())
-    os.kill(pid, signal.SIGKILL)
+    for pid in map(int, found.stdout.split()):
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill_modeller(stage):
+    kill(stage, "modeller serve --home {}/mo")
 
 
 def killed_in_the_middle(stage, order, name):
@@ -210,7 +217,7 @@ def code_of(act):
 
 def test_a_job_outlives_its_analyst_and_a_killed_modeller_to_the_same_bits(stage):
     job, model, rounds = killed_in_the_middle(
-        stage, lambda model: ordered(stage, DETACHED.format(model, 20.5)), "away"
+        stage, lambda model: ordered(stage, PATIENT.format(model, 20.5)), "away"
     )
     assert rounds >= 1
     with connected(stage) as con:
@@ -218,7 +225,13 @@ def test_a_job_outlives_its_analyst_and_a_killed_modeller_to_the_same_bits(stage
         assert state in ("waiting", "running")
         assert "'mo' is away" in said
         assert code_of(lambda: con.execute(f"CANCEL JOB '{job}'")) in ("POD_LOST", "TIMEOUT")
+        kill(stage, "pod serve --config {}/south/pod.toml")
         stage.serve_modeller("mo")
+        while not (said := at_modeller(stage, job)["error"]):
+            time.sleep(0.05)
+        assert "'south'" in said
+        assert state_of(con, job)[0] in ("waiting", "running")
+        stage.serve_pod("south")
         assert until_over(con, job) == ("finished", None)
         log = [row[1] for row in con.execute(f"SHOW JOB '{job}'").fetchall()]
         assert log.count("resumed") >= 2
@@ -235,11 +248,13 @@ def test_a_job_outlives_its_analyst_and_a_killed_modeller_to_the_same_bits(stage
 
 
 def test_jobs_are_resumed_cancelled_and_listed_by_their_analyst_alone(stage, con):
-    row = con.execute(DETACHED.format("second", 21.5)).fetchone()
-    job = row[0]
+    job = con.execute(MASKED.format("second", 21.5)).fetchone()[0]
     while con.execute(f"RESUME JOB '{job}'").description[2][0] != "n":
         pass
     con.execute("DESCRIBE MODEL second")
+    notes = {entry.reason for entry in audited(stage, "west") if entry.statement_id == job}
+    assert notes
+    assert all(note.startswith("masked for a sum of 3 pods") for note in notes)
     with podsql.connect(stage.membership("ben")) as ben:
         assert code_of(lambda: ben.execute(DETACHED.format("third", 20.5))) == "UNKNOWN_TABLE"
         assert ben.execute("SHOW JOBS").fetchall() == []
