@@ -154,6 +154,7 @@ CODES: Final[dict[str, type[Error]]] = {
     "MANIFEST": IntegrityError,
     "INVITE": IntegrityError,
     "REPLAY": IntegrityError,
+    "DELEGATION": IntegrityError,
     "BAD_FRAME": IntegrityError,
     "BAD_MESSAGE": IntegrityError,
     "BAD_RESULT": IntegrityError,

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from podsql.errors import Error, error
+from podsql.job_messages import Delegated, DelegatedDecisionRequest, JobAsk, JobOrder, JobReply
 from podsql.message import Message, Signed
 from podsql.service_messages import (
     DecisionReply,
@@ -59,7 +60,10 @@ class OfferReply(Message, frozen=True, array_like=True, tag="offer/1"):
 
 
 class RequestHead(Message, frozen=True, array_like=True, tag="head/1"):
-    """What the analyst signs (kind ``request``). Times are ms since the epoch; keys 32 bytes."""
+    """What the analyst signs (kind ``request``), or a modeller whom the analyst ordered to ask.
+
+    Times are ms since the epoch; keys 32 bytes.
+    """
 
     request_id: bytes
     """16 random bytes; one per statement and pod; idempotent."""
@@ -67,7 +71,7 @@ class RequestHead(Message, frozen=True, array_like=True, tag="head/1"):
     pod: bytes
     """Identity key of the pod it is meant for."""
     analyst: bytes
-    """Identity key of the signer."""
+    """Identity key of who asks."""
     handshake: bytes
     """Hash of the session it travels in (channel binding)."""
     payload_hash: bytes
@@ -368,6 +372,11 @@ AnyMessage = (
     | ReviewReply
     | JoinRequest
     | JoinReply
+    | Delegated
+    | DelegatedDecisionRequest
+    | JobOrder
+    | JobAsk
+    | JobReply
 )
 
 _ENCODER = msgspec.msgpack.Encoder()

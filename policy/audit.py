@@ -41,6 +41,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A code of the gate, the services' words, or an error code."""
     analyst: str = ""
     fingerprint: str = ""
+    modeller: str | msgspec.UnsetType = msgspec.UNSET
+    """Who asked in the analyst's place; left out where the analyst did."""
+    modeller_key: str | msgspec.UnsetType = msgspec.UNSET
     statement: str = ""
     request_id: str = ""
     statement_id: str = ""
@@ -67,6 +70,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def of_a_model(self) -> str:
         """Which sums of a model it was about; else empty."""
         return "" if self.round is msgspec.UNSET else self.round
+
+    @property
+    def asked_by(self) -> str:
+        """Name of the modeller that asked in the analyst's place; else empty."""
+        return "" if self.modeller is msgspec.UNSET else self.modeller
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

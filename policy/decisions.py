@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from podsql.errors import Error, PolicyError, error
-from podsql.message import Signed
+from podsql.job_messages import DelegatedDecisionRequest
+from podsql.message import Message, Signed
 from podsql.messages import RequestHead, decode, decode_as, encode, query_hash
 from podsql.policy.denial import Denial
 from podsql.policy.document import Release
@@ -50,10 +51,17 @@ def require_fresh(head: RequestHead, now: int) -> None:
 
 
 def read_head(
-    document: Signed, *, analyst: bytes, pod: bytes, handshake: bytes, now: int
+    document: Signed,
+    *,
+    analyst: bytes,
+    pod: bytes,
+    handshake: bytes,
+    now: int,
+    signer: bytes | None = None,
 ) -> RequestHead:
-    """The head of a request, if ``analyst`` signed it for this pod and this session."""
-    head = decode_as(RequestHead, verify(document, "request", analyst))
+    """The head of a request of ``analyst``, if ``signer`` (or else the analyst) signed it for this pod and
+    this session."""
+    head = decode_as(RequestHead, verify(document, "request", signer or analyst))
     if head.analyst != analyst or head.pod != pod:
         raise error("SIGNATURE", "the request is signed for another peer")
     if head.handshake != handshake:
@@ -133,7 +141,7 @@ class _Ask:
 class Consultation:
     """One request put to every pinned service: two tries of two seconds each.
 
-    ``services`` are identity keys, ``random`` gives nonces. ``floor`` is the epoch that a service
+    ``services`` are identity keys, ``order`` is the analyst's to the modeller who asks, ``random`` gives nonces. ``floor`` is the epoch that a service
     has reached. ``silent`` decides in place of one that did not answer at all. Time is monotonic
     seconds in ``tick`` and ms since the epoch in ``answered``.
     """
@@ -141,6 +149,7 @@ class Consultation:
     document: Signed
     head: RequestHead
     services: tuple[bytes, ...]
+    order: Signed | None = None
     random: Callable[[int], bytes]
     floor: Callable[[bytes], int] = lambda _: 0
     silent: Callable[[bytes], Answer] = lambda _: Lost(reason="no answer in time")
@@ -165,8 +174,13 @@ class Consultation:
                     due=monotonic + TRY_SECONDS,
                 )
                 self._asks[service] = ask
-                send[service] = encode(DecisionRequest(head=self.document, nonce=ask.nonce))
+                send[service] = encode(self._question(ask.nonce))
         return send
+
+    def _question(self, nonce: bytes) -> Message:
+        if self.order is None:
+            return DecisionRequest(head=self.document, nonce=nonce)
+        return DelegatedDecisionRequest(head=self.document, delegation=self.order, nonce=nonce)
 
     def failed(self, service: bytes, monotonic: float) -> None:
         """The service could not be reached: its next try is due at once."""

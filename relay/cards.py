@@ -24,6 +24,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _SESSIONS: Final = frozenset(
     {
         ("analyst", "pod"),
+        ("analyst", "modeller"),
         ("modeller", "pod"),
         ("pod", "pod"),
         ("service", "pod"),

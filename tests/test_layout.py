@@ -95,7 +95,7 @@ def test_constraints_pin_every_dependency_exactly():
     assert names <= pinned
 
 
-@pytest.mark.parametrize("unit", ["podsql-pod", "podsql-relay"])
+@pytest.mark.parametrize("unit", ["podsql-pod", "podsql-relay", "podsql-modeller"])
 def test_service_units_are_hardened(unit, tmp_path):
     analyse = shutil.which("systemd-analyze")
     if analyse is None:

@@ -6,7 +6,6 @@ has one form whatever the question is.
 
 import time
 from collections.abc import Sequence
-from functools import partial
 
 import pyarrow as pa
 from msgspec.structs import replace as structs_replace
@@ -42,7 +41,7 @@ def ask(
         request_id=request_id,
         statement_id=statement_id,
         pod=card.identity,
-        analyst=keys.identity_public,
+        analyst=federation.asker,
         handshake=b"",
         payload_hash=payload_hash(payload),
         tables=tables,
@@ -58,7 +57,7 @@ def ask(
         stage=stage,
         card=card,
         head=head,
-        body=partial(_signed, head, payload, keys.identity),
+        body=lambda handshake: federation.worded(_signed(head, payload, keys.identity, handshake)),
         schema=schema,
         max_rows=max_rows,
         deadline=deadline,

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 
 import msgspec
 
+from podsql.analyst.behalf import Behalf
 from podsql.errors import Error, error
 from podsql.membership import Membership
 from podsql.messages import OfferReply, OfferRequest, encode, reply_of
@@ -38,11 +39,21 @@ class Bound:
 
 
 class Federation:
-    """One analyst's connection to a federation."""
+    """One analyst's connection to a federation; or a modeller's, in an analyst's place.
 
-    def __init__(self, membership: Membership) -> None:
+    ``endpoint``: one that is open already. ``behalf``: the order by which another is asked for.
+    """
+
+    def __init__(
+        self,
+        membership: Membership,
+        *,
+        endpoint: Endpoint | None = None,
+        behalf: Behalf | None = None,
+    ) -> None:
         self.membership = membership
-        self.endpoint = Endpoint(
+        self.behalf = behalf
+        self.endpoint = endpoint or Endpoint(
             keys=membership.keys,
             relay=membership.relay,
             store=membership.store,
@@ -61,10 +72,23 @@ class Federation:
         self.endpoint.close()
 
     def pods(self) -> tuple[Card, ...]:
-        """The manifest's pods in canonical (name) order."""
+        """The manifest's pods in canonical (name) order, of which an order names some."""
         manifest = self.membership.store.current
-        cards = manifest.members() if manifest else ()
-        return tuple(sorted((c for c in cards if c.role == "pod"), key=lambda c: c.name))
+        cards = [c for c in (manifest.members() if manifest else ()) if c.role == "pod"]
+        if self.behalf is not None:
+            cards = [c for c in cards if c.identity in self.behalf.order.pods]
+        return tuple(sorted(cards, key=lambda c: c.name))
+
+    @property
+    def asker(self) -> bytes:
+        """Identity key of whom is asked for."""
+        if self.behalf is not None:
+            return self.behalf.order.analyst
+        return self.membership.keys.identity_public
+
+    def worded(self, body: bytes) -> bytes:
+        """What is sent to ask ``body`` of a pod."""
+        return body if self.behalf is None else self.behalf.worded(body)
 
     def holds(self, purpose: str, project: str) -> bool:
         """Whether offers of an earlier statement are kept."""
@@ -103,7 +127,7 @@ class Federation:
         return bound
 
     def _ask(self, pods: tuple[Card, ...], purpose: str, project: str, deadline: float) -> Bound:
-        body = encode(OfferRequest(purpose=purpose, project=project))
+        body = self.worded(encode(OfferRequest(purpose=purpose, project=project)))
         answers: SimpleQueue[tuple[Card, bytes | Error]] = SimpleQueue()
         patience = min(PATIENCE, max(0.1, deadline - time.monotonic()))
         for card in pods:

@@ -122,6 +122,10 @@ class Statement:
         self.federation.forget(self.purpose, self.project)
         self._attempt += 1
 
+    def renew(self) -> None:
+        """Ask from now on under other request ids than an earlier run of this statement may have."""
+        self._attempt = int.from_bytes(os.urandom(6), "big")
+
     def without_added_joins(self) -> bool:
         """Plan anew, with no join of public tables but those of the statement; False: had none."""
         plan = self.prepare()

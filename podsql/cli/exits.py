@@ -52,6 +52,7 @@ EXITS: Final[dict[str, int]] = {
     "MANIFEST": IDENTITY,
     "INVITE": IDENTITY,
     "REPLAY": IDENTITY,
+    "DELEGATION": IDENTITY,
     "SESSION": IDENTITY,
     "CLOCK": IDENTITY,
     # custodians' policies

@@ -40,6 +40,8 @@ class Stage:
     analysts: tuple[str, ...] = ("ana",)
     granted: tuple[str, ...] | None = None
     """The analysts whom the service grants all; None: every one."""
+    modellers: tuple[str, ...] = ()
+    """They join, and are started by whoever needs them: they work for those whom they are told."""
     service: bool = True
     further: tuple[str, ...] = ()
     """More policy services, which grant nothing by themselves; pods ask each of them."""
@@ -84,6 +86,7 @@ class Stage:
         self._door.bind(str(self.home / "ready.sock"))
         peers = [(name, "pod") for name in self.pods]
         peers += [(name, "analyst") for name in self.analysts]
+        peers += [(name, "modeller") for name in self.modellers]
         peers += [(name, "service") for name in self.services]
         endpoint = self.reached_at or self.listen
         choice = RelayChoice(endpoint=endpoint, plan=plan_relay(endpoint, listen=self.listen))
@@ -114,6 +117,10 @@ class Stage:
         return self.run(
             ["pod", "serve", "--config", str(self.home / name / "pod.toml")], ready=ready
         )
+
+    def serve_modeller(self, name: str) -> "subprocess.Popen[bytes]":
+        """Start a modeller's process; its ``modeller.toml`` must be there."""
+        return self.run(["modeller", "serve", "--home", str(self.home / name)], ready=1)
 
     def _grant(self, now: int) -> None:
         database = Database(store_path(self.access))

@@ -21,6 +21,8 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     meaning: str
     person: str
     fingerprint: str
+    modeller: str
+    """Who asked in that person's place, if somebody did."""
     purpose: str
     project: str
     tables: tuple[str, ...]
@@ -77,6 +79,7 @@ def decided(entry: Entry) -> Decided:
         meaning=in_words(entry.reason),
         person=entry.analyst,
         fingerprint=entry.fingerprint,
+        modeller=entry.asked_by,
         purpose=entry.purpose,
         project=entry.project,
         tables=entry.tables,
@@ -107,7 +110,8 @@ def page(found: Decisions) -> Page:
     for one in found.decisions:
         what = "dry run" if one.kind == "explain" else "statement"
         why = f" by rule {one.rule} ({one.meaning})" if one.rule else ""
-        who = f"{one.person}, purpose {one.purpose or 'none'}, project {one.project or 'none'}"
+        asked_by = f" by modeller {one.modeller}" if one.modeller else ""
+        who = f"{one.person}{asked_by}, purpose {one.purpose or 'none'}, project {one.project or 'none'}"
         left = (
             f" {one.rows} rows left, {one.withheld} groups withheld."
             if one.decision == "allowed" and one.kind == "query"

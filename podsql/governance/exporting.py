@@ -71,6 +71,8 @@ def _cef_fields(line: Line, pod: str, statements: bool) -> list[tuple[str, str]]
         ("lineHash", line.hash),
         ("statement", entry.statement if statements else ""),
     )
+    if entry.asked_by:
+        fields += [("flexString1Label", "modeller"), ("flexString1", entry.asked_by)]
     for at, (label, value) in enumerate(labelled, 1):
         fields += [(f"cs{at}Label", label), (f"cs{at}", value)] if value else []
     return [(key, value) for key, value in fields if value]
@@ -96,6 +98,7 @@ def _sd_fields(line: Line, statements: bool) -> tuple[tuple[str, str], ...]:
         ("reason", entry.reason),
         ("analyst", entry.analyst),
         ("fingerprint", entry.fingerprint),
+        ("modeller", entry.asked_by),
         ("project", entry.project),
         ("purpose", entry.purpose),
         ("tables", ",".join(entry.tables)),

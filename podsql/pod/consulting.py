@@ -100,10 +100,13 @@ class Services:
         document: Signed,
         head: RequestHead,
         *,
+        order: Signed | None,
         given_up: Callable[[], bool],
         then: Callable[[Outcome], None],
     ) -> None:
-        """Ask every service about a request; ``then`` runs once, unless it was given up before."""
+        """Ask every service about a request; ``then`` runs once, unless it was given up before.
+
+        ``order``: of the analyst, where a modeller signed the request."""
         found = self.known()
 
         def silent(service: bytes) -> Answer:
@@ -116,6 +119,7 @@ class Services:
         consultation = Consultation(
             document=document,
             head=head,
+            order=order,
             services=tuple(found),
             random=os.urandom,
             floor=lambda service: self.beliefs.of(service).epoch,

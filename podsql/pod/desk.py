@@ -26,7 +26,6 @@ from podsql.messages import (
     Evidence,
     EvidenceAsk,
     EvidenceReply,
-    OfferReply,
     OfferRequest,
     PolicyAsk,
     PsiFetch,
@@ -45,6 +44,7 @@ from podsql.pod.aside import Aside
 from podsql.pod.config import LimitsSection, SumsSection
 from podsql.pod.consulting import Services
 from podsql.pod.counting import Counting
+from podsql.pod.delegating import Asking, Delegations
 from podsql.pod.explaining import Explainer
 from podsql.pod.holding import Holding
 from podsql.pod.holds import Hold, Holds
@@ -55,7 +55,7 @@ from podsql.pod.offers import OfferBook
 from podsql.pod.recording import entry_of, evidence_of
 from podsql.pod.refusing import failed, paused, public, refuse, used_up
 from podsql.pod.releasing import Released, Releasing
-from podsql.pod.requests import Held, Ticket, fragment_of, person_of
+from podsql.pod.requests import Held, Ticket, fragment_of
 from podsql.pod.results import Output
 from podsql.pod.reviewing import Reviewing
 from podsql.pod.summing import SumMessage, Summing
@@ -126,6 +126,7 @@ class Desk:
             pod=keys.identity_public,
             guarded=self._guarded,
         )
+        self._delegations = Delegations(keys.identity_public, audit, endpoint.store, _now)
         self._aside = Aside(gatekeepers, endpoint=endpoint, guarded=self._guarded, fail=self._fail)
         self.writing = LocalWriting(local, self._aside, audit=audit, run=self._run_beside)
         self._held = Held(limit_bytes=limits.spool_mb << 20)
@@ -155,20 +156,21 @@ class Desk:
             if isinstance(message, SumMessage):
                 self._summing.serve(request, message)
                 return
-            match message:
-                case OfferRequest():
-                    self._offer(request, message)
-                case QueryRequest():
-                    self._query(request, message)
-                case PolicyAsk() | BudgetRequest():
-                    self._explainer.serve(request, message, person_of(request.peer), self.holding)
-                case EvidenceAsk():
-                    self._evidence(request, message)
-                case Cancel():
-                    self._cancel(request.peer, message.request_id)
+            asking = self._delegations.read(request.peer, message)
+            match asking.message:
+                case OfferRequest() as asked:
+                    self._offers.serve(request, asked, asking.person, self.holding, _now())
+                case QueryRequest() as asked:
+                    self._query(request, asked, asking)
+                case PolicyAsk() | BudgetRequest() as asked:
+                    self._explainer.serve(request, asked, asking.person, self.holding)
+                case EvidenceAsk() as asked:
+                    self._evidence(request, asked)
+                case Cancel() as asked:
+                    self._cancel(request.peer, asked.request_id)
                     request.reply(encode(Done()))
-                case Release():
-                    self._held.release(message.request_id, request.peer.identity)
+                case Release() as asked:
+                    self._held.release(asked.request_id, request.peer.identity)
                     request.reply(encode(Done()))
                 case _:
                     raise error("BAD_MESSAGE", "a pod takes no such message")
@@ -199,12 +201,12 @@ class Desk:
     def end(self, analyst: bytes | None) -> int:
         """A service took rights back, of ``analyst`` or (None) for all: what runs ends, what was
         offered and what waits to be read is dropped. How many statements ended."""
-        found = [t for t in self._held.all() if analyst in (None, t.person.identity)]
+        found = [ticket for ticket in self._held.all() if ticket.concerns(analyst)]
         running = [ticket for ticket in found if not ticket.over]
         for ticket in running:
             self._fail(ticket, paused() if analyst is None else Denial("NOT_GRANTED"))
         for ticket in found:
-            self._held.release(ticket.head.request_id, ticket.person.identity)
+            self._held.release(ticket.head.request_id, ticket.peer.identity)
         self._summing.drop(analyst)
         if analyst is None:
             self._offers.clear()
@@ -219,25 +221,15 @@ class Desk:
 
     # -- offers --------------------------------------------------------------------------------
 
-    def _offer(self, request: Request, message: OfferRequest) -> None:
-        person = person_of(request.peer)
-
-        def answer(offer: OfferReply | Error) -> None:
-            if isinstance(offer, Error):
-                refuse(request, offer)
-            else:
-                request.reply(encode(offer))
-
-        self._offers.ask(message, person, self.holding, _now(), answer)
-
     # -- queries -------------------------------------------------------------------------------
 
-    def _query(self, request: Request, message: QueryRequest) -> None:
+    def _query(self, request: Request, message: QueryRequest, asking: Asking) -> None:
         began = time.perf_counter_ns()
         now = _now()
         head = read_head(
             message.head,
-            analyst=request.peer.identity,
+            analyst=asking.person.identity,
+            signer=request.peer.identity,
             pod=self._keys.identity_public,
             handshake=request.handshake,
             now=now,
@@ -254,7 +246,7 @@ class Desk:
         if self.holding.opted_out.changed():
             self._on_stale()
             raise error("PAUSED", "the pod takes in a new opt-out list", hint="ask again soon")
-        person = person_of(request.peer)
+        person = asking.person
         payload = decode_as(QueryPayload, message.payload)
         ticket = Ticket(
             head=head,
@@ -262,6 +254,7 @@ class Desk:
             query_hash=found,
             person=person,
             peer=request.peer,
+            order=asking.document,
             statement=payload.statement,
             content=content_hash(payload),
             holding=self.holding,
@@ -277,13 +270,15 @@ class Desk:
                 if self._book.knows(head.request_id):
                     raise used_up()
                 raise error("STALE_OFFER", "the pod offers something else by now")
-            self._judging.judge(ticket, fragment_of(payload), payload.fragment)
+            fragment = fragment_of(payload)
+            asking.require_covered(head, payload.statement, fragment)
+            self._judging.judge(ticket, fragment, payload.fragment)
         except Error as fault:
             self._fail(ticket, fault)
 
     def _attach(self, request: Request, ticket: Ticket, found: bytes) -> None:
         """The same id again: the same query gets the same result, another is a conflict."""
-        if ticket.query_hash != found or ticket.person.identity != request.peer.identity:
+        if ticket.query_hash != found or ticket.peer.identity != request.peer.identity:
             raise error(
                 "CONFLICT", "this request id stands for another query", hint="send a new id"
             )
@@ -306,8 +301,7 @@ class Desk:
 
     def _begin(self, ticket: Ticket) -> None:
         """Pay first, where there is a price: on a gatekeeper's thread, as it waits for the disk."""
-        verdict, policy = ticket.verdict, ticket.holding.gate.policy
-        assert verdict is not None
+        verdict, policy = ticket.allowed, ticket.holding.gate.policy
         self._summing.expect(ticket)
         candidates = verdict.psi.candidates if verdict.psi is not None else 0
         counted = policy.limits.queries_per_day is not None or candidates
@@ -329,8 +323,7 @@ class Desk:
 
     def _run(self, ticket: Ticket, earlier: Released | None) -> None:
         """Record the id, then run: never the other way round. ``earlier``: released before."""
-        assert ticket.verdict is not None
-        verdict = ticket.verdict = self._releasing.lightened(ticket.verdict, *ticket.terms)
+        verdict = ticket.verdict = self._releasing.lightened(ticket.allowed, *ticket.terms)
         self._record(ticket)
         if ticket.reviewers:
             ticket.draft = self.reviewing.draft(ticket)
@@ -372,9 +365,7 @@ class Desk:
     def _event(self, ticket: Ticket, event: Event) -> None:
         if ticket.over:
             return
-        assert ticket.output is not None
-        assert ticket.verdict is not None
-        verdict = ticket.verdict
+        verdict = ticket.allowed
         free = verdict.psi is not None and not verdict.guard
         ledger = verdict.needs_ledger or verdict.noise is not None
         held = free or ledger or verdict.masked or verdict.local is not None
@@ -406,8 +397,7 @@ class Desk:
 
     def _settle(self, ticket: Ticket) -> None:
         """What the ledger has to say of a whole result."""
-        verdict, mark = ticket.verdict, ticket.head.request_id
-        assert verdict is not None
+        verdict, mark = ticket.allowed, ticket.head.request_id
         policy, asker, version = ticket.terms
 
         def work() -> Released:
@@ -421,14 +411,14 @@ class Desk:
 
     def _count(self, ticket: Ticket, own: Released) -> None:
         """The count of this pod's own keys may leave: so they take part in the one across pods."""
-        assert ticket.verdict is not None
-        assert ticket.verdict.psi is not None
+        psi = ticket.allowed.psi
+        assert psi is not None
         ticket.raw.clear()
         finish, fail = partial(self._finish, ticket), partial(self._fail, ticket)
         if own.withheld:
             finish(own)
         else:
-            self.counting.begin(ticket, ticket.verdict.psi, finish, fail)
+            self.counting.begin(ticket, psi, finish, fail)
 
     def _run_beside(self, ticket: Ticket, sql: str, rows: int, on_event: OnEvent) -> JobHandle:
         return self._pool.run(self._job(ticket, sql, rows, guard=False), on_event)
@@ -455,9 +445,8 @@ class Desk:
 
     def _finish(self, ticket: Ticket, released: Released, note: str = "") -> None:
         """The result may leave, or must be held first."""
-        output, verdict = ticket.output, ticket.verdict
+        output, verdict = ticket.output, ticket.allowed
         assert output is not None
-        assert verdict is not None
         if verdict.local is not None and ticket.job is not None and not ticket.wrote:
             ticket.wrote = True
             self.writing.write(ticket, released, partial(self._finish, ticket, released, note))
@@ -476,8 +465,7 @@ class Desk:
 
     def _mask(self, ticket: Ticket, arrow: bytes, withheld: int, note: str) -> None:
         """What may leave is brought to the sum that the request is for."""
-        verdict = ticket.verdict
-        assert verdict is not None
+        verdict = ticket.allowed
         ticket.raw.clear()
 
         def fix() -> None:
@@ -501,9 +489,8 @@ class Desk:
 
     def _leave(self, ticket: Ticket, released: Released, note: str) -> None:
         """The last step: the audit, the evidence, the answer."""
-        output, verdict = ticket.output, ticket.verdict
+        output, verdict = ticket.output, ticket.allowed
         assert output is not None
-        assert verdict is not None
         if released.arrow:
             output.add(released.arrow)
         ticket.raw.clear()
@@ -578,7 +565,7 @@ class Desk:
 
     def _evidence(self, request: Request, message: EvidenceAsk) -> None:
         ticket = self._held.get(message.request_id)
-        if ticket is None or ticket.person.identity != request.peer.identity:
+        if ticket is None or ticket.peer.identity != request.peer.identity:
             raise error("EXPIRED_RESULT", "no such result is kept here")
         if ticket.output is not None and ticket.output.evidence is not None:
             request.reply(encode(EvidenceReply(evidence=ticket.output.evidence)))
@@ -587,7 +574,7 @@ class Desk:
 
     def _cancel(self, peer: Card, request_id: bytes) -> None:
         ticket = self._held.get(request_id)
-        if ticket is None or ticket.person.identity != peer.identity:
+        if ticket is None or ticket.peer.identity != peer.identity:
             return
         if ticket.over:
             self._held.release(request_id, peer.identity)

@@ -94,5 +94,9 @@ class Judging:
             self._then(ticket)
 
         self._services.consult(
-            ticket.document, ticket.head, given_up=lambda: ticket.over, then=agreed
+            ticket.document,
+            ticket.head,
+            order=ticket.order,
+            given_up=lambda: ticket.over,
+            then=agreed,
         )

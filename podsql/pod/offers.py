@@ -18,11 +18,12 @@ from podsql.messages import OfferReply, OfferRequest, decode, encode
 from podsql.planner.offer import Offer
 from podsql.pod.consulting import Services
 from podsql.pod.holding import Holding
+from podsql.pod.refusing import refuse
 from podsql.policy.decisions import Unavailable, read_grants
 from podsql.policy.document import Release as ReleaseMode
 from podsql.policy.person import Person
 from podsql.relay.signing import sign
-from podsql.relay.sockets.endpoint import Endpoint
+from podsql.relay.sockets.endpoint import Endpoint, Request
 from podsql.service_messages import Grant, GrantsReply, GrantsRequest
 
 OFFER_MS = 5 * 60 * 1000
@@ -67,11 +68,18 @@ class OfferBook:
         for key in [key for key in self._kept if key[0] == analyst]:
             del self._kept[key]
 
-    def ask(
-        self, request: OfferRequest, person: Person, holding: Holding, now: int, answer: Answer
+    def serve(
+        self, request: Request, asked: OfferRequest, person: Person, holding: Holding, now: int
     ) -> None:
         """Answer with an offer, at once or when every service has sent its grants."""
-        key = (person.identity, request.purpose, request.project)
+
+        def answer(offer: OfferReply | Error) -> None:
+            if isinstance(offer, Error):
+                refuse(request, offer)
+            else:
+                request.reply(encode(offer))
+
+        key = (person.identity, asked.purpose, asked.project)
         kept = self._kept.get(key)
         # What a service grants may have changed since, and must hold at once.
         if kept and not self._services and kept[1] - OFFER_MS // 2 > now:

@@ -28,6 +28,8 @@ def entry_of(
         reason=reason,
         analyst=ticket.person.name,
         fingerprint=ticket.person.fingerprint,
+        modeller=ticket.peer.name if ticket.order else msgspec.UNSET,
+        modeller_key=ticket.peer.fingerprint if ticket.order else msgspec.UNSET,
         statement=ticket.statement,
         request_id=head.request_id.hex(),
         statement_id=head.statement_id.hex(),

@@ -35,7 +35,10 @@ class Ticket:
     document: Signed
     query_hash: bytes
     person: Person
+    """For whom it is asked: judged and charged."""
     peer: Card
+    """Who asks: the person, or a modeller under ``order``."""
+    order: Signed | None = None
     statement: str
     holding: Holding
     began: int
@@ -63,6 +66,16 @@ class Ticket:
     """Where a result that must be held goes instead of ``output``."""
     waiting: list[Request] = field(default_factory=list)
     evidence_waiting: list[Request] = field(default_factory=list)
+
+    def concerns(self, someone: bytes | None) -> bool:
+        """Whether ``someone`` asks it or has it asked; None: anybody."""
+        return someone in (None, self.person.identity, self.peer.identity)
+
+    @property
+    def allowed(self) -> Verdict:
+        """Of one that was judged."""
+        assert self.verdict is not None
+        return self.verdict
 
     @property
     def terms(self) -> tuple[Policy, Asker, str]:
@@ -120,10 +133,10 @@ class Held:
         self._ended(ticket)
         self._tickets.pop(ticket.head.request_id, None)
 
-    def release(self, request_id: bytes, analyst: bytes) -> None:
-        """Its analyst has the result."""
+    def release(self, request_id: bytes, peer: bytes) -> None:
+        """Who asked has the result."""
         ticket = self._tickets.get(request_id)
-        if ticket is not None and ticket.over and ticket.person.identity == analyst:
+        if ticket is not None and ticket.over and ticket.peer.identity == peer:
             self._remove(ticket)
 
     def expire(self, now: float) -> None:

@@ -157,7 +157,7 @@ class Summing:
 
     def _place(self, ticket: Ticket) -> tuple[OneSum, int] | None:
         for (analyst, _), found in self._jobs.items():
-            if analyst == ticket.person.identity:
+            if analyst == ticket.peer.identity:
                 number = found.place(ticket)
                 if number is not None:
                     return found, number

@@ -11,6 +11,7 @@ from podsql.errors import Error, error
 from podsql.message import Signed
 from podsql.messages import RequestHead, decode_as, encode, query_hash
 from podsql.policy.decisions import require_fresh
+from podsql.policy.delegations import read_delegation, require_request
 from podsql.policy.document import Release
 from podsql.policy.grants import in_force, judge_tables
 from podsql.policy.service.store import Rules, Standing
@@ -40,6 +41,14 @@ def read_request(document: Signed) -> RequestHead:
     head = decode_as(RequestHead, verify(document, "request"))
     if head.analyst != document.signer:
         raise error("SIGNATURE", "the request is signed by another key than its analyst's")
+    return head
+
+
+def read_delegated(document: Signed, order: Signed, now: int) -> RequestHead:
+    """The head that a modeller signed, if the analyst whom it names ordered that."""
+    told = read_delegation(order, modeller=document.signer, now=now)
+    head = decode_as(RequestHead, verify(document, "request"))
+    require_request(told, head)
     return head
 
 

@@ -10,11 +10,19 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from podsql.errors import Error, error
+from podsql.job_messages import DelegatedDecisionRequest
 from podsql.message import Message, Signed
-from podsql.messages import Failed, decode, encode
+from podsql.messages import Failed, RequestHead, decode, encode
 from podsql.policy.grants import in_force
 from podsql.policy.service import pods, reviews
-from podsql.policy.service.decide import Asker, bar, decide, read_request, sign_decision
+from podsql.policy.service.decide import (
+    Asker,
+    bar,
+    decide,
+    read_delegated,
+    read_request,
+    sign_decision,
+)
 from podsql.policy.service.standings import standing_of
 from podsql.policy.service.store import Decided, Store, log_decision
 from podsql.policy.service.wire_orders import WireOrders
@@ -107,7 +115,9 @@ class PolicyService:
             case GrantsRequest():
                 return self._grants(pod, message)
             case DecisionRequest():
-                return self._decision(pod, message)
+                return self._decision(pod, read_request(message.head), message.nonce)
+            case DelegatedDecisionRequest():
+                return self._decision(pod, self._ordered(message), message.nonce)
             case PodReport():
                 return self._report(pod, message)
             case ReviewRequest():
@@ -152,8 +162,17 @@ class PolicyService:
         )
         return GrantsReply(grants=found, nonce=asked.nonce)
 
-    def _decision(self, pod: Card, asked: DecisionRequest) -> DecisionReply:
-        head = read_request(asked.head)
+    def _ordered(self, asked: DelegatedDecisionRequest) -> RequestHead:
+        """The head of a modeller's request for an analyst; refused unless it may still ask at all."""
+        now = self._clock()
+        manifest, modeller = self._manifest(), asked.head.signer
+        card = manifest.by_identity(modeller) if manifest is not None else None
+        ends = self._store.standing(modeller).ends
+        if card is None or card.role != "modeller" or (ends is not None and ends <= now):
+            raise error("DELEGATION", "the modeller of an order may not ask any more")
+        return read_delegated(asked.head, asked.delegation, now)
+
+    def _decision(self, pod: Card, head: RequestHead, nonce: bytes) -> DecisionReply:
         now = self._clock()
         # The number before the rest: a change in between then counts as not yet seen.
         rules = self._store.rules()
@@ -163,7 +182,7 @@ class PolicyService:
             rules=rules,
             member=self._member(head.analyst),
             pod=Asker(name=pod.name, identity=pod.identity),
-            nonce=asked.nonce,
+            nonce=nonce,
             now=now,
         )
         log_decision(

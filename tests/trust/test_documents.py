@@ -243,6 +243,7 @@ def test_the_session_table_is_closed() -> None:
     assert allowed == {
         ("analyst", "pod"),
         ("analyst", "service"),
+        ("analyst", "modeller"),
         ("modeller", "pod"),
         ("modeller", "service"),
         ("pod", "service"),

@@ -12,6 +12,7 @@ from podsql.analyst.answering import Answer, answer_of
 from podsql.analyst.bench import Bench
 from podsql.analyst.statement import Statement
 from podsql.analyst.training.curves import describe_curves, fit_curves, plan_curves
+from podsql.analyst.training.detaching import order_detached, wants_detached
 from podsql.analyst.training.evaluating import evaluate
 from podsql.analyst.training.explaining import explained, explained_curves
 from podsql.analyst.training.fitting import prepare, summary
@@ -45,6 +46,8 @@ def run_order(order: ModelOrder, statement: Statement, bench: Bench) -> Answer:
     match order:
         case Train(family="kaplan_meier"):
             return answer_of(summary(fit_curves(order, statement, bench)))
+        case Train() if wants_detached(order):
+            return answer_of(order_detached(order, statement, bench))
         case Train():
             return answer_of(summary(begin(order, statement, bench)))
         case ShowModels():

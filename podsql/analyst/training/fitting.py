@@ -32,7 +32,16 @@ from podsql.planner.training.designing import Design, DesignColumn, plan_design
 from podsql.planner.training.orders import Train, options_of
 
 SETTINGS: Final = frozenset(
-    {"missing", "validation", "min_pods", "round_timeout", *MASKED_SETTINGS, *NOISE_SETTINGS}
+    {
+        "missing",
+        "validation",
+        "min_pods",
+        "round_timeout",
+        "detached",
+        "modeller",
+        *MASKED_SETTINGS,
+        *NOISE_SETTINGS,
+    }
 )
 """What the closing WITH of TRAIN MODEL takes beside what every statement does."""
 WITHOUT_CONSTANT: Final = ("naive_bayes", "kmeans", "pca")

@@ -1,7 +1,7 @@
 """What each statement around training jobs answers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -9,6 +9,7 @@ import pyarrow as pa
 from podsql.analyst.answering import Answer, answer_of
 from podsql.analyst.bench import Bench
 from podsql.analyst.statement import Statement
+from podsql.analyst.training.detached import cancel, catch_up, go_on, lines
 from podsql.analyst.training.fitting import summary
 from podsql.analyst.training.recorded import Job, Line
 from podsql.analyst.training.running import resume
@@ -22,17 +23,34 @@ def run_job_order(order: JobOrder, statement: Statement, bench: Bench) -> Answer
     jobs = bench.jobs
     match order:
         case ShowJobs():
-            return answer_of(_shown(jobs.all()))
+            away = catch_up(statement, bench)
+            return answer_of(_shown(jobs.all(), away))
         case ShowJob():
-            return answer_of(_log(jobs.lines(jobs.get(order.job).id)))
+            job = jobs.get(order.job)
+            return answer_of(
+                _log(lines(job, statement, bench) if job.modeller else jobs.lines(job.id))
+            )
         case CancelJob():
-            jobs.cancel(order.job, time.time_ns() // 1_000_000)
+            job = jobs.get(order.job)
+            if job.modeller and not job.over:
+                cancel(job, statement, bench)
+            else:
+                jobs.cancel(job.id, time.time_ns() // 1_000_000)
             return Answer(rows=1)
         case ResumeJob():
-            return answer_of(summary(resume(order.job, statement, bench)))
+            job = jobs.get(order.job)
+            if job.modeller:
+                return answer_of(go_on(job, statement, bench))
+            return answer_of(summary(resume(job.id, statement, bench)))
 
 
-def _shown(jobs: Sequence[Job]) -> pa.Table:
+def _shown(jobs: Sequence[Job], away: Mapping[str, str]) -> pa.Table:
+    """``away``: what is to be said of the jobs of modellers that do not answer."""
+
+    def said(job: Job) -> str | None:
+        silent = "" if job.over else away.get(job.modeller, "")
+        return silent or job.error or None
+
     return pa.table(
         {
             "job": pa.array([job.id for job in jobs], pa.string()),
@@ -43,7 +61,8 @@ def _shown(jobs: Sequence[Job]) -> pa.Table:
             "pods": pa.array([", ".join(job.pods) for job in jobs], pa.string()),
             "started": pa.array([_time(job.started) for job in jobs], _TIME),
             "ended": pa.array([_time(job.ended) for job in jobs], _TIME),
-            "error": pa.array([job.error or None for job in jobs], pa.string()),
+            "error": pa.array([said(job) for job in jobs], pa.string()),
+            "modeller": pa.array([job.modeller or None for job in jobs], pa.string()),
         }
     )
 

@@ -155,7 +155,7 @@ class Jobs:
 
     def _as_it_is(self, job: Job) -> Job:
         """A job that nobody works on waits, whatever its last worker had to say."""
-        if job.state != "running" or self._worked_on(job.id):
+        if job.state != "running" or job.modeller or self._worked_on(job.id):
             return job
         return replace(job, state="waiting")
 

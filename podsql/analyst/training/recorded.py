@@ -82,6 +82,8 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     started: int
     ended: int | None = None
     error: str = ""
+    modeller: str = ""
+    """Who works on it, if not this analyst: the record then says what was last heard."""
 
     @property
     def over(self) -> bool:

@@ -28,8 +28,18 @@ from podsql.planner.training.orders import Train, options_of
 
 def begin(order: Train, statement: Statement, bench: Bench) -> Kept:
     """TRAIN MODEL: a new job, which has the statement's id."""
+    limits, prepared, job = ready(order, statement, bench.shelf)
+    hold = bench.jobs.add(job, statement.cancel)
+    reporter = Reporter(bench.jobs, hold, job, statement)
+    with _at_work(reporter):
+        reporter.tell("started")
+        return _rounds(reporter, prepared, statement, bench, limits, {})
+
+
+def ready(order: Train, statement: Statement, shelf: Shelf) -> tuple[Limits, Prepared, Job]:
+    """All that there is before the first round: who is there, the design, the job's record."""
     limits = Limits.of(order.settings, statement.timeout)
-    prepared = _prepared(order, statement, bench.shelf, limits)
+    prepared = _prepared(order, statement, shelf, limits)
     if limits.min_pods is not None:
         _require_enough(prepared.design.pods, limits.min_pods)
     job = Job(
@@ -48,11 +58,7 @@ def begin(order: Train, statement: Statement, bench: Bench) -> Kept:
         start=prepared.start,
         started=time.time_ns() // 1_000_000,
     )
-    hold = bench.jobs.add(job, statement.cancel)
-    reporter = Reporter(bench.jobs, hold, job, statement)
-    with _at_work(reporter):
-        reporter.tell("started")
-        return _rounds(reporter, prepared, statement, bench, limits, {})
+    return limits, prepared, job
 
 
 def resume(text: str, statement: Statement, bench: Bench) -> Kept:

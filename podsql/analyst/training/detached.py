@@ -1,0 +1,163 @@
+"""Jobs that modellers work on, as their analyst follows them.
+
+A finished model comes to the analyst's shelf whenever its job is looked at. Rule to keep: the record here
+says ``finished`` only once the model is on the shelf, and a job that has ended here is never changed.
+"""
+
+import time
+from typing import Final, Literal, TypeVar
+
+import msgspec
+import pyarrow as pa
+from msgspec.structs import replace
+
+from podsql.analyst.bench import Bench
+from podsql.analyst.statement import Statement
+from podsql.analyst.training.fitting import summary
+from podsql.analyst.training.modellers import ask, ask_all, modellers
+from podsql.analyst.training.recorded import Job, Line
+from podsql.analyst.training.shelf import Kept
+from podsql.errors import Error, error
+from podsql.job_messages import JobAsk, JobReply
+
+T = TypeVar("T")
+ORDERING_MS: Final = 60_000
+"""An order this young may still be on its way."""
+
+
+def catch_up(statement: Statement, bench: Bench) -> dict[str, str]:
+    """Ask all modellers how far the jobs are, and fetch what is finished.
+
+    By modeller: what is to be said of the jobs of one that does not answer, or refuses.
+    """
+    kept = [job for job in bench.jobs.all() if job.modeller]
+    names = {job.modeller for job in kept if not job.over} | set(modellers(statement))
+    away: dict[str, str] = {}
+    for name, reply in ask_all(sorted(names), JobAsk(act="list"), statement).items():
+        if isinstance(reply, Error):
+            away[name] = f"{reply.code}: {reply.message}"
+            continue
+        heard = _take_all(name, reply, statement, bench)
+        for job in kept:
+            if job.modeller == name and not job.over and job.id not in heard:
+                _unknown(job, bench)
+    return away
+
+
+def lines(job: Job, statement: Statement, bench: Bench) -> tuple[Line, ...]:
+    """The log of a job, which its modeller keeps."""
+    reply = ask(job.modeller, JobAsk(act="log", job=job.id), statement)
+    _take_all(job.modeller, reply, statement, bench)
+    return tuple(_decoded(line, Line) for line in reply.lines)
+
+
+def cancel(job: Job, statement: Statement, bench: Bench) -> None:
+    """End a job for good, at its modeller first."""
+    found = _after("cancel", job, statement, bench)
+    if found.state != "cancelled":
+        raise _over(found)
+
+
+def go_on(job: Job, statement: Statement, bench: Bench) -> pa.Table:
+    """RESUME JOB: the model once the job is finished; before, its modeller tries again now."""
+    if job.over:
+        raise _over(job)
+    found = _after("resume", job, statement, bench)
+    if found.state == "finished":
+        return summary(bench.shelf.get(found.model))
+    if found.over:
+        raise _over(found)
+    return ordered(found)
+
+
+def ordered(job: Job) -> pa.Table:
+    """One row: where a job stands that a modeller works on."""
+    return pa.table(
+        {
+            "job": [job.id],
+            "model": [job.model],
+            "state": [job.state],
+            "modeller": [job.modeller],
+        }
+    )
+
+
+def _after(act: Literal["cancel", "resume"], job: Job, statement: Statement, bench: Bench) -> Job:
+    """The job as its modeller has it after ``act``."""
+    reply = ask(job.modeller, JobAsk(act=act, job=job.id), statement)
+    _take_all(job.modeller, reply, statement, bench)
+    return bench.jobs.get(job.id)
+
+
+def _take_all(modeller: str, reply: JobReply, statement: Statement, bench: Bench) -> frozenset[str]:
+    """Write down what a modeller says of its jobs, and fetch what is finished; their ids."""
+    known = {job.id: job for job in bench.jobs.all()}
+    heard = [replace(_decoded(one, Job), modeller=modeller) for one in reply.records]
+    for job in heard:
+        mine = known.get(job.id)
+        if mine is None and _adopted(job, bench):
+            mine = job
+        if mine is not None and not mine.over and mine.modeller == modeller:
+            _take(job, statement, bench)
+    return frozenset(job.id for job in heard)
+
+
+def _adopted(job: Job, bench: Bench) -> bool:
+    """An own job that was ordered elsewhere is kept here too, unless its model would hide another."""
+    if job.over and not (job.state == "finished" and job.model not in bench.shelf.names()):
+        return False
+    bench.jobs.add(replace(job, state="waiting", ended=None), lambda: None).release()
+    return True
+
+
+def _take(heard: Job, statement: Statement, bench: Bench) -> None:
+    kept = _fetched(heard, statement) if heard.state == "finished" else None
+
+    def changed(mine: Job) -> Job:
+        if kept is not None:
+            bench.shelf.put(kept)
+        return replace(
+            mine,
+            state=heard.state,
+            rounds=heard.rounds,
+            pods=heard.pods,
+            data_versions=heard.data_versions,
+            ended=heard.ended,
+            error=heard.error,
+        )
+
+    try:
+        bench.jobs.change(heard.id, changed)
+    except Error as fault:
+        if fault.code not in ("MODEL_STATE", "CANCELLED"):  # it has ended here in between
+            raise
+
+
+def _fetched(job: Job, statement: Statement) -> Kept:
+    reply = ask(job.modeller, JobAsk(act="model", job=job.id), statement)
+    kept = _decoded(reply.model, Kept)
+    mine = statement.federation.membership.federation
+    if (kept.name, kept.federation) != (job.model, mine):
+        raise error("BAD_RESULT", f"modeller {job.modeller!r} sent another model than was ordered")
+    return kept
+
+
+def _unknown(job: Job, bench: Bench) -> None:
+    """The modeller knows nothing of it: it never had the order, or has cleared it away."""
+    now = time.time_ns() // 1_000_000
+    if now - job.started > ORDERING_MS:
+        said = "UNKNOWN_JOB: the modeller does not know the job"
+        bench.jobs.change(job.id, lambda old: replace(old, state="failed", error=said, ended=now))
+
+
+def _decoded(data: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise error("BAD_MESSAGE", "a modeller's answer does not decode") from None
+
+
+def _over(job: Job) -> Error:
+    done = job.state == "finished"
+    hint = f"DESCRIBE MODEL {job.model}" if done else "train the model again"
+    return error("MODEL_STATE", f"the job is {job.state}", hint=hint)
