@@ -18,6 +18,17 @@ class Masking:
     colluders: int
 
 
+def require_one_request(requests: int) -> None:
+    """NOT_SUPPORTED where pods lack columns and are asked for NULL instead: under masks, all are asked
+    the same, or those asked for less would leave the others' figures bare."""
+    if requests > 1:
+        raise error(
+            "NOT_SUPPORTED",
+            "not under masks: columns that some of the pods lack",
+            hint="leave out the columns, or the pods: WITH (pods = …)",
+        )
+
+
 def masking_of(settings: Mapping[str, object]) -> Masking | None:
     """What ``settings`` say of masks, None for a statement without; OPTION if it is odd."""
     wanted = settings.get("secure_aggregation", False)

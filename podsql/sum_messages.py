@@ -54,6 +54,8 @@ class SumKey(Message, frozen=True, array_like=True, tag="sum-key/1"):
     job: bytes
     pod: str
     key: bytes
+    apart: bool
+    """Its custodian lets the same tables be summed with this pod and without it."""
 
 
 class SumKeyed(Message, frozen=True, array_like=True, tag="sum-keyed/1"):
@@ -74,6 +76,8 @@ class SumRound(Message, frozen=True, array_like=True, tag="sum-round/1"):
 
     job: bytes
     round: int
+    content: bytes
+    """32 bytes: hash of what every pod is asked for. Pods that are told of different ones share no mask."""
 
 
 class SumDeal(Message, frozen=True, array_like=True, tag="sum-deal/1"):

@@ -26,7 +26,11 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class NextRound:
-    """Begin a round, only once it is ``Ready``; what is unfinished of the one before is given up."""
+    """Begin a round, only once it is ``Ready``; what is unfinished of the one before is given up.
+
+    ``content``: hash of what every pod is asked for, 32 bytes."""
+
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +78,16 @@ class Coordinator:
         self._waiting: set[str] = set()
         self._number = 0
         self._round: CoordinatorRound | None = None
+        self.apart: frozenset[str] = frozenset()
+        """The pods whose custodians let the same be summed without them."""
 
     def handle(self, event: Event) -> list[Effect]:
         """What to do about ``event``."""
         match event:
             case Begin():
                 return self._ask_all(Step.KEYS, SumStart(job=self._body))
-            case NextRound():
-                return self._begin_round()
+            case NextRound(content):
+                return self._begin_round(content)
             case Replied(pod, message):
                 if self._round is not None:
                     return list(self._round.replied(pod, message))
@@ -91,13 +97,13 @@ class Coordinator:
             case Close():
                 return list(self._round.close()) if self._round else self._close()
 
-    def _begin_round(self) -> list[Effect]:
+    def _begin_round(self, content: bytes) -> list[Effect]:
         if self._step != Step.READY:
             raise error("ARGUMENT", "a round of a secure sum begins before its pods are ready")
         if self._number == self.job.rounds:
             raise error("ARGUMENT", "a secure sum has no more rounds")
         self._number += 1
-        self._round = CoordinatorRound(self.job, self._number)
+        self._round = CoordinatorRound(self.job, self._number, content)
         return list(self._round.begin())
 
     # -- before the first round --------------------------------------------------------------------
@@ -121,8 +127,9 @@ class Coordinator:
     def _take(self, pod: str, message: Message) -> None:
         match self._step, message:
             case Step.KEYS, SumKeyed():
-                read_key(self.job, pod, message.key)
+                told = read_key(self.job, pod, message.key)
                 self._keys[pod] = message.key
+                self.apart |= {pod} if told.apart else set()
             case Step.MEETING, Done():
                 self._met.add(pod)
             case Step.MEETING, SumKeyed():

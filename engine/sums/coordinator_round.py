@@ -44,9 +44,10 @@ class Step(IntEnum):
 class CoordinatorRound:
     """One round over the members of ``job``."""
 
-    def __init__(self, job: Job, number: int) -> None:
+    def __init__(self, job: Job, number: int, content: bytes) -> None:
         self._job = job
         self._number = number
+        self._content = content
         self._step = Step.DEAL
         self._waiting = set(job.members)
         self._deals: dict[str, SumDeal] = {}
@@ -59,7 +60,7 @@ class CoordinatorRound:
 
     def begin(self) -> list[RoundEffect]:
         """Ask every member."""
-        asked = SumRound(job=self._job.digest, round=self._number)
+        asked = SumRound(job=self._job.digest, round=self._number, content=self._content)
         return [Ask(pod, asked) for pod in self._job.members]
 
     def replied(self, pod: str, message: Message) -> list[RoundEffect]:

@@ -13,27 +13,27 @@ from podsql.relay.signing import verify
 from podsql.sum_messages import SumKey, SumList
 
 
-def read_keys(job: Job, documents: Sequence[Signed]) -> dict[str, bytes]:
-    """Each member's job key. All are needed, so that no two pods can be told of different ones."""
+def read_keys(job: Job, documents: Sequence[Signed]) -> dict[str, SumKey]:
+    """What each member signed of its job key. All are needed, so that no two pods can be told of different ones."""
     if len(documents) != len(job.members):
         raise _wrong("the keys of a job are not those of all its pods")
     keys = {
         name: read_key(job, name, document)
         for name, document in zip(job.members, documents, strict=True)
     }
-    if len(set(keys.values())) != len(keys):
+    if len({told.key for told in keys.values()}) != len(keys):
         raise _wrong("two pods of a job have one key")
     return keys
 
 
-def read_key(job: Job, pod: str, document: Signed) -> bytes:
-    """The job key of ``pod``."""
+def read_key(job: Job, pod: str, document: Signed) -> SumKey:
+    """What ``pod`` signed of its job key."""
     told = decode_as(SumKey, verify(document, "sum-key", job.identities[pod]))
     if told.job != job.digest:
         raise error("REPLAY", f"the key of {pod!r} is of another job")
     if told.pod != pod or len(told.key) != HASH_BYTES:
         raise _wrong(f"the key of {pod!r} is not one")
-    return told.key
+    return told
 
 
 def read_list(job: Job, number: int, pod: str, document: Signed) -> SumList:

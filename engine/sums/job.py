@@ -31,6 +31,8 @@ class Terms:
     """It signs no list of fewer survivors, whatever the quorum."""
     colluders: int = 1
     """It takes no job that reckons with fewer pods in league with the coordinator."""
+    apart: bool = False
+    """Its custodian lets the same be summed with this pod and without it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from nacl.bindings import crypto_scalarmult_base
 
 from podsql.engine.sums.documents import read_keys
-from podsql.engine.sums.job import Job, Terms, read_job, require_acceptable
+from podsql.engine.sums.job import HASH_BYTES, Job, Terms, read_job, require_acceptable
 from podsql.engine.sums.pod_round import Input, Party, PodRound
 from podsql.engine.sums.quorum import neighbours
 from podsql.engine.sums.seeds import pair_root
@@ -65,6 +65,14 @@ class SumPod:
         self._party: Party | None = None
         self._round: PodRound | None = None
         self._last = 0
+        self.apart: tuple[str, ...] = ()
+        """The pods that signed, with their keys, that the same may be summed without them; none where
+        this pod does not let it."""
+
+    @property
+    def content(self) -> bytes:
+        """What the present round is about, as this pod was told."""
+        return b"" if self._round is None else self._round.content
 
     def handle(self, event: Event) -> list[Effect]:
         """What to do about ``event``."""
@@ -81,7 +89,7 @@ class SumPod:
                 self._secret = b""
                 return [Reply(Done())]
             case SumRound():
-                return [Reply(self._begin(job, event.round).deal())]
+                return [Reply(self._begin(job, event).deal())]
             case SumShares():
                 self._current(event.round).take(event)
                 return [Compute(event.round, job)]
@@ -99,7 +107,12 @@ class SumPod:
         require_acceptable(job, self._terms, self._name, signing_public(self._seed))
         self._job = job
         self._secret = self._draw(SEED_BYTES)
-        key = SumKey(job=job.digest, pod=self._name, key=crypto_scalarmult_base(self._secret))
+        key = SumKey(
+            job=job.digest,
+            pod=self._name,
+            key=crypto_scalarmult_base(self._secret),
+            apart=self._terms.apart,
+        )
         return SumKeyed(key=sign("sum-key", encode(key), self._seed))
 
     def _meet(self, job: Job, asked: SumKeys) -> Party:
@@ -107,14 +120,16 @@ class SumPod:
             raise error("REPLAY", "a sum has its pods' keys already")
         keys = read_keys(job, asked.keys)
         own = crypto_scalarmult_base(self._secret)
-        if keys[self._name] != own:
+        if keys[self._name].key != own:
             raise error("SIGNATURE", "a sum names another key of this pod than it made")
         roots: dict[str, bytes] = {}
         for other in neighbours(job.members, self._name):
-            root = pair_root(job.digest, self._secret, own, keys[other])
+            root = pair_root(job.digest, self._secret, own, keys[other].key)
             if root is None:
                 raise error("BAD_MESSAGE", f"the key of {other!r} keeps nothing secret")
             roots[other] = root
+        if self._terms.apart:
+            self.apart = tuple(name for name, told in keys.items() if told.apart)
         return Party(
             job=job,
             name=self._name,
@@ -124,16 +139,19 @@ class SumPod:
             draw=self._draw,
         )
 
-    def _begin(self, job: Job, number: int) -> PodRound:
+    def _begin(self, job: Job, asked: SumRound) -> PodRound:
         """A later round: no number is used twice, or masks would be."""
+        number = asked.round
         if self._party is None:
             raise error("BAD_MESSAGE", "a round begins before its pods know each other")
         if number <= self._last:
             raise error("REPLAY", "a round of a sum is asked for a second time")
         if number > job.rounds:
             raise error("BAD_MESSAGE", "a sum has no such round")
+        if len(asked.content) != HASH_BYTES:
+            raise error("BAD_MESSAGE", "a round of a sum does not say what it is about")
         self._last = number
-        self._round = PodRound(self._party, number)
+        self._round = PodRound(self._party, number, asked.content)
         return self._round
 
     def _current(self, number: int) -> PodRound:

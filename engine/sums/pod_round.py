@@ -79,12 +79,16 @@ class _Shares:
 class PodRound:
     """A round of ``party``, until it is opened or another one begins."""
 
-    def __init__(self, party: Party, number: int) -> None:
+    def __init__(self, party: Party, number: int, content: bytes) -> None:
         self.number = number
+        self.content = content
+        """Hash of what the pods are asked for: it is in every seed that two of them share."""
         self._party = party
         self._step = Step.DEALT
         self._self_seed = party.draw(SEED_BYTES)
-        self._pairs = {pod: pair_seed(root, number) for pod, root in party.roots.items()}
+        self._pairs = {
+            pod: pair_seed(root, number, content) for pod, root in party.roots.items()
+        }
         self._held: dict[str, _Shares] = {}
         self._dealers: tuple[str, ...] = ()
         self._list: SumList | None = None
@@ -137,7 +141,10 @@ class PodRound:
         for pod, box in zip(others, asked.shares, strict=True):
             shares = unseal(self._box_key(pod, dealer=pod), box)
             if shares is None or len(shares) != 2 * SHARE_BYTES:
-                _refuse(f"a share is not one that {pod!r} sealed for this pod in this round")
+                _refuse(
+                    f"a share is not one that {pod!r} sealed for this pod in this round, "
+                    "asked for the same"
+                )
             held[pod] = _Shares(shares[:SHARE_BYTES], shares[SHARE_BYTES:])
         self._held |= held
         self._dealers = asked.dealers
@@ -212,7 +219,7 @@ class PodRound:
 
     def _box_key(self, other: str, *, dealer: str) -> bytes:
         """Of the box with the shares of ``dealer``, between this pod and ``other``."""
-        return share_key(self._party.roots[other], self.number, dealer)
+        return share_key(self._party.roots[other], self.number, self.content, dealer)
 
     def _require(self, step: Step) -> None:
         if self._step > step:

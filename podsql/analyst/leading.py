@@ -72,6 +72,8 @@ class Leader:
         self.job = self._coordinator.job
         self.round = 0
         """The number of the last round that was begun."""
+        self.listed = False
+        """Pods were asked to sign a list: their figures may be opened with those of all in it."""
         self._endpoint = endpoint
         self._cards = cards
         self._seconds = seconds
@@ -81,6 +83,11 @@ class Leader:
         """Per pod that has not answered: the number of what it was asked, and whether it may be lost."""
         self._until = 0.0
 
+    @property
+    def apart(self) -> frozenset[str]:
+        """The pods whose custodians let the same be summed without them."""
+        return self._coordinator.apart
+
     def stop(self) -> None:
         """Whoever waits here ends with CANCELLED; from any thread."""
         self._events.put(error("CANCELLED", "the statement was cancelled"))
@@ -89,14 +96,15 @@ class Leader:
         """Let the pods meet; ``deadline`` is on the monotonic clock."""
         self._run(self._coordinator.handle(Begin()), {}, deadline)
 
-    def sum(self, exchanges: Sequence[Exchange], deadline: float) -> Sum:
-        """One round. ``exchanges``, one a pod and not started, ask for what the pods bring.
+    def sum(self, exchanges: Sequence[Exchange], deadline: float, content: bytes) -> Sum:
+        """One round. ``exchanges``, one a pod and not started, ask for what the pods bring, all of
+        them for ``content`` (32 bytes).
 
         PodsLost, or the error of a pod that refuses or withholds its figures: nothing is opened then.
         """
         asked = {exchange.card.name: exchange for exchange in exchanges}
         self.round += 1
-        effects = self._coordinator.handle(NextRound())
+        effects = self._coordinator.handle(NextRound(content))
         self._ask(effects, deadline)
         for pod, exchange in asked.items():
             exchange.start(partial(self._events.put, _Queried(pod)))
@@ -188,6 +196,7 @@ class Leader:
             if not isinstance(effect, Ask):
                 continue
             self._asked += 1
+            self.listed |= isinstance(effect.message, SumSurvivors)
             now = time.monotonic()
             # A pod computes before it answers with its figures.
             computes = isinstance(effect.message, SumShares)

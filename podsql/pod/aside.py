@@ -43,20 +43,28 @@ class Aside:
 
     def run(self, ticket: Ticket, work: Callable[[], T], then: Callable[[T], None]) -> None:
         """Run ``work`` aside and go on with what it gives."""
+        self.apart(
+            work,
+            lambda found: self._continue(ticket, then, found),
+            lambda fault: self._fail(ticket, fault),
+        )
+
+    def apart(
+        self, work: Callable[[], T], then: Callable[[T], None], fail: Callable[[Error], None]
+    ) -> None:
+        """The same for work that is of no ticket, or of one that has ended."""
 
         def attempt() -> None:
             try:
                 found = work()
             except Error as fault:
                 failure = fault
-                self._endpoint.post(lambda: self._fail(ticket, failure))
+                self._endpoint.post(lambda: fail(failure))
             except Exception:
                 log.exception("a release failed")
-                self._endpoint.post(
-                    lambda: self._fail(ticket, error("POD_FAILED", "the pod failed"))
-                )
+                self._endpoint.post(lambda: fail(error("POD_FAILED", "the pod failed")))
             else:
-                self._endpoint.post(lambda: self._continue(ticket, then, found))
+                self._endpoint.post(lambda: then(found))
 
         self._gatekeepers.submit(attempt)
 

@@ -137,7 +137,9 @@ class Desk:
             guarded=self._guarded,
             then=self._agreed,
         )
-        self._summing = Summing(name=name, keys=keys, endpoint=endpoint, terms=sums)
+        self._summing = Summing(
+            name=name, keys=keys, endpoint=endpoint, terms=sums, aside=self._aside
+        )
         self.answered = self.refused = 0
 
     # -- entry ---------------------------------------------------------------------------------
@@ -465,12 +467,9 @@ class Desk:
 
     def _mask(self, ticket: Ticket, arrow: bytes, withheld: int, note: str) -> None:
         """What may leave is brought to the sum that the request is for."""
-        verdict = ticket.allowed
+        cohort = self._summing.cohort(ticket)
+        claim = self._releasing.claim(ticket.allowed, *ticket.terms, cohort)
         ticket.raw.clear()
-
-        def fix() -> None:
-            if verdict.guard and not self._summing.apart:
-                self._releasing.fix_cohort(verdict, *ticket.terms, ticket.head.pods)
 
         def leave(vector: bytes, of: str) -> None:
             released = Released(arrow=b"", rows=1, withheld=0, vector=vector)
@@ -482,10 +481,11 @@ class Desk:
             ticket,
             arrow,
             withheld=withheld,
+            claim=claim,
             leave=leave,
             fail=partial(self._fail, ticket),
         )
-        self._aside.run(ticket, fix, lambda _: bring())
+        self._aside.run(ticket, claim.bring, lambda _: bring())
 
     def _leave(self, ticket: Ticket, released: Released, note: str) -> None:
         """The last step: the audit, the evidence, the answer."""

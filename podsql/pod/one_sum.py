@@ -2,12 +2,14 @@
 
 Methods run on the endpoint's I/O thread. A round needs two things from the analyst: the shares of the
 others, and a signed request whose row is what the pod brings; whichever comes first waits for the other.
-Rule to keep: a request is for one job and one round, which its id is made of; all requests of a job are
-about one design over the same data; and masked cells leave once the audit says so.
+Rule to keep: a request is for one job and one round, which its id is made of, and is what all pods of
+the round are asked for; all requests of a job are about one design over the same data; masked cells
+leave once the audit says so, and a list is signed once the ledger says of whom.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
@@ -19,12 +21,14 @@ from podsql.errors import Error, error
 from podsql.messages import encode, sum_about, sum_request
 from podsql.planner.fragment import Field
 from podsql.planner.sum_names import group_figures
+from podsql.pod.aside import Aside
+from podsql.pod.cohorts import Claim, Cohort
 from podsql.pod.refusing import refuse
 from podsql.pod.requests import Ticket
 from podsql.pod.summed_groups import input_of, sums_of
 from podsql.policy.denial import Withheld
 from podsql.relay.sockets.endpoint import Request
-from podsql.sum_messages import SumMasked, SumRound, SumShares
+from podsql.sum_messages import SumMasked, SumRound, SumShares, SumSurvivors
 
 COUNTS = ("n", "dropped")
 """What a masked row begins with: numbers of rows."""
@@ -39,6 +43,7 @@ class Brought:
 
     ticket: Ticket
     figures: Input
+    claim: Claim
     leave: Leave
     fail: Callable[[Error], None]
 
@@ -46,16 +51,19 @@ class Brought:
 class OneSum:
     """``identity``: this pod's key, which its requests are made out to."""
 
-    def __init__(self, core: SumPod, job: Job, identity: bytes) -> None:
+    def __init__(self, core: SumPod, job: Job, identity: bytes, aside: Aside) -> None:
         self.job = job
         self.touched = 0.0
         """When the analyst last sent something (monotonic)."""
         self._core = core
         self._identity = identity
+        self._aside = aside
         self._round = 0
         self._asked: Request | None = None
         """``SumShares`` of the round, not yet answered."""
         self._brought: Brought | None = None
+        self._claim: Claim | None = None
+        """Of the figures that left in the round."""
         self._over: Error | None = None
         """Why nothing is brought to the round."""
         self._about: tuple[object, ...] = ()
@@ -65,7 +73,7 @@ class OneSum:
         effects = self._core.handle(message)
         if isinstance(message, SumRound):
             self._give_up(error("REPLAY", "another round of this sum has begun"))
-            self._round, self._over = message.round, None
+            self._round, self._over, self._claim = message.round, None, None
         if isinstance(message, SumShares):
             if self._over is not None:
                 raise self._over
@@ -74,7 +82,19 @@ class OneSum:
             return
         [effect] = effects
         assert isinstance(effect, Reply)
-        request.reply(encode(effect.message))
+        reply = encode(effect.message)
+        if isinstance(message, SumSurvivors):
+            assert self._claim is not None
+            self._aside.apart(
+                self._claim.sign, lambda _: request.reply(reply), partial(refuse, request)
+            )
+            return
+        request.reply(reply)
+
+    @property
+    def cohort(self) -> Cohort:
+        """Whom it sums with, as far as their keys have come."""
+        return Cohort(self.job.members, self.job.quorum, self._core.apart)
 
     # -- the pod's own figures ---------------------------------------------------------------------
 
@@ -96,6 +116,8 @@ class OneSum:
             raise error("REPLAY", "a sum is about another statement than this request")
         if (self.job.word, self.job.cells) != (128, 1 + cells):
             raise error("BAD_MESSAGE", "a sum has other cells than the request has figures")
+        if ticket.head.request_id == sum_request(self.job.digest, self._round, self._identity):
+            self._require_content(ticket)
         mark = verdict.model.mark if verdict.model is not None else b""
         about = (mark, verdict.policy_hash, ticket.holding.data_version)
         if self._about and self._about != about:
@@ -110,6 +132,7 @@ class OneSum:
         """The row of a ticket may go into its round; the ticket ends by ``leave`` or ``fail``."""
         if self._brought is not None or brought.figures.round != self._round:
             raise error("REPLAY", "a request belongs to a round that is over")
+        self._require_content(brought.ticket)
         self._brought = brought
         self._mask()
 
@@ -151,8 +174,13 @@ class OneSum:
         except Error as fault:
             brought.fail(_told(fault, brought.ticket))  # whose end is that of this round here
             return
-        self._asked = None
+        self._asked, self._claim = None, brought.claim
         asked.reply(encode(effect.message))
+
+    def _require_content(self, ticket: Ticket) -> None:
+        """The masks of the present round vanish only among pods that were all told of this content."""
+        if ticket.content != self._core.content:
+            raise error("REPLAY", "a round of a sum is about something else than this request")
 
     def _for(self, number: int) -> str:
         return (

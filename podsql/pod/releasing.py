@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from podsql.errors import error
 from podsql.messages import RequestHead
 from podsql.planner.fragment import Field
+from podsql.pod.cohorts import Claim, Cohort, Cohorts, scope_of
 from podsql.pod.joining import join_bins
 from podsql.pod.series import keep_round, round_left
 from podsql.pod.shares import Shares, read_shares, together, views
@@ -84,6 +85,7 @@ class Releasing:
         self._ledger = ledger
         self._spent: tuple[object, list[Spent]] | None = None
         self._overlaps = Overlaps(ledger, _derived(secret, "overlap"))
+        self._cohorts = Cohorts(ledger)
         self._designs: dict[tuple[bytes, str, str, str], None] = {}
 
     def close(self) -> None:
@@ -230,25 +232,15 @@ class Releasing:
 
     # -- secure sums -------------------------------------------------------------------------------
 
-    def fix_cohort(
-        self, verdict: Verdict, policy: Policy, asker: Asker, data_version: str, pods: Sequence[str]
-    ) -> None:
-        """One project, one set of pods that it sums a table with, whatever that is joined to, until the
-        data change: else the sum with a pod less the one without it would be that pod's. DENIED."""
-        names = msgspec.msgpack.encode(tuple(pods))
-        for table in verdict.protected:
-            parts = (_project(policy, asker), data_version, table)
-            mark = blake2b(
-                msgspec.msgpack.encode(parts), digest_size=32, person=b"ps-sum-cohort"
-            ).digest()
-            if self._ledger.answer(mark) is None:
-                self._ledger.keep_answer(mark, names)  # unless there is one by now
-            if self._ledger.answer(mark) != names:
-                raise error(
-                    "DENIED",
-                    "figures of these tables were summed with other pods before",
-                    hint="ask the same pods, wait for new data, or ask the custodian for [sums] least",
-                )
+    def claim(
+        self, verdict: Verdict, policy: Policy, asker: Asker, data_version: str, cohort: Cohort
+    ) -> Claim:
+        """Of a table, whatever it is joined to, one project has one sum over one set of pods until its
+        data change: else the sum with a pod less the one without it would be that pod's."""
+        project = _project(policy, asker)
+        tables = verdict.protected if verdict.guard else ()
+        scopes = [scope_of(project, data_version, table) for table in tables]
+        return Claim(cohorts=self._cohorts, scopes=scopes, cohort=cohort)
 
     # -- after it ran ------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ from typing import Final
 from podsql.engine.sums.job import Terms, read_job
 from podsql.engine.sums.pod import SumPod
 from podsql.errors import Error, error
+from podsql.pod.aside import Aside
+from podsql.pod.cohorts import Claim, Cohort
 from podsql.pod.config import SumsSection
 from podsql.pod.one_sum import Brought, Leave, OneSum, figures_of
 from podsql.pod.requests import Ticket
@@ -39,18 +41,14 @@ class Summing:
     """The jobs of one pod, by analyst and job."""
 
     def __init__(
-        self, *, name: str, keys: PeerKeys, endpoint: Endpoint, terms: SumsSection
+        self, *, name: str, keys: PeerKeys, endpoint: Endpoint, terms: SumsSection, aside: Aside
     ) -> None:
         self._name = name
         self._keys = keys
         self._endpoint = endpoint
         self._terms = terms
+        self._aside = aside
         self._jobs: OrderedDict[tuple[bytes, bytes], OneSum] = OrderedDict()
-
-    @property
-    def apart(self) -> bool:
-        """The custodian lets the same be summed with and without a pod."""
-        return self._terms.least is not None
 
     def serve(self, request: Request, message: SumMessage) -> None:
         """A message of the analyst who leads a job."""
@@ -77,12 +75,17 @@ class Summing:
                 hint="WITH (secure_aggregation = true)",
             )
 
+    def cohort(self, ticket: Ticket) -> Cohort:
+        """The pods whose figures are added to what ``ticket`` brings."""
+        return self._of(ticket)[0].cohort
+
     def bring(
         self,
         ticket: Ticket,
         arrow: bytes,
         *,
         withheld: int,
+        claim: Claim,
         leave: Leave,
         fail: Callable[[Error], None],
     ) -> None:
@@ -92,7 +95,7 @@ class Summing:
         figures = figures_of(number, ticket, arrow, withheld=withheld, limit=limit)
         left = max(0.0, ticket.deadline - time.monotonic())
         self._endpoint.later(left, partial(found.late, ticket))
-        found.bring(Brought(ticket=ticket, figures=figures, leave=leave, fail=fail))
+        found.bring(Brought(ticket=ticket, figures=figures, claim=claim, leave=leave, fail=fail))
 
     def end(self, ticket: Ticket, fault: Error) -> None:
         """The ticket is over and brought nothing."""
@@ -119,13 +122,18 @@ class Summing:
         found = self._jobs.get(key)
         if found is not None:
             return found
-        least = self._terms.least or len(job.members)
-        terms = Terms(roster=self._roster(), least=least, colluders=self._terms.colluders)
+        terms = Terms(
+            roster=self._roster(),
+            # It signs no list in which a pod is missing: a sum is over all pods of its job.
+            least=max(self._terms.least or 0, len(job.members)),
+            colluders=self._terms.colluders,
+            apart=self._terms.least is not None,
+        )
         core = SumPod(name=self._name, seed=self._keys.identity, terms=terms)
         own = [known for known in self._jobs if known[0] == analyst]
         for old in own[: len(own) + 1 - JOBS_PER_ANALYST]:
             self._close(old)
-        found = self._jobs[key] = OneSum(core, job, self._keys.identity_public)
+        found = self._jobs[key] = OneSum(core, job, self._keys.identity_public, self._aside)
         found.touched = time.monotonic()
         return found
 

@@ -27,7 +27,7 @@ from podsql.engine.training.registry import State, begin, model
 from podsql.errors import error
 from podsql.planner.closing import noise_of
 from podsql.planner.fragment import Feature
-from podsql.planner.masking import MASKED_SETTINGS, Masking, masking_of
+from podsql.planner.masking import MASKED_SETTINGS, Masking, masking_of, require_one_request
 from podsql.planner.training.designing import Design, DesignColumn, plan_design
 from podsql.planner.training.orders import Train, options_of
 
@@ -102,6 +102,8 @@ def prepare(
         every_level=order.family in WITHOUT_CONSTANT,
         split=training_part(order.settings),
     )
+    if masking is not None:
+        require_one_request(len(design.parts))
     if not few <= len(design.targets) <= many:
         wanted = f"{few}" if few == many else f"at least {few}"
         raise error("STATEMENT", f"{order.family} takes PREDICT of {wanted} columns")

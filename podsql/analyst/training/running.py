@@ -14,7 +14,7 @@ from podsql.analyst.federation import PATIENCE, Bound
 from podsql.analyst.statement import Statement, missing_pods
 from podsql.analyst.training.fitting import SETTINGS, Known, Prepared, prepare, train
 from podsql.analyst.training.lasting import PASSING, LastingRounds, Limits, Waits, bind
-from podsql.analyst.training.masked_rounds import MaskedRounds
+from podsql.analyst.training.masked_rounds import MaskedRounds, opened_with
 from podsql.analyst.training.recorded import Job, given_parameters, kept_parameters
 from podsql.analyst.training.reporting import Reporter
 from podsql.analyst.training.rounds import Rounds
@@ -87,6 +87,8 @@ def resume(text: str, statement: Statement, bench: Bench) -> Kept:
         if lost:
             left = _left(job.pods, lost, bound, limits)
             prepared = prepare(order, statement, bench.shelf, Known(bound=bound, pods=left))
+            if prepared.masking is not None and job.data_versions:
+                raise opened_with(lost)
             reporter.restarted(prepared.design.pods, lost)
             return _rounds(reporter, prepared, statement, bench, limits, {})
         reporter.back()
@@ -139,6 +141,8 @@ def _rounds(
             if not lost:
                 raise
             left = _left(prepared.design.pods, lost, bound, limits)
+            if isinstance(rounds, MaskedRounds):
+                rounds.require_unopened(lost)
         known = Known(bound=bound, pods=left)
         prepared, versions = prepare(prepared.order, statement, bench.shelf, known), {}
         reporter.restarted(prepared.design.pods, lost)

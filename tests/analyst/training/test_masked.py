@@ -287,10 +287,10 @@ def test_a_pod_refuses_jobs_that_are_too_small_or_of_strangers(con):
 def test_a_pod_does_nothing_twice(con):
     digest = meet(con, told(con))
     refused(con, "p0", SumKeys(digest, ()), "REPLAY")
-    ask(con, "p0", SumRound(digest, 2))
-    refused(con, "p0", SumRound(digest, 2), "REPLAY")
-    refused(con, "p0", SumRound(digest, 1), "REPLAY")
-    refused(con, "p0", SumRound(bytes(32), 3), "SUM_RESTART")
+    ask(con, "p0", SumRound(digest, 2, CONTENT))
+    refused(con, "p0", SumRound(digest, 2, CONTENT), "REPLAY")
+    refused(con, "p0", SumRound(digest, 1, CONTENT), "REPLAY")
+    refused(con, "p0", SumRound(bytes(32), 3, CONTENT), "SUM_RESTART")
 
 
 def test_a_job_belongs_to_the_analyst_who_began_it(con, table):
@@ -303,7 +303,7 @@ def test_a_job_belongs_to_the_analyst_who_began_it(con, table):
         job = told(ana)
         assert isinstance(ask(ana, "p0", SumStart(encode(job))), SumKeyed)
         digest = Coordinator(job).job.digest
-        refused(ben, "p0", SumRound(digest, 1), "SUM_RESTART")
+        refused(ben, "p0", SumRound(digest, 1, CONTENT), "SUM_RESTART")
 
 
 def test_a_statement_that_is_cancelled_in_a_round_opens_nothing(con, monkeypatch):

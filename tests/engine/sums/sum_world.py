@@ -28,6 +28,10 @@ from podsql.sum_messages import (
 )
 
 
+CONTENT = bytes(range(32))
+"""What all pods are asked for, where a test says nothing else."""
+
+
 class World:
     """``n`` pods and what crosses the relay between them and the coordinator (``seen``)."""
 
@@ -42,12 +46,13 @@ class World:
         least=3,
         draws=None,
         seeds=None,
+        apart=(),
     ):
-        """``seeds``: identities of another world. ``draws``: pod to its source of random bytes."""
+        """``apart``: pods that say they may be told apart. ``seeds``: identities of another world. ``draws``: pod to its source of random bytes."""
         self.names = tuple(f"pod{at:02d}" for at in range(n))
         self.seeds = seeds or {name: os.urandom(32) for name in self.names}
         self.identities = {name: signing_public(seed) for name, seed in self.seeds.items()}
-        self.least, self.draws = least, draws or {}
+        self.least, self.draws, self.apart = least, draws or {}, apart
         self.told = SumJob(
             nonce=os.urandom(32),
             about=bytes(32),
@@ -66,7 +71,12 @@ class World:
         self.coordinator = None
 
     def new_pod(self, name):
-        terms = Terms(roster=self.identities, least=self.least, colluders=self.told.colluders)
+        terms = Terms(
+            roster=self.identities,
+            least=self.least,
+            colluders=self.told.colluders,
+            apart=name in self.apart,
+        )
         return SumPod(
             name=name, seed=self.seeds[name], terms=terms, draw=self.draws.get(name, os.urandom)
         )
@@ -97,7 +107,7 @@ class World:
             begun = self.begin()
             assert isinstance(begun, Ready), (begun, self.dropped)
         self.vectors = {}
-        return self._drive(self.coordinator.handle(NextRound()), figures, silent or {})
+        return self._drive(self.coordinator.handle(NextRound(CONTENT)), figures, silent or {})
 
     def _drive(self, effects, figures, silent):
         gone = set()
@@ -145,8 +155,11 @@ class World:
             self.ask(pod, SumKeys(self.job.digest, tuple(keys)))
         return tuple(keys)
 
-    def deal(self, number=1, pods=None):
-        return {pod: self.ask(pod, SumRound(self.job.digest, number)) for pod in pods or self.names}
+    def deal(self, number=1, pods=None, content=CONTENT):
+        return {
+            pod: self.ask(pod, SumRound(self.job.digest, number, content))
+            for pod in pods or self.names
+        }
 
     def shares(self, pod, deals, number=1):
         """What ``pod`` is to get of ``deals``."""

@@ -6,7 +6,7 @@ from hashlib import blake2b
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from sum_world import World
+from sum_world import CONTENT, World
 from test_words import mask_of
 
 from podsql.messages import encode
@@ -44,7 +44,7 @@ def test_a_masked_vector_is_what_the_page_says(word):
             keys = sorted([public(secrets[at]), public(secrets[other])])
             peer = X25519PublicKey.from_public_bytes(public(secrets[other]))
             root = digest(b"ps-sum-root", job + b"".join(keys), secrets[at].exchange(peer))
-            seed = digest(b"ps-sum-pair", (1).to_bytes(8), root)
+            seed = digest(b"ps-sum-pair", (1).to_bytes(8) + CONTENT, root)
             masks.append((1 if at < other else -1, seed))
         for sign, seed in masks:
             mask = mask_of(seed, word, len(wanted))
