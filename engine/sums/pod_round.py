@@ -86,9 +86,7 @@ class PodRound:
         self._party = party
         self._step = Step.DEALT
         self._self_seed = party.draw(SEED_BYTES)
-        self._pairs = {
-            pod: pair_seed(root, number, content) for pod, root in party.roots.items()
-        }
+        self._pairs = {pod: pair_seed(root, number, content) for pod, root in party.roots.items()}
         self._held: dict[str, _Shares] = {}
         self._dealers: tuple[str, ...] = ()
         self._list: SumList | None = None

@@ -110,9 +110,7 @@ class Claim:
 def scope_of(project: str, data_version: str, table: str) -> bytes:
     """One project, one table, one state of its data."""
     parts = (project, data_version, table)
-    return blake2b(
-        msgspec.msgpack.encode(parts), digest_size=32, person=b"ps-sum-cohort"
-    ).digest()
+    return blake2b(msgspec.msgpack.encode(parts), digest_size=32, person=b"ps-sum-cohort").digest()
 
 
 def _free(one: Cohort, two: Cohort) -> bool:

@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 import podsql
 from podsql.engine.sums.doubles import to_cells
+from podsql.errors import error
 from podsql.messages import decode
-from podsql.pod.config import PodSection, SumsSection
+from podsql.pod.config import SumsSection
 from podsql.pod.daemon import Pod
 
 
@@ -18,7 +19,7 @@ def restart(federation, *names, **sections):
     for name in names:
         old = federation.pods[name]
         old.stop()
-        config = replace(old.config, pod=PodSection(), **sections)
+        config = replace(old.config, **sections)
         pod = federation.pods[name] = Pod(config, old.place, old.membership)
         pod.start()
 
@@ -31,6 +32,50 @@ def configured(federation, *names, **sums):
         yield
     finally:
         restart(federation, *names, sums=SumsSection())
+
+
+@contextmanager
+def of_file(federation, *names, **sums):
+    """The same without a restart."""
+    known = {name: federation.pods[name].desk._summing for name in names}
+    before = {name: one._terms for name, one in known.items()}
+    for one in known.values():
+        one._terms = SumsSection(**sums)
+    try:
+        yield
+    finally:
+        for name, one in known.items():
+            one._terms = before[name]
+
+
+@contextmanager
+def severed(con, pod, kind=None, *, after=False, when=lambda: True):
+    """``pod`` is lost from the first message of ``kind`` on: neither that nor a later one reaches it; or,
+    ``after``, that one does and its answer is lost. The list of what was sent to pods meanwhile."""
+    endpoint = con.federation.endpoint
+    call = endpoint.call
+    sent, gone = [], []
+
+    def cut(to, body, *, timeout, on_reply):
+        message = decode(body if isinstance(body, bytes) else body(bytes(32)))
+        sent.append(message)
+        if to.name != pod or not (gone or (when() and (kind is None or isinstance(message, kind)))):
+            return call(to, body, timeout=timeout, on_reply=on_reply)
+
+        def lost(_=None):
+            on_reply(error("POD_LOST", "the pod is gone"))
+
+        gone.append(message)
+        if after and len(gone) == 1:
+            return call(to, body, timeout=timeout, on_reply=lost)
+        return lost()
+
+    endpoint.call = cut
+    try:
+        yield sent
+        assert gone
+    finally:
+        endpoint.call = call
 
 
 @contextmanager
@@ -52,7 +97,7 @@ def watched(con):
     try:
         yield listed
     finally:
-        del endpoint.call
+        endpoint.call = call
 
 
 def failing(con, text, code):

@@ -7,15 +7,40 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import statsmodels.api as sm
-from masked_world import configured, failing, forms_of, numbers_in, restart, watched
+from masked_world import (
+    configured,
+    failing,
+    forms_of,
+    numbers_in,
+    of_file,
+    restart,
+    severed,
+    watched,
+)
 from msgspec.structs import replace
 
 import podsql
+from podsql.analyst.leading import PodsLost
 from podsql.analyst.statement import Statement
 from podsql.analyst.training.masked_rounds import MaskedRounds
+from podsql.analyst.training.rounds import Rounds, added
+from podsql.engine.merge import Merger
 from podsql.engine.sums.coordinator import Coordinator
 from podsql.engine.training.fitting import Round
-from podsql.messages import Done, Evidence, Failed, Result, decode, decode_as, encode, sum_request
+from podsql.errors import error
+from podsql.messages import (
+    Done,
+    Evidence,
+    Failed,
+    QueryPayload,
+    Result,
+    content_hash,
+    decode,
+    decode_as,
+    encode,
+    sum_request,
+)
+from podsql.planner.fragment import Split, decode_fragment, encode_fragment
 from podsql.planner.masking import Masking
 from podsql.planner.training.designing import plan_design
 from podsql.policy.audit import lines
@@ -35,6 +60,8 @@ from podsql.sum_messages import (
 
 SIZES = (701, 811, 907, 1009)
 COUNT = sum(SIZES)
+TABLES = ("people", "guests", "wards", "homes", "farms", "towns")
+"""Of the same rows: a table is summed with one set of pods."""
 PODS = tuple(f"p{place}" for place in range(len(SIZES)))
 MASKS = " WITH (secure_aggregation = true)"
 SELECT = "FROM (SELECT age, dose, income, sex = 'm' AS male, {} FROM people)"
@@ -64,6 +91,20 @@ def people():
     )
 
 
+def drifted(table, at):
+    """Pods of one table have other types of a column; one of them lacks another column."""
+    kind = (pa.int32(), pa.int64(), pa.int16(), pa.int32())[at]
+    made = pa.table(
+        {
+            "id": table["id"],
+            "x": table["visits"].cast(kind),
+            "y": table["age"],
+            "z": table["income"],
+        }
+    )
+    return made if at else made.drop_columns("z")
+
+
 @pytest.fixture(scope="module")
 def table():
     return people()
@@ -73,10 +114,13 @@ def table():
 def federation(table):
     starts = (0, *np.cumsum(SIZES))
     pods = {
-        name: {"people": table.slice(start, size)}
+        name: dict.fromkeys(TABLES, table.slice(start, size))
         for name, start, size in zip(PODS, starts, SIZES, strict=False)
     }
-    with podsql.local(pods=pods, privacy_unit={"people": "id"}, policy="standard") as made:
+    for at, name in enumerate(PODS):
+        pods[name]["drifted"] = drifted(pods[name]["people"], at)
+    units = dict.fromkeys((*TABLES, "drifted"), "id")
+    with podsql.local(pods=pods, privacy_unit=units, policy="standard", isolation="thread") as made:
         yield made
         for pod in made.pods.values():
             pod.stop()
@@ -287,23 +331,25 @@ def test_a_pod_refuses_jobs_that_are_too_small_or_of_strangers(con):
 def test_a_pod_does_nothing_twice(con):
     digest = meet(con, told(con))
     refused(con, "p0", SumKeys(digest, ()), "REPLAY")
-    ask(con, "p0", SumRound(digest, 2, CONTENT))
-    refused(con, "p0", SumRound(digest, 2, CONTENT), "REPLAY")
-    refused(con, "p0", SumRound(digest, 1, CONTENT), "REPLAY")
-    refused(con, "p0", SumRound(bytes(32), 3, CONTENT), "SUM_RESTART")
+    ask(con, "p0", SumRound(digest, 2, bytes(32)))
+    refused(con, "p0", SumRound(digest, 2, bytes(32)), "REPLAY")
+    refused(con, "p0", SumRound(digest, 1, bytes(32)), "REPLAY")
+    refused(con, "p0", SumRound(bytes(32), 3, bytes(32)), "SUM_RESTART")
 
 
 def test_a_job_belongs_to_the_analyst_who_began_it(con, table):
     pods = {name: {"people": table.slice(at * 500, 500)} for at, name in enumerate(PODS)}
     with (
-        podsql.local(pods=pods, policy="open", analysts=("ana", "ben")) as other,
+        podsql.local(
+            pods=pods, policy="open", analysts=("ana", "ben"), isolation="thread"
+        ) as other,
         other.connect("ana") as ana,
         other.connect("ben") as ben,
     ):
         job = told(ana)
         assert isinstance(ask(ana, "p0", SumStart(encode(job))), SumKeyed)
         digest = Coordinator(job).job.digest
-        refused(ben, "p0", SumRound(digest, 1, CONTENT), "SUM_RESTART")
+        refused(ben, "p0", SumRound(digest, 1, bytes(32)), "SUM_RESTART")
 
 
 def test_a_statement_that_is_cancelled_in_a_round_opens_nothing(con, monkeypatch):
@@ -325,12 +371,13 @@ def test_a_statement_that_is_cancelled_in_a_round_opens_nothing(con, monkeypatch
     assert not {SumSurvivors, SumUnmask} & set(asked)
 
 
-def prepared_rounds(con, text="SELECT age, dose, ill FROM people", target="ill"):
-    statement = Statement(federation=con.federation, sql="TRAIN …", timeout=20)
+def prepared_rounds(con, text="SELECT age, dose, ill FROM people", target="ill", pods=None):
+    statement = Statement(federation=con.federation, sql="TRAIN …", timeout=60)
+    statement.forget_offers()  # pods may have been restarted
     bound = con.federation.bind("", "", deadline=statement.deadline + 1e9)
-    design = plan_design(text, [target], bound.training)
+    design = plan_design(text, [target], bound.training, pods=pods)
     masking = Masking(colluders=1)
-    return MaskedRounds(statement, bound, design, masking, seconds=20.0)
+    return MaskedRounds(statement, bound, design, masking, seconds=60.0)
 
 
 def test_a_request_is_of_no_use_in_another_job_or_round(con, monkeypatch):
@@ -369,13 +416,74 @@ def test_a_job_is_about_one_statement_its_pods_and_figures(con, monkeypatch):
 # -- pods that are lost ----------------------------------------------------------------------------
 
 TRAIN = f"TRAIN MODEL gone USING logistic_regression PREDICT ill {SELECT.format('ill')}"
+BRIEF = " WITH (secure_aggregation = true, round_timeout = 5, min_pods = 3)"
+MOMENTS = Round(family="moments")
 
 
-BRIEF = " WITH (secure_aggregation = true, round_timeout = 5)"
+def sums(con, table, pods=PODS, **named):
+    """The sums of the first round over ``pods``, under masks."""
+    return prepared_rounds(con, f"SELECT age, dose, ill FROM {table}", pods=pods, **named).sums(
+        MOMENTS
+    )
 
 
-def train(con, sql, act):
-    """Train, and ``act`` after the second round, once."""
+def plain_sums(con, table, pods=PODS):
+    asked = prepared_rounds(con, f"SELECT age, dose, ill FROM {table}", pods=pods)
+    rounds = Rounds(asked._statement, Merger(), asked.bound, asked._design, seconds=60.0)
+    return added(rounds.by_pod(MOMENTS))
+
+
+def test_a_pod_lost_before_its_figures_came_leaves_nothing_and_the_others_may_go_on(con):
+    """At every step, with the message or with its answer; over one table, so that no loss leaves a trace."""
+    for kind in (SumStart, SumKeys, SumRound, SumShares):
+        for after in (False, True):
+            with severed(con, "p3", kind, after=after) as sent, pytest.raises(PodsLost) as caught:
+                sums(con, "guests")
+            assert caught.value.pods == {"p3"}
+            assert not {SumSurvivors, SumUnmask} & set(map(type, sent))
+    few = PODS[:3]
+    assert sums(con, "guests", few) == plain_sums(con, "guests", few)
+    with pytest.raises(podsql.Error, match="other pods before"):
+        sums(con, "guests")
+
+
+def test_a_pod_lost_after_its_figures_came_is_in_the_sum_and_no_sum_is_without_it(con):
+    known = plain_sums(con, "people")
+    for kind in (SumSurvivors, SumUnmask):
+        for after in (False, True):
+            with severed(con, "p3", kind, after=after):
+                assert sums(con, "people") == known
+    with pytest.raises(podsql.Error, match="other pods before"):
+        sums(con, "people", PODS[:3])
+    assert sums(con, "people") == known
+
+
+def test_a_round_that_is_held_back_is_not_opened_beside_its_successor(con):
+    """The coordinator has all masked figures of four pods, then opens the sum of three of them."""
+    endpoint = con.federation.endpoint
+    call, held = endpoint.call, {}
+
+    def hold(to, body, **named):
+        if isinstance(body, bytes) and isinstance(message := decode(body), SumSurvivors):
+            held[to.name] = message
+            return named["on_reply"](error("POD_LOST", "held back"))
+        return call(to, body, **named)
+
+    endpoint.call = hold
+    try:
+        with pytest.raises(podsql.Error, match="nothing was opened"):
+            sums(con, "wards")
+    finally:
+        endpoint.call = call
+    assert sorted(held) == list(PODS)
+    few = PODS[:3]
+    sums(con, "wards", few)
+    for pod in few:
+        refused(con, pod, held[pod], "DENIED")
+
+
+def at_second(con, sql, act=lambda: None):
+    """Train, and ``act`` after the second round, once; whether it was."""
     done = []
 
     def heard(line):
@@ -391,41 +499,65 @@ def train(con, sql, act):
         assert done
 
 
-def test_a_pod_that_was_restarted_between_rounds_goes_on_with_another_job(con, federation):
-    con.execute(TRAIN)
+def train_without(con, sql, pod):
+    """Train; from the second round on ``pod`` is gone."""
+    gone = []
+    with severed(con, pod, when=lambda: bool(gone)):
+        return at_second(con, sql, lambda: gone.append(True))
+
+
+def test_a_job_goes_on_without_a_pod_that_is_lost_before_a_sum_was_opened(con):
+    text = TRAIN.replace("people", "homes")
+    with severed(con, "p3", SumShares):
+        row = con.execute(text + BRIEF).fetchone()
+    assert (row[2], row[-1]) == (COUNT - SIZES[3], ", ".join(PODS[:3]))
     known = described(con, "gone")
-    assert train(con, TRAIN + MASKS, lambda: restart(federation, "p2"))[-1] == ", ".join(PODS)
+    con.execute(text + " WITH (pods = ('p0', 'p1', 'p2'))")
     assert described(con, "gone") == known
 
 
-def test_a_pod_that_is_lost_ends_the_statement_and_leaves_a_job(con, federation):
+def test_a_job_waits_for_a_pod_that_is_lost_once_a_sum_was_opened(con):
+    """Whatever ``min_pods`` says: the first rounds without it would tell its figures."""
     con.execute(TRAIN)
     known = described(con, "gone")
     con.execute("DROP MODEL gone")
-    try:
-        with pytest.raises(podsql.Error, match="'p3'") as caught:
-            train(con, TRAIN + BRIEF, federation.pods["p3"].stop)
-    finally:
-        restart(federation, "p3")
+    with pytest.raises(podsql.Error, match="'p3'") as caught:
+        train_without(con, TRAIN + BRIEF, "p3")
     assert caught.value.code == "PODS_MISSING"
+    assert "were opened" in str(caught.value)
     failing(con, "DESCRIBE MODEL gone", "UNKNOWN_MODEL")
-    job = con.execute("SHOW JOBS").fetchall()[-1][0]
+    job, _, _, state, *_ = con.execute("SHOW JOBS").fetchall()[-1]
+    assert state == "waiting"
+    with severed(con, "p3"):
+        assert "were opened" in str(failing(con, f"RESUME JOB '{job}'", "PODS_MISSING"))
     con.execute(f"RESUME JOB '{job}'")
     assert described(con, "gone") == known
 
 
-def test_with_fewer_pods_only_if_statement_and_custodians_say_so(con, federation):
-    """That statements alone do not suffice is in ``test_the_same_tables_are_not_summed…``."""
-    try:
-        with configured(federation, *PODS[:3], least=3):
-            fewer = TRAIN + BRIEF.replace(")", ", min_pods = 3)")
-            row = train(con, fewer, federation.pods["p3"].stop)
-            assert (row[2], row[-1]) == (COUNT - SIZES[3], ", ".join(PODS[:3]))
-            known = described(con, "gone")
-            con.execute(TRAIN + " WITH (pods = ('p0', 'p1', 'p2'))")
-            assert described(con, "gone") == known
-    finally:
-        restart(federation, "p3")
+def test_with_fewer_pods_beside_a_sum_of_all_if_all_custodians_say_so(con, federation):
+    text = TRAIN.replace("people", "farms")
+    with of_file(federation, *PODS, least=3):
+        row = train_without(con, text + BRIEF, "p3")
+        assert (row[2], row[-1]) == (COUNT - SIZES[3], ", ".join(PODS[:3]))
+        known = described(con, "gone")
+        con.execute(text + " WITH (pods = ('p0', 'p1', 'p2'))")
+        assert described(con, "gone") == known
+
+
+def test_the_custodian_of_the_pod_that_is_left_out_must_say_so_too(con, federation):
+    with of_file(federation, *PODS[:3], least=3):
+        sums(con, "towns")
+        with pytest.raises(podsql.Error, match="other pods before"):
+            sums(con, "towns", PODS[:3])
+
+
+def test_a_pod_that_was_restarted_between_rounds_goes_on_with_another_job(con, federation):
+    con.execute(TRAIN)
+    known = described(con, "gone")
+    assert at_second(con, TRAIN + MASKS, lambda: restart(federation, "p2"))[-1] == ", ".join(PODS)
+    assert described(con, "gone") == known
+    with pytest.raises(podsql.Error, match="other pods before"):  # from its ledger
+        sums(con, "people", ("p0", "p2", "p3"))
 
 
 def test_a_custodian_may_let_models_be_trained_under_masks_only(con, federation):
@@ -436,12 +568,83 @@ def test_a_custodian_may_let_models_be_trained_under_masks_only(con, federation)
 
 
 def test_a_custodian_names_whom_the_pod_sums_with(con, federation):
-    with configured(federation, "p1", peers=("p0", "p2")):
+    with of_file(federation, "p1", peers=("p0", "p2")):
         failing(con, TRAIN + MASKS, "DENIED")
-    with configured(federation, "p1", colluders=2):
+    with of_file(federation, "p1", colluders=2):
         failing(con, TRAIN + MASKS, "DENIED")
         text = TRAIN + " WITH (secure_aggregation = true, colluders = 2)"
         assert con.execute(text).fetchone()[2] == COUNT
+
+
+# -- what all pods are asked ----------------------------------------------------------------------
+
+
+CHANGES = {
+    "coefficients": lambda step: replace(step, state=(0.5, *step.state[1:])),
+    "scale": lambda step: replace(step, scale=(2.0, *step.scale[1:])),
+    "columns": lambda step: replace(step, features=step.features[::-1]),
+    "rows": lambda step: replace(step, split=Split(2, False)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("told", [False, True])
+def test_no_pod_is_asked_something_else_than_the_others(con, monkeypatch, change, told):
+    """``told``: its masks are of what it is asked, so it takes no shares of the others, nor they its own."""
+    import podsql.analyst.training.masked_rounds as own
+
+    ask, others = own.ask, {}
+
+    def other(payload):
+        sent = decode_as(QueryPayload, payload)
+        step = CHANGES[change](decode_fragment(sent.fragment))
+        return replace(sent, fragment=encode_fragment(step))
+
+    def asked(federation, bound, pod, payload, **named):
+        if pod == "p0":
+            changed = other(payload)
+            others[content_hash(decode_as(QueryPayload, payload))] = content_hash(changed)
+            payload = encode(changed)
+        return ask(federation, bound, pod, payload, **named)
+
+    endpoint = con.federation.endpoint
+    call = endpoint.call
+
+    def telling(to, body, **named):
+        if told and to.name == "p0" and isinstance(body, bytes):
+            message = decode(body)
+            if isinstance(message, SumRound):
+                body = encode(replace(message, content=others[message.content]))
+        return call(to, body, **named)
+
+    endpoint.call = telling
+    asking = Round(family="binomial", centre=(0.0, 0.0), scale=(1.0, 1.0), state=(0.1, 0.0, 0.0))
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(own, "ask", asked)
+            with watched(con) as seen, pytest.raises(podsql.Error) as caught:
+                prepared_rounds(con).sums(asking)
+    finally:
+        endpoint.call = call
+    wanted = "asked for the same" if told else "something else than this request"
+    assert wanted in str(caught.value)
+    types = {type(message) for _, message, _ in seen}
+    assert SumShares in types
+    assert not {SumSurvivors, SumUnmask} & types
+    assert not any(isinstance(decode(reply), SumMasked) for name, _, reply in seen if name == "p0")
+    if told:  # nobody masked a figure
+        assert not any(isinstance(decode(reply), SumMasked) for *_, reply in seen)
+
+
+def test_columns_of_other_types_are_asked_alike_and_columns_that_a_pod_lacks_are_not(con):
+    text = "TRAIN MODEL m USING linear_regression PREDICT y FROM (SELECT x, {} AS y FROM drifted)"
+    plain = con.execute(text.format("y")).fetchone()
+    known = described(con, "m")
+    assert con.execute(text.format("y") + MASKS).fetchone() == plain
+    assert described(con, "m") == known
+    lacking = text.format("coalesce(z, x)")
+    assert "lack" in str(failing(con, lacking + MASKS, "NOT_SUPPORTED"))
+    assert "lack" in str(failing(con, f"EXPLAIN {lacking}{MASKS}", "NOT_SUPPORTED"))
 
 
 # -- how well a model foretells rows ---------------------------------------------------------------

@@ -27,7 +27,6 @@ from podsql.sum_messages import (
     SumUnmask,
 )
 
-
 CONTENT = bytes(range(32))
 """What all pods are asked for, where a test says nothing else."""
 

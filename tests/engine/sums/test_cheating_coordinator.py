@@ -297,7 +297,9 @@ def test_masks_of_different_contents_do_not_vanish(monkeypatch):
     """Not even where a pod, against the protocol, took the shares: no cell is the sum's, or near it."""
     honest = pod_round.share_key
     monkeypatch.setattr(
-        pod_round, "share_key", lambda root, number, _, dealer: honest(root, number, CONTENT, dealer)
+        pod_round,
+        "share_key",
+        lambda root, number, _, dealer: honest(root, number, CONTENT, dealer),
     )
     sums = []
     for other in (CONTENT, bytes(32)):
@@ -312,7 +314,7 @@ def test_masks_of_different_contents_do_not_vanish(monkeypatch):
         total = zero_words(128, world.job.cells)
         for told in masked.values():
             add_words(total, words_of_bytes(told.vector, 128))
-        names_of = dict(job=world.job.digest, round=1, dealers=bytes(32))
+        names_of = {"job": world.job.digest, "round": 1, "dealers": bytes(32)}
         listed = SumList(**names_of, alive=world.names, missing=())
         unmask(total, world.job, listed, deals=deals, openings=openings)
         rows, [cells] = plain_sum(figures, world.names, ((5, 0),))

@@ -147,7 +147,9 @@ def tags(seen):
 def test_a_seed_that_does_not_depend_on_the_round_would_be_seen(monkeypatch):
     """A planted fault: pair masks of two rounds are the same."""
     honest = pod_round.pair_seed
-    monkeypatch.setattr(pod_round, "pair_seed", lambda root, number, content: honest(root, 0, content))
+    monkeypatch.setattr(
+        pod_round, "pair_seed", lambda root, number, content: honest(root, 0, content)
+    )
     first = Opened()
     second = Opened(number=2, world=first.world)
     assert set(tags(first)) & set(tags(second))
