@@ -113,8 +113,8 @@ class SumsSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     peers: tuple[str, ...] | None = None
     least: Annotated[int, msgspec.Meta(ge=3)] | None = None
-    """A sum over fewer pods than were asked tells what the missing ones had, if the same was summed
-    with them. So without this line a pod sums with all that it was asked to, and always with the same."""
+    """A sum over other pods tells what those had that are in one of both only. So without this line the
+    pod sums a table always with the same; with it, with so many at least, if theirs have it as well."""
     colluders: Annotated[int, msgspec.Meta(ge=1)] = 1
     required: bool = False
     """Rounds of models leave under masks or not at all."""
