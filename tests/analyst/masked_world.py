@@ -10,7 +10,7 @@ import podsql
 from podsql.engine.sums.doubles import to_cells
 from podsql.errors import error
 from podsql.messages import decode
-from podsql.pod.config import SumsSection
+from podsql.pod.config import PodSection, SumsSection
 from podsql.pod.daemon import Pod
 
 
@@ -19,7 +19,7 @@ def restart(federation, *names, **sections):
     for name in names:
         old = federation.pods[name]
         old.stop()
-        config = replace(old.config, **sections)
+        config = replace(old.config, pod=PodSection(), **sections)
         pod = federation.pods[name] = Pod(config, old.place, old.membership)
         pod.start()
 
