@@ -4,7 +4,7 @@ Two sets over the same data may be gone on with after each other, never be opene
 once a quorum has signed its list, and tells something only if every pod of the job brought its
 figures. So a pod that signed keeps to that set; before, it may go on with a smaller one, of a quorum
 of each that went before, and signs none of these any more. Then the figures of an honest pod are in
-opened sums of one set at most (docs/decisions/0023).
+opened sums of one set at most (docs/decisions/0021).
 Rule to keep: what was brought and signed is on the ledger before it leaves.
 """
 
