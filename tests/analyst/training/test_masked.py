@@ -230,9 +230,9 @@ def test_what_left_is_in_each_pods_audit_by_its_hash(con, federation, seen):
     )
     for pod in PODS:
         vectors = [
-            decode(reply).vector
-            for name, message, reply in seen
-            if name == pod and isinstance(message, SumShares)
+            found.vector
+            for name, _, reply in seen
+            if name == pod and isinstance(found := decode(reply), SumMasked)
         ]
         found = [line.entry for line in lines(federation.pods[pod].place / "audit.jsonl")]
         last = [one for one in found if one.event == "query"][-len(vectors) :]
