@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from podsql.errors import error
 from podsql.messages import RequestHead
 from podsql.planner.fragment import Field
+from podsql.planner.key_lists import group_count
 from podsql.pod.joining import join_bins
 from podsql.pod.series import keep_round, round_left
 from podsql.pod.shares import Shares, read_shares, together, views
@@ -281,6 +282,9 @@ class Releasing:
         table = pa.ipc.open_stream(arrow).read_all()
         figures = 1 if verdict.bins else len(verdict.fields) - verdict.keys
         groups = 1 if verdict.bins else max(1, table.num_rows)
+        if verdict.sums is not None:
+            # All that it answers for: who sees the caps would else learn how many groups this pod has.
+            groups = group_count(verdict.sums.lists)
         if verdict.guard and not self._count(policy, asker, groups * max(1, figures), now):
             raise error("QUOTA", "the custodian releases no more figures to this project")
         if verdict.bins is not None:
