@@ -100,8 +100,8 @@ def _take_all(modeller: str, reply: JobReply, statement: Statement, bench: Bench
     for place, job in enumerate(heard):
         mine = known.get(job.id)
         order = reply.orders[place] if place < len(reply.orders) else None
-        if mine is None and _is_own(job, order, statement) and _adopted(job, bench):
-            mine = job
+        if mine is None and _is_own(job, order, statement):
+            mine = _adopted(job, bench)
         if mine is not None and not mine.over and mine.modeller == modeller:
             _take(job, mine, statement, bench)
     return frozenset(job.id for job in heard)
@@ -120,12 +120,13 @@ def _is_own(job: Job, order: Signed | None, statement: Statement) -> bool:
     return (told.job.hex(), told.modeller) == (job.id, card.identity)
 
 
-def _adopted(job: Job, bench: Bench) -> bool:
+def _adopted(job: Job, bench: Bench) -> Job | None:
     """An own job that was ordered elsewhere is kept here too, unless its model would hide another."""
     if job.over and not (job.state == "finished" and job.model not in bench.shelf.names()):
-        return False
-    bench.jobs.add(replace(job, state="waiting", ended=None), lambda: None).release()
-    return True
+        return None
+    kept = replace(job, state="waiting", ended=None)
+    bench.jobs.add(kept, lambda: None).release()
+    return kept
 
 
 def _take(heard: Job, mine: Job, statement: Statement, bench: Bench) -> None:

@@ -84,6 +84,7 @@ def ids(con):
 
 
 def test_what_a_modeller_says_of_jobs_that_nobody_ordered_is_not_written_down(federation, mo):
+    mo.records = mo.orders = ()
     with federation.connect() as con:
         con.execute(TRAIN.format("mine"))
         own = ids(con)
