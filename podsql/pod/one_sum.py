@@ -51,6 +51,8 @@ class OneSum:
         self.job = job
         self.touched = 0.0
         """When the analyst last sent something (monotonic)."""
+        self.person = b""
+        """For whom figures were asked: where a modeller leads the job, its analyst."""
         self._core = core
         self._identity = identity
         self._round = 0
@@ -97,6 +99,7 @@ class OneSum:
             raise error("REPLAY", "a sum is about another statement than this request")
         if (self.job.word, self.job.cells) != (128, 1 + cells):
             raise error("BAD_MESSAGE", "a sum has other cells than the request has figures")
+        self.person = ticket.person.identity
         mark = verdict.model.mark if verdict.model is not None else b""
         about = (mark, verdict.policy_hash, ticket.holding.data_version)
         if self._about and self._about != about:

@@ -1,5 +1,10 @@
-"""A modeller that lies to analysts: it names no file of theirs, plants no model and takes no model's place."""
+"""A modeller that lies to analysts: it names no file of theirs, plants no model and takes no model's place.
 
+And one that asks pods for more than was ordered: in the clear, or when the analyst's rights have ended.
+"""
+
+import threading
+import time
 from contextlib import closing
 
 import msgspec
@@ -8,13 +13,23 @@ import pytest
 from msgspec.structs import replace
 
 import podsql
+from podsql.analyst.behalf import Behalf
+from podsql.analyst.federation import Federation
+from podsql.analyst.statement import Statement
 from podsql.analyst.training.jobs import Jobs
+from podsql.analyst.training.masked_rounds import MaskedRounds
 from podsql.analyst.training.recorded import Job
+from podsql.analyst.training.rounds import Rounds
+from podsql.engine.merge import Merger
+from podsql.engine.training.fitting import Round
 from podsql.job_messages import Delegation, JobAsk, JobOrder, JobReply
 from podsql.local_federation import LocalFederation
 from podsql.messages import decode, decode_as, encode
+from podsql.planner.masking import Masking
+from podsql.planner.training.designing import plan_design
 from podsql.relay.signing import sign
 from podsql.relay.sockets.endpoint import Endpoint
+from podsql.sum_messages import SumSurvivors
 
 TRAIN = "TRAIN MODEL {} USING linear_regression PREDICT y FROM (SELECT x, y FROM visits)"
 
@@ -50,7 +65,7 @@ def federation():
     x = [float(i % 7) for i in range(60)]
     table = pa.table({"id": range(60), "x": x, "y": [2 * one + i % 2 for i, one in enumerate(x)]})
     made = WithModeller(
-        pods={"north": {"visits": table}},
+        pods=dict.fromkeys(("north", "south", "west"), {"visits": table}),
         reference={},
         local_keys={},
         privacy_unit={"visits": "id"},
@@ -75,6 +90,7 @@ def mo(federation):
         name="mo",
     )
     endpoint.start()
+    hostile.endpoint = endpoint
     yield hostile
     endpoint.close()
 
@@ -147,6 +163,49 @@ def test_a_modeller_hands_over_the_model_that_was_ordered_and_no_other(federatio
         mo.orders = (order.delegation,)
         assert ids(elsewhere) == [told.job.hex()]
         assert elsewhere.bench.shelf.get("theirs") == true
+
+
+def test_an_order_under_masks_is_not_asked_in_the_clear_nor_opened_without_its_analyst(
+    federation, mo
+):
+    mo.records = mo.orders = ()
+    text = TRAIN.format("m") + " WITH (detached = true, secure_aggregation = true)"
+    with federation.connect() as con:
+        con.execute(text)
+    document = mo.taken[-1].delegation
+    order = decode_as(Delegation, document.body)
+    behalf = Federation(
+        federation._members["mo"], endpoint=mo.endpoint, behalf=Behalf(document, order)
+    )
+    statement = Statement(federation=behalf, sql=text, statement_id=order.job, timeout=30.0)
+    bound = behalf.bind("", "", deadline=time.monotonic() + 30)
+    design = plan_design("SELECT x, y FROM visits", ["y"], bound.training)
+    moments = Round(family="moments")
+    with pytest.raises(podsql.Error) as caught:
+        Rounds(statement, Merger(), bound, design, seconds=30.0).sums(moments)
+    assert caught.value.code == "DELEGATION"
+    statement.renew()
+    masked = MaskedRounds(statement, bound, design, Masking(colluders=1), seconds=30.0)
+    assert masked.sums(moments)["n"] == 180
+    call, ended = mo.endpoint.call, []
+
+    def ending(to, body, **named):
+        if isinstance(body, bytes) and isinstance(decode(body), SumSurvivors) and not ended:
+            for pod in federation.pods.values():
+                done = threading.Event()
+                pod.endpoint.post(lambda: (pod.desk.end(order.analyst), done.set()))  # noqa: B023
+                assert done.wait(30)
+            ended.append(True)
+        return call(to, body, **named)
+
+    mo.endpoint.call = ending
+    try:
+        with pytest.raises(podsql.Error) as caught:
+            masked.sums(moments)
+    finally:
+        del mo.endpoint.call
+    assert ended
+    assert caught.value.code == "SUM_RESTART"
 
 
 @pytest.mark.parametrize("text", ["", "../models/mine", "/tmp/job", "a" * 31, "A" * 32, "a" * 33])
