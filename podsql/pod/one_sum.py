@@ -190,9 +190,7 @@ def figures_of(number: int, ticket: Ticket, arrow: bytes, *, withheld: int, limi
         cells = to_cells([value or 0.0 for value in row.values()])
     except Error as fault:
         raise _told(fault, ticket) from None
-    return Input(
-        round=number, rows=counts[0], parts=([*counts[1:], *cells],), asked=ticket.content
-    )
+    return Input(round=number, rows=counts[0], parts=([*counts[1:], *cells],), asked=ticket.content)
 
 
 def cells_of(fields: Sequence[Field]) -> int:

@@ -407,9 +407,7 @@ def budgets(policy: Policy, dp: Dp, asker: Asker, now: int) -> dict[str, float]:
 def _cohort(project: str, data_version: str, table: str) -> bytes:
     """Under which mark the pods are kept that ``table`` is summed with."""
     parts = (project, data_version, table)
-    return blake2b(
-        msgspec.msgpack.encode(parts), digest_size=32, person=b"ps-sum-cohort"
-    ).digest()
+    return blake2b(msgspec.msgpack.encode(parts), digest_size=32, person=b"ps-sum-cohort").digest()
 
 
 def _paid(order: NoiseOrder) -> bytes:

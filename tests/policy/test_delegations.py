@@ -6,7 +6,15 @@ import pytest
 from podsql.errors import Error
 from podsql.job_messages import LONGEST_MS, Delegation, statement_hash
 from podsql.messages import RequestHead, encode
-from podsql.planner.fragment import Aggregate, Feature, Literal, LocalTable, ModelStep, NoisyStep, Split
+from podsql.planner.fragment import (
+    Aggregate,
+    Feature,
+    Literal,
+    LocalTable,
+    ModelStep,
+    NoisyStep,
+    Split,
+)
 from podsql.planner.training.marks import mark_asked
 from podsql.policy.delegations import read_delegation, require_request, require_round
 from podsql.policy.service.decide import read_delegated, read_request

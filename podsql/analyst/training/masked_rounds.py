@@ -68,7 +68,9 @@ class MaskedRounds:
         statement.deadline = time.monotonic() + self.seconds
         name = f"round{self.asked}"
         stage, *others = stages_of(self._design, asked, name, references=references)
-        if others:  # pods add what one request asks for, or nobody could say that it is not one pod's
+        if (
+            others
+        ):  # pods add what one request asks for, or nobody could say that it is not one pod's
             lacking = ", ".join(sorted(pod for other in others for pod in other.pods))
             raise error(
                 "NOT_SUPPORTED",
