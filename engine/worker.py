@@ -51,7 +51,7 @@ def serve(pipe: socket.socket, interrupts: socket.socket) -> None:
         configure = msgspec.msgpack.decode(first[1], type=Configure)
         limits = configure.limits
         if configure.torch:
-            from podsql.engine.training.descent import load
+            from podsql.engine.training.local_round import load
 
             load()  # files are closed to it afterwards
         report = restrict(

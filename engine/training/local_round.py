@@ -8,9 +8,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from podsql.engine.training.descent import Batchwise, descend
+from podsql.engine.training.descent import Batchwise, descend, load
 from podsql.errors import error
 from podsql.planner.training.local_steps import LOCAL_FIELDS, LocalWork, read_work
+
+__all__ = ["load", "local_round"]
 
 _GUARD = "_ok"
 _TYPES = (pa.int64(), pa.int64(), pa.float64(), pa.binary())

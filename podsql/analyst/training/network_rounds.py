@@ -43,14 +43,11 @@ class NetworkRounds:
         self._plan = Plan(
             statement=statement.sql, stages=(), final="", columns=(), tables=design.tables
         )
+        self.versions = self._plain.versions
+        """Data version of each pod, of the first round."""
         self.bound = bound
         self.seconds = seconds
         self.asked = 0
-
-    @property
-    def versions(self) -> dict[str, str]:
-        """Data version of each pod, of the first round."""
-        return self._plain.versions
 
     @property
     def pods(self) -> tuple[str, ...]:
