@@ -108,7 +108,9 @@ def _intersect(policy: Policy) -> Iterator[Finding]:
 def _networks(policy: Policy) -> Iterator[Finding]:
     allowed = {*policy.allow, *(use for one in policy.tables.values() for use in one.allow or ())}
     if "networks" in allowed:
-        text = "weights that were fitted to this pod's rows leave, and may hold what single rows say"
+        text = (
+            "weights that were fitted to this pod's rows leave, and may hold what single rows say"
+        )
         yield _ask("allow", text, "'networks' only for people who might see the rows")
 
 

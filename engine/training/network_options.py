@@ -18,9 +18,7 @@ from podsql.planner.training.local_steps import (
     MOST_UNITS,
 )
 
-Strategy = Literal[
-    "fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "median", "trimmed_mean"
-]
+Strategy = Literal["fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "median", "trimmed_mean"]
 STRATEGIES: Final = Strategy.__args__  # type: ignore[attr-defined]
 NETWORKS: Final = {
     "linear_network": "a number, by one layer without hidden units",
@@ -86,7 +84,9 @@ def network_options(kind: str, given: Mapping[str, Any]) -> NetworkOptions:
     known = [name for name in _READ if kind == "mlp" or name not in ("hidden", "activation")]
     for name in given:
         if name not in known:
-            raise error("OPTION", f"{kind} has no option {name!r}", hint=f"known: {', '.join(known)}")
+            raise error(
+                "OPTION", f"{kind} has no option {name!r}", hint=f"known: {', '.join(known)}"
+            )
     found = {name: _READ[name](name, value) for name, value in given.items()}
     strategy = found.get("strategy", "fedavg")
     for name, strategies in _WITH.items():

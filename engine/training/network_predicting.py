@@ -74,9 +74,7 @@ def _named(model: Network, units: Sequence[str]) -> Mapping[str, str]:
         return {"linear": linear, "response": linear if model.loss == "squared" else logistic}
     if sum(map(len, units)) * (len(units) + 1) > MOST_TEXT:
         raise _too_long()
-    shares = [
-        f"(1 / ({' + '.join(f'exp({other} - {one})' for other in units)}))" for one in units
-    ]
+    shares = [f"(1 / ({' + '.join(f'exp({other} - {one})' for other in units)}))" for one in units]
     highest = f"greatest({', '.join(units)})"
     places = " ".join(f"WHEN {one} THEN {c + 1}" for c, one in enumerate(units))
     named = {f"probability_{c + 1}": one for c, one in enumerate(shares)}

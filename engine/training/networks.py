@@ -8,6 +8,7 @@ Rule to keep: the state between two rounds is all that the next one depends on, 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import fsum
 
 import msgspec
@@ -259,7 +260,7 @@ def first_weights(sizes: tuple[int, ...], seed: int) -> bytes:
     if len(sizes) == 2:
         return bytes(4 * (sizes[0] + 1) * sizes[1])
     draw, found = np.random.Generator(np.random.PCG64(seed)), []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         many = (inputs + 1) * outputs
         found.append((2 * draw.random(many) - 1) / inputs**0.5)
     return np.concatenate(found).astype("<f4").tobytes()

@@ -24,9 +24,7 @@ from podsql.engine.training.survival import KAPLAN_MEIER
 from podsql.errors import error
 from podsql.planner.fragment import Family
 
-State = (
-    GlmState | CoxState | KmeansState | PcaState | NaiveBayesState | NoisyState | NetworkState
-)
+State = GlmState | CoxState | KmeansState | PcaState | NaiveBayesState | NoisyState | NetworkState
 """Every kind of checkpoint."""
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[State] = msgspec.msgpack.Decoder(State)

@@ -94,9 +94,7 @@ def _change(at: Array, updates: Sequence[Update], options: NetworkOptions) -> Ar
 def _stepped(change: Array, server: Server, options: NetworkOptions) -> tuple[Array, Array, Array]:
     """The step of the analyst's own optimiser, and its moments."""
     none = np.zeros(0)
-    first, second = (
-        _doubles(one, len(change)) for one in (server.first, server.second)
-    )
+    first, second = (_doubles(one, len(change)) for one in (server.first, server.second))
     if options.strategy == "fedavgm":
         first = options.momentum * first + change
         return options.server_lr * first, first, none

@@ -10,6 +10,7 @@ Rule to keep: an architecture is numbers of a closed list, checked here; no code
 
 from array import array
 from hashlib import blake2b
+from itertools import pairwise
 from math import isfinite
 from typing import Final
 
@@ -52,7 +53,7 @@ class LocalWork(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 def layers(step: TorchStep) -> tuple[tuple[int, int], ...]:
     """Inputs and outputs of each layer."""
     sizes = (len(step.features), *step.hidden, len(step.targets))
-    return tuple(zip(sizes[:-1], sizes[1:], strict=True))
+    return tuple(pairwise(sizes))
 
 
 def weights_of(step: TorchStep) -> int:

@@ -122,7 +122,9 @@ def test_rules_that_no_update_can_keep_deny_it():
     assert denied(step(), gate("round_base = 5")) == "ROUNDED"
     capped = judged(step(), gate("caps = {per_day = 100, total = 1000}"))
     assert capped.needs_ledger
-    noisy = POLICY.format(allow=ALLOW, output="").replace('name = "city"', 'name = "city"\nrelease = "dp"')
+    noisy = POLICY.format(allow=ALLOW, output="").replace(
+        'name = "city"', 'name = "city"\nrelease = "dp"'
+    )
     assert denied(step(), gate(policy=parse_policy(noisy.encode()))) == "CONFLICTING_RELEASE"
 
 

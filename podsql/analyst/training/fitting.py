@@ -121,11 +121,8 @@ def prepare(
         require_granted(design, known.bound)
     start = _start(order, design, shelf) if known.start is None else known.start
     noisy, token = None, known.token or statement.statement_id
-    fit: Fitting[Any]
-    if network:
-        fit = begin_network(order, columns_of(design))
-    elif noise is None:
-        fit = begin(order.family, columns_of(design), numbers_of(order), start=start)
+    if noise is None:
+        fit = _begun(order, design, start)
     else:
         noisy = agree(order.family, numbers_of(order), noise, design, known.bound, statement, token)
         fit = begin_noisy(order.family, columns_of(design), noisy.scale, numbers_of(order))
@@ -143,6 +140,13 @@ def prepare(
         noisy=noisy,
         token=token,
     )
+
+
+def _begun(order: Train, design: Design, start: tuple[float, ...]) -> Fitting[Any]:
+    """The fit before its first round."""
+    if is_network(order):
+        return begin_network(order, columns_of(design))
+    return begin(order.family, columns_of(design), numbers_of(order), start=start)
 
 
 def _require_series(snapshot: State, noisy: Noisy | None) -> None:

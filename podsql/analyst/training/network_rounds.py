@@ -95,9 +95,7 @@ def local_stages(design: Design, step: TorchStep, name: str) -> list[Stage]:
             split=design.split,
         )
         found.append(
-            Stage(
-                name=f"{name}_{place}", pods=part.pods, fragment=fragment, fields=LOCAL_FIELDS
-            )
+            Stage(name=f"{name}_{place}", pods=part.pods, fragment=fragment, fields=LOCAL_FIELDS)
         )
     return found
 

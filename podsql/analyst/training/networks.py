@@ -56,9 +56,7 @@ def begin_network(order: Train, columns: rounds.Design) -> Fitting[NetworkState]
     options = network_options(order.family, order.options)
     loss = loss_of(order.family, columns.targets)
     require_size(columns, options)
-    return Fitting(
-        Averaged(method=order.family, design=columns, loss=loss, options=options)
-    )
+    return Fitting(Averaged(method=order.family, design=columns, loss=loss, options=options))
 
 
 def require_granted(design: Design, bound: Bound) -> None:
@@ -71,7 +69,7 @@ def require_granted(design: Design, bound: Bound) -> None:
                     "DENIED",
                     "the custodian lets no network be trained on these tables",
                     pod=pod,
-                    hint="ask the custodian (allow = [\"networks\"]); or leave the pod out",
+                    hint='ask the custodian (allow = ["networks"]); or leave the pod out',
                 )
 
 

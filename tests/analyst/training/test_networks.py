@@ -40,7 +40,9 @@ def by_torch(fitted, sites_of, rounds, epochs=2, batch=64, rate=0.2, seed=3, hid
         x, y = np.column_stack([rows["age"], rows["dose"]]), rows["stay"] > 15
         order = np.lexsort((y, x[:, 1], x[:, 0]))
         x = ((x - centre) / scale)[order].astype(np.float32)
-        sites.append((pod, torch.from_numpy(x), torch.from_numpy(y[order].astype(np.float32))[:, None]))
+        sites.append(
+            (pod, torch.from_numpy(x), torch.from_numpy(y[order].astype(np.float32))[:, None])
+        )
     net = torch.nn.Sequential(
         torch.nn.Linear(2, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, 1)
     )
@@ -72,7 +74,9 @@ def by_torch(fitted, sites_of, rounds, epochs=2, batch=64, rate=0.2, seed=3, hid
 
 
 def test_the_model_is_that_of_the_same_rounds_in_plain_torch(con, columns, scopes, tmp_path):
-    [answer] = con.execute(MLP.format(name="m", rounds=ROUNDS, more="")).fetch_arrow_table().to_pylist()
+    [answer] = (
+        con.execute(MLP.format(name="m", rounds=ROUNDS, more="")).fetch_arrow_table().to_pylist()
+    )
     assert (answer["n"], answer["family"]) == (1600, "mlp")
     fitted = exported(con, "m", tmp_path)
     weights, loss = by_torch(fitted, scopes(columns), ROUNDS)
@@ -92,7 +96,9 @@ def test_a_network_foretells_in_sql_what_it_does_in_torch(con, tmp_path):
     rows = con.execute(
         "SELECT age, dose, predict('p') AS p, predict('p', 'linear') AS z FROM patients ORDER BY id"
     ).fetch_arrow_table()
-    net = torch.nn.Sequential(torch.nn.Linear(2, 6), torch.nn.Tanh(), torch.nn.Linear(6, 1)).double()
+    net = torch.nn.Sequential(
+        torch.nn.Linear(2, 6), torch.nn.Tanh(), torch.nn.Linear(6, 1)
+    ).double()
     torch.nn.utils.vector_to_parameters(torch.tensor(fitted["weights"]).double(), net.parameters())
     x = np.column_stack([rows["age"].to_numpy(), rows["dose"].to_numpy()])
     x = (x - fitted["centre"]) / fitted["scale"]
@@ -102,7 +108,9 @@ def test_a_network_foretells_in_sql_what_it_does_in_torch(con, tmp_path):
     assert np.allclose(rows["p"].to_numpy(), torch.sigmoid(z).numpy(), atol=1e-12)
     # NULL is NULL, also behind a function that leaves NULL out
     con.execute(MLP.format(name="r", rounds=1, more=""))
-    [[none]] = con.execute("SELECT predict('r') FROM (SELECT NULL::DOUBLE AS age, 1.0 AS dose)").fetchall()
+    [[none]] = con.execute(
+        "SELECT predict('r') FROM (SELECT NULL::DOUBLE AS age, 1.0 AS dose)"
+    ).fetchall()
     assert none is None
     # the file has the weights as a tensor, and comes back
     path = tmp_path / "p.safetensors"
@@ -122,7 +130,9 @@ def test_networks_of_one_layer_are_linear_models_that_are_described_and_evaluate
         "TRAIN MODEL line USING linear_network (rounds = 60, batch = 0, lr = 0.3)"
         " PREDICT stay FROM (SELECT age, dose, stay FROM patients)"
     )
-    con.execute("TRAIN MODEL exact USING linear_regression PREDICT stay FROM (SELECT age, dose, stay FROM patients)")
+    con.execute(
+        "TRAIN MODEL exact USING linear_regression PREDICT stay FROM (SELECT age, dose, stay FROM patients)"
+    )
     terms, wanted = (
         con.execute(f"DESCRIBE MODEL {name}").fetch_arrow_table() for name in ("line", "exact")
     )
@@ -133,7 +143,9 @@ def test_networks_of_one_layer_are_linear_models_that_are_described_and_evaluate
         "TRAIN MODEL odds USING logistic_network (rounds = 80, batch = 0, lr = 2, l2 = 0)"
         " PREDICT died FROM (SELECT age, dose, died FROM patients)"
     )
-    con.execute("TRAIN MODEL glm USING logistic_regression PREDICT died FROM (SELECT age, dose, died FROM patients)")
+    con.execute(
+        "TRAIN MODEL glm USING logistic_regression PREDICT died FROM (SELECT age, dose, died FROM patients)"
+    )
     found, best = (
         {
             (row["pod"], row["metric"]): row["value"]
@@ -253,5 +265,7 @@ def test_where_rows_may_not_leave_the_least_number_of_people_stands_behind_a_rou
     con.execute(sql.format(rounds=1).replace("(SELECT age, dose, smoker, died FROM patients)", one))
     # one round and a last look are gone, of three
     with pytest.raises(Error) as caught:
-        con.execute(sql.format(rounds=9).replace("(SELECT age, dose, smoker, died FROM patients)", one))
+        con.execute(
+            sql.format(rounds=9).replace("(SELECT age, dose, smoker, died FROM patients)", one)
+        )
     assert caught.value.code == "QUOTA"

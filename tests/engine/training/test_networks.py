@@ -1,5 +1,7 @@
 """Local steps and merges against plain torch: loops of ``nn.Sequential`` and ``optim.SGD``, ``optim.Adam``."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -54,7 +56,7 @@ def sequential(step):
     """The same network as torch's own modules."""
     sizes = [len(step.features), *step.hidden, len(step.targets)]
     parts = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         parts += [torch.nn.Linear(inputs, outputs), ACTIVATIONS[step.activation]()]
     net = torch.nn.Sequential(*parts[:-1])
     flat = torch.from_numpy(np.frombuffer(step.state, "<f4").copy())
@@ -116,7 +118,8 @@ def test_one_step_over_all_rows_of_two_pods_is_that_of_the_pooled_rows():
     x, y = rows(step)
     parts = [(x[:20], y[:20]), (x[20:], y[20:])]
     updates = tuple(
-        Update(str(n), len(a), 0.0, descend(step, a, b, seed=0)[1]) for n, (a, b) in enumerate(parts)
+        Update(str(n), len(a), 0.0, descend(step, a, b, seed=0)[1])
+        for n, (a, b) in enumerate(parts)
     )
     options = network_options("mlp", {})
     together = np.frombuffer(merged(Server(weights=step.state), updates, options).weights, "<f4")
@@ -181,7 +184,11 @@ def test_other_strategies_are_what_their_papers_say():
     change = mean - at
     assert np.allclose(yogi, at + 0.1 * change / (np.abs(change) + 1e-3), atol=1e-6)
     with pytest.raises(Error) as caught:
-        merged(Server(weights=at.tobytes()), updates[:2], network_options("mlp", {"strategy": "median"}))
+        merged(
+            Server(weights=at.tobytes()),
+            updates[:2],
+            network_options("mlp", {"strategy": "median"}),
+        )
     assert caught.value.code == "TOO_FEW_PODS"
     huge = tuple(replace(one, weights=np.full(6, 3e38, "<f4").tobytes()) for one in updates)
     fast = network_options("mlp", {"strategy": "fedavgm", "server_lr": 1000.0})
