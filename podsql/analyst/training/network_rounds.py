@@ -73,7 +73,7 @@ class NetworkRounds:
         if withheld:
             raise withheld_at(withheld)
         rows = {pod: tables[pod].to_pylist()[0] for pod in sorted(tables)}
-        updates = tuple(_update(pod, row, step) for pod, row in rows.items())
+        updates = tuple(update_of(pod, row, step) for pod, row in rows.items())
         totals = {
             "n": float(sum(one.n for one in updates)),
             "dropped": float(sum(row["dropped"] for row in rows.values())),
@@ -100,7 +100,7 @@ def local_stages(design: Design, step: TorchStep, name: str) -> list[Stage]:
     return found
 
 
-def _update(pod: str, row: dict[str, Any], step: TorchStep) -> Update:
+def update_of(pod: str, row: dict[str, Any], step: TorchStep) -> Update:
     """What a pod brings, or DATA with its name: a liar or a fault must not spoil the others' model."""
     n, dropped, loss, weights = (row[field.name] for field in LOCAL_FIELDS)
     fine = (

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from podsql.analyst.training.network_rounds import update_of
 from podsql.engine.training.networks import first_weights
 from podsql.errors import Error
-from podsql.planner.fragment import TorchStep
+from podsql.planner.fragment import Feature, TorchStep
 from podsql.planner.training.local_steps import seed_at
 
 GRANT = ('"train"]', '"train", "networks"]')
@@ -249,7 +250,11 @@ def test_explain_tells_what_leaves_and_what_each_policy_says(con, federate, colu
 def test_where_rows_may_not_leave_the_least_number_of_people_stands_behind_a_round(
     federate, columns
 ):
-    limits = ('name = "guarded"', 'name = "guarded"\nnetworks = {min_units = 700, rounds = 3}')
+    limits = (
+        'name = "guarded"',
+        'name = "guarded"\nnetworks = {min_units = 700, rounds = 3}\n'
+        "output = {caps = {per_day = 9999, total = 9999}}",
+    )
     con = federate("guarded", {"patients": columns}, GRANT, limits)
     sql = (
         "TRAIN MODEL m USING logistic_network (rounds = {rounds}) PREDICT died"
@@ -269,3 +274,31 @@ def test_where_rows_may_not_leave_the_least_number_of_people_stands_behind_a_rou
             sql.format(rounds=9).replace("(SELECT age, dose, smoker, died FROM patients)", one)
         )
     assert caught.value.code == "QUOTA"
+    assert "rounds of networks" in caught.value.message
+
+
+def test_an_update_that_would_spoil_the_model_names_its_pod():
+    step = TorchStep(
+        module="",
+        source="",
+        state=b"",
+        features=(Feature("", ""),),
+        targets=(Feature("", ""),),
+    )
+    good = {"n": 3, "dropped": 0, "loss": 0.5, "weights": np.zeros(2, "<f4").tobytes()}
+    assert update_of("north", good, step).n == 3
+    for odd in (
+        {"n": -1},
+        {"n": None},
+        {"dropped": -1},
+        {"loss": float("nan")},
+        {"loss": None},
+        {"weights": None},
+        {"weights": b"\0" * 4},
+        {"weights": np.zeros(2, "<f8").tobytes()},
+        {"weights": np.array([0, np.nan], "<f4").tobytes()},
+        {"weights": np.array([np.inf, 0], "<f4").tobytes()},
+    ):
+        with pytest.raises(Error) as caught:
+            update_of("north", {**good, **odd}, step)
+        assert (caught.value.code, caught.value.pod) == ("DATA", "north"), odd

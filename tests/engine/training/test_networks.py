@@ -1,5 +1,6 @@
 """Local steps and merges against plain torch: loops of ``nn.Sequential`` and ``optim.SGD``, ``optim.Adam``."""
 
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,7 @@ from podsql.engine.training.descent import descend
 from podsql.engine.training.network_options import network_options
 from podsql.engine.training.networks import first_weights
 from podsql.engine.training.strategies import Server, Update, merged
+from podsql.engine.training.torch_there import require_torch
 from podsql.errors import Error
 from podsql.planner.fragment import Feature, TorchStep
 from podsql.planner.training.local_steps import MODULE, require_step, weights_of
@@ -258,3 +260,13 @@ def test_steps_that_end_in_no_number_are_an_error():
     with pytest.raises(Error) as caught:
         descend(replace(step, epochs=40), x, y, seed=0)
     assert caught.value.code == "OVERFLOW"
+
+
+def test_a_pod_without_torch_says_so(monkeypatch):
+    require_torch()
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(Error) as caught:
+        require_torch()
+    assert caught.value.code == "NOT_SUPPORTED"
+    assert "podsql[train]" in caught.value.hint
