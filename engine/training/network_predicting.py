@@ -15,9 +15,9 @@ from podsql.engine.training.information import Array
 from podsql.errors import error
 from podsql.planner.training.written import number
 
-MOST_TEXT: Final = 48_000
-"""Characters of one output's expression: every unit is written out where it is used, and a pod takes
-statements of 64 KiB."""
+MOST_TEXT: Final = 20_000
+"""Characters of what an output is made of: every unit is written out where it is used, planning takes a
+second for some 4,000, and a pod takes statements of 64 KiB."""
 
 
 def network_outputs(model: Network) -> tuple[str, ...]:
@@ -50,35 +50,38 @@ def network_predicted(model: Network, x: Array) -> Mapping[str, Any]:
 def network_sql(model: Network, x: Sequence[str]) -> Mapping[str, str]:
     """Every output as an expression over those of the features; NOT_SUPPORTED if one is too long."""
     known = f"({' + '.join(x)}) IS NOT NULL"
-    units = [
-        f"(({one} - {number(centre)}) / {number(scale)})"
-        for one, centre, scale in zip(x, model.centre, model.scale, strict=True)
-    ]
-    found = kernels(model)
-    for place, (kernel, biases) in enumerate(found):
-        _require_short(kernel, units)
+    units = [f"({one} - {number(centre)})" for one, centre in zip(x, model.centre, strict=True)]
+    layers = kernels(model)
+    layers[0] = (layers[0][0] / np.array(model.scale), layers[0][1])
+    *hidden, (kernel, biases) = layers
+    for inner, constants in hidden:
+        name = "greatest(0.0::DOUBLE, {})" if model.activation == "relu" else "tanh({})"
         units = [
-            _added(units, row.tolist(), bias)
-            for row, bias in zip(kernel, biases.tolist(), strict=True)
+            name.format(_added(units, row, bias))
+            for row, bias in zip(inner, constants, strict=True)
         ]
-        if place < len(found) - 1:
-            name = "greatest(0.0::DOUBLE, {})" if model.activation == "relu" else "tanh({})"
-            units = [name.format(one) for one in units]
-    return {name: f"CASE WHEN {known} THEN {one} END" for name, one in _named(model, units).items()}
+    found = _named(model, units, kernel, biases)
+    return {name: f"CASE WHEN {known} THEN {one} END" for name, one in found.items()}
 
 
-def _named(model: Network, units: Sequence[str]) -> Mapping[str, str]:
+def _named(model: Network, units: Sequence[str], kernel: Array, biases: Array) -> Mapping[str, str]:
     if model.loss != "softmax":
-        linear = f"({number(model.aim[0])} + {number(model.aim[1])} * {units[0]})"
+        score = _added(units, kernel[0], biases[0])
+        linear = f"({number(model.aim[0])} + {number(model.aim[1])} * {score})"
         logistic = f"(1 / (1 + exp(-{linear})))"
         return {"linear": linear, "response": linear if model.loss == "squared" else logistic}
-    if sum(map(len, units)) * (len(units) + 1) > MOST_TEXT:
-        raise _too_long()
-    shares = [f"(1 / ({' + '.join(f'exp({other} - {one})' for other in units)}))" for one in units]
-    highest = f"greatest({', '.join(units)})"
-    places = " ".join(f"WHEN {one} THEN {c + 1}" for c, one in enumerate(units))
+    many = range(len(biases))
+    # how far class b is above class c: what is before the last layer is written once
+    above = [
+        [_added(units, kernel[b] - kernel[c], biases[b] - biases[c]) for b in many if b != c]
+        for c in many
+    ]
+    _require_short(sum(map(len, above[0])))
+    shares = [f"(1 / (1 + {' + '.join(f'exp({one})' for one in others)}))" for others in above]
+    scores = [_added(units, row, bias) for row, bias in zip(kernel, biases, strict=True)]
+    places = " ".join(f"WHEN {one} THEN {c + 1}" for c, one in enumerate(scores))
     named = {f"probability_{c + 1}": one for c, one in enumerate(shares)}
-    return named | {"class": f"(CASE {highest} {places} END)"}
+    return named | {"class": f"(CASE greatest({', '.join(scores)}) {places} END)"}
 
 
 def kernels(model: Network) -> list[tuple[Array, Array]]:
@@ -91,21 +94,16 @@ def kernels(model: Network) -> list[tuple[Array, Array]]:
     return found
 
 
-def _require_short(kernel: Array, units: Sequence[str]) -> None:
-    if kernel.shape[0] * sum(len(one) + 30 for one in units) > 8 * MOST_TEXT:
-        raise _too_long()
-    if sum(len(one) + 30 for one in units) > MOST_TEXT:
-        raise _too_long()
+def _added(units: Sequence[str], weights: Array, bias: float) -> str:
+    _require_short(sum(map(len, units)))
+    terms = [f"{number(w)} * {one}" for w, one in zip(weights.tolist(), units, strict=True)]
+    return f"({' + '.join([number(float(bias)), *terms])})"
 
 
-def _too_long() -> Exception:
-    return error(
-        "NOT_SUPPORTED",
-        "the network is too large to be written as an expression of SQL",
-        hint="EXPORT MODEL to safetensors and predict outside; or one hidden layer, or smaller ones",
-    )
-
-
-def _added(units: Sequence[str], weights: Sequence[float], bias: float) -> str:
-    terms = [f"{number(weight)} * {one}" for weight, one in zip(weights, units, strict=True)]
-    return f"({' + '.join([number(bias), *terms])})"
+def _require_short(size: int) -> None:
+    if size > MOST_TEXT:
+        raise error(
+            "NOT_SUPPORTED",
+            "the network is too large to be written as an expression of SQL",
+            hint="EXPORT MODEL to safetensors and predict outside; or one hidden layer, or smaller ones",
+        )
