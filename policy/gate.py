@@ -42,6 +42,7 @@ from podsql.policy.joins import Pair, require_joins
 from podsql.policy.local_tables import counted, kept_rows, local_order
 from podsql.policy.masked import judge_masked
 from podsql.policy.models import (
+    ModelOrder,
     design_rows,
     judge_model,
     model_fields,
@@ -356,25 +357,9 @@ class Gate:
             design_rows(step), self._training, release, noisy=False
         )
         model = judge_model(step, scope, pairs, self.policy, self._salt, guarded=not open_rows)
-        return Verdict(
-            sql="",
-            guard=not open_rows,
-            fields=(),
-            release="rows" if open_rows else "sdc_local",
-            rounded=False,
-            min_units=0 if open_rows else self.policy.output.min_units,
-            tables=tuple(sorted(scope.tables)),
-            protected=self._protected(scope),
-            limits=self.policy.limits,
-            max_rows=self.policy.output.max_rows,
-            keys=0,
-            policy_hash=self.policy_hash,
-            cells=model.cells,
-            needs_ledger=model.cells > 0 or (not open_rows and self.policy.output.caps is not None),
-            model=model,
-            family=step.family,
-            masked=step.masked,
-        )
+        least = 0 if open_rows else self.policy.output.min_units
+        found = self._of_model(model, scope, family=step.family, least=least, guarded=not open_rows)
+        return replace(found, masked=step.masked)
 
     def _judge_network(self, step: TorchStep, release: Release | None) -> Verdict:
         """A round of a network, of a design that is judged as that of its sums."""
@@ -384,24 +369,30 @@ class Gate:
         model, network = judge_network(
             step, scope, pairs, self.policy, self._salt, guarded=not open_rows
         )
+        least = network.least
+        found = self._of_model(model, scope, family="network", least=least, guarded=not open_rows)
+        return replace(found, fields=LOCAL_FIELDS, network=network, figures=network.weights)
+
+    def _of_model(
+        self, model: ModelOrder, scope: Scope, *, family: str, least: int, guarded: bool
+    ) -> Verdict:
         return Verdict(
             sql="",
-            guard=not open_rows,
-            fields=LOCAL_FIELDS,
-            release="rows" if open_rows else "sdc_local",
+            guard=guarded,
+            fields=(),
+            release="sdc_local" if guarded else "rows",
             rounded=False,
-            min_units=network.least,
+            min_units=least,
             tables=tuple(sorted(scope.tables)),
-            protected=tuple(sorted(scope.protected)),
+            protected=self._protected(scope),
             limits=self.policy.limits,
             max_rows=self.policy.output.max_rows,
             keys=0,
             policy_hash=self.policy_hash,
-            needs_ledger=not open_rows and self.policy.output.caps is not None,
+            cells=model.cells,
+            needs_ledger=model.cells > 0 or (guarded and self.policy.output.caps is not None),
             model=model,
-            network=network,
-            family="network",
-            figures=network.weights,
+            family=family,
         )
 
     def _judge_noisy_model(self, step: NoisyStep, release: Release | None) -> Verdict:
