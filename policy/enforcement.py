@@ -9,7 +9,7 @@ from typing import Final
 from podsql.errors import error
 from podsql.policy.document import Policy
 
-ENFORCED: Final = ("select", "train", "predict", "intersect")
+ENFORCED: Final = ("select", "train", "networks", "predict", "intersect")
 """Uses that this version knows how to keep to."""
 
 

@@ -306,7 +306,8 @@ class Desk:
         verdict, policy = ticket.allowed, ticket.holding.gate.policy
         self._summing.expect(ticket)
         candidates = verdict.psi.candidates if verdict.psi is not None else 0
-        counted = policy.limits.queries_per_day is not None or candidates
+        network = verdict.network is not None
+        counted = policy.limits.queries_per_day is not None or candidates or network
         if verdict.noise is None and not counted and verdict.local is None:
             self._run(ticket, None)
             return
@@ -315,6 +316,7 @@ class Desk:
 
         def pay() -> Released | None:
             self._releasing.admit(policy, asker, _now(), candidates)
+            self._releasing.count_round(verdict, policy, asker, version, _now())
             if verdict.local is not None:
                 self.writing.require_room(ticket)
             if verdict.noise is None:
@@ -337,7 +339,7 @@ class Desk:
         if seconds is not None:
             ticket.deadline = min(ticket.deadline, time.monotonic() + seconds)
         guard = verdict.guard and not verdict.needs_ledger
-        job = self._job(ticket, verdict.sql, rows, guard=guard)
+        job = self._job(ticket, verdict.sql, rows, guard=guard, work=verdict.work)
         ticket.job = self._pool.run(job, lambda event: self._event(ticket, event))
 
     def _record(self, ticket: Ticket) -> None:
@@ -352,9 +354,10 @@ class Desk:
             on_stream=lambda: self._accept(ticket),
         )
 
-    def _job(self, ticket: Ticket, sql: str, rows: int, *, guard: bool) -> Job:
+    def _job(self, ticket: Ticket, sql: str, rows: int, *, guard: bool, work: bytes = b"") -> Job:
         return Job(
             sql=sql,
+            work=work,
             database=ticket.holding.database,
             datasets=ticket.holding.datasets,
             owner=f"{ticket.person.fingerprint}/{ticket.holding.gate.policy_hash}",
