@@ -25,8 +25,6 @@ _WRONG = (
     duckdb.BinderException,
     duckdb.CatalogException,
     duckdb.InvalidInputException,
-    duckdb.ParserException,
-    duckdb.SyntaxException,
 )
 """The statement is at fault, not a value."""
 
@@ -147,6 +145,8 @@ class Temporary:
             raise
         except duckdb.ConstraintException:
             raise error("DATA", "a value breaks a constraint of the table") from None
+        except (duckdb.ParserException, duckdb.SyntaxException):
+            raise error("SYNTAX", "DuckDB cannot read this statement") from None
         except _WRONG as fault:
             known = {table.name: table.fields for table in self._tables.values()}
             raise binding_error(fault, known) from None

@@ -42,9 +42,9 @@ def _named(token: Token, following: Token | None, before: Token | None) -> str |
     if following.start != token.end:
         return None
     glued = before is not None and before.end == token.start
-    # ``::name`` is a cast, ``a[1:b]`` a slice, ``{a:b}`` a struct.
+    # ``::name`` is a cast, ``a[:b]`` a slice, ``{a:b}`` a struct.
     if token.text == ":" and glued and before is not None and before.kind != "mark":
         return None
-    if token.text == ":" and glued and before is not None and before.text in (":", "]", ")", "}"):
+    if token.text == ":" and glued and before is not None and before.text in ":[])}":
         return None
     return following.text

@@ -309,7 +309,7 @@ class Cursor:
         return self.fetch_arrow_table()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """The remaining rows for any library that takes Arrow (``polars.from_arrow(cursor)``).
+        """The remaining rows for any library that takes Arrow (``polars.DataFrame(cursor)``).
 
         Of two columns of one name, the later is ``name_1`` here and in ``df`` and ``pl``.
         """

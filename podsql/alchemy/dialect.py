@@ -19,10 +19,11 @@ from sqlalchemy.engine.interfaces import (
 )
 from sqlalchemy.engine.url import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchTableError
-from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.compiler import IdentifierPreparer, SQLCompiler
 
 import podsql
 from podsql.alchemy.types import PodsqlTypeCompiler, alchemy_type
+from podsql.alchemy.words import RESERVED
 
 SCHEMA = "main"
 """The schema of tables that a custodian declares without one."""
@@ -49,6 +50,12 @@ class PodsqlCompiler(SQLCompiler):
         return text
 
 
+class PodsqlPreparer(IdentifierPreparer):
+    """Names that DuckDB reads only in quotes."""
+
+    reserved_words = set(RESERVED)
+
+
 class PodsqlDialect(DefaultDialect):
     """``podsql:///path/federation.toml?project=…&purpose=…&timeout=…``; ``podsql://`` finds the file."""
 
@@ -56,6 +63,7 @@ class PodsqlDialect(DefaultDialect):
     driver = "podsql"
     default_paramstyle = "qmark"
     statement_compiler = PodsqlCompiler
+    preparer = PodsqlPreparer
     type_compiler_cls = PodsqlTypeCompiler
     max_identifier_length = 255
     supports_statement_cache = True
@@ -97,6 +105,7 @@ class PodsqlDialect(DefaultDialect):
 
     def initialize(self, connection: Connection) -> None:
         """Nothing to ask anybody."""
+        self.default_isolation_level = "AUTOCOMMIT"
         self.server_version_info = tuple(int(n) for n in podsql.__version__.split("."))
 
     def do_ping(self, dbapi_connection: DBAPIConnection) -> bool:

@@ -87,8 +87,12 @@ def test_describe_tells_the_columns_and_asks_no_pod_for_rows(con):
 def test_named_parameters_take_a_mapping(con):
     sql = "SELECT count(*) FROM visits WHERE sex = :sex AND age > $age AND age::INT > :age"
     assert con.execute(sql, {"sex": "f", "age": 40}).fetchall() == [(2,)]
-    text = "SELECT ':sex $age', ([1, 2, 3])[1:2] FROM visits WHERE sex = $sex"
-    assert con.execute(text, {"sex": "m"}).fetchall() == [(":sex $age", [1, 2])] * 2
+    text = "SELECT ':sex $age' /* :sex */ FROM visits WHERE sex = $sex"
+    assert con.execute(text, {"sex": "m"}).fetchall() == [(":sex $age",)] * 2
+    con.execute("CREATE TABLE scratch.own (list INTEGER[])")
+    con.execute("INSERT INTO scratch.own VALUES ([1, 2, 3])")
+    own = con.execute("SELECT list[1:2], list[:n], {n:$n} FROM (SELECT list, 1 AS n FROM own)", {"n": 4})
+    assert own.fetchall() == [([1, 2], [1], {"n": 4})]
     assert code_of(con.execute, sql, {"sex": "f"}) == "PARAMETERS"
     assert code_of(con.execute, sql, {"sex": "f", "age": 1, "more": 2}) == "PARAMETERS"
     assert code_of(con.execute, "SELECT ?", "a") == "PARAMETERS"
@@ -147,14 +151,14 @@ def test_two_columns_of_one_name_stay_two(con):
     unique = ["age", "age_2", "age_1"]
     assert list(con.execute(sql).df().columns) == unique
     assert con.execute(sql).pl().columns == unique
-    assert pl.from_arrow(con.execute(sql)).columns == unique
+    assert pl.DataFrame(con.execute(sql)).columns == unique
 
 
 def test_any_library_that_takes_arrow_takes_the_cursor(con):
     sql = "SELECT visit_id, age FROM visits ORDER BY visit_id"
     table = pa.table(con.execute(sql))
     assert table.to_pydict() == {"visit_id": [1, 2, 3, 4, 5], "age": [34, 51, 47, 29, 62]}
-    assert pl.from_arrow(con.execute(sql)).equals(con.execute(sql).pl())
+    assert pl.DataFrame(con.execute(sql)).equals(con.execute(sql).pl())
     assert pd.DataFrame.from_arrow(con.execute(sql)).equals(con.execute(sql).df())
 
 

@@ -1,5 +1,6 @@
 """A notebook's cells: our own magic, and JupySQL."""
 
+import sys
 import warnings
 
 import pytest
@@ -63,5 +64,6 @@ def test_jupysql_runs_statements(shell, federation, con, through, monkeypatch):
         shell.user_ns["mine"] = engine if through == "engine" else con
         shell.run_line_magic("sql", "mine")
         found = shell.run_cell_magic("sql", "", SQL)
-    assert [tuple(row) for row in found] == [("f", 3), ("m", 2)]
+        assert [tuple(row) for row in found] == [("f", 3), ("m", 2)]
+        sys.modules["sql.connection"].ConnectionManager.close_all()
     engine.dispose()

@@ -4,6 +4,7 @@ import datetime as dt
 import uuid
 from decimal import Decimal
 
+import duckdb
 import pandas as pd
 import polars as pl
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import StaticPool
 
 import podsql
+from podsql.alchemy.words import RESERVED
 
 SQL = "SELECT sex, count(*) AS n FROM visits GROUP BY sex ORDER BY sex"
 
@@ -46,7 +48,7 @@ def test_the_catalog_is_reflected(engine, federation):
     inspector = sa.inspect(engine)
     assert inspector.default_schema_name == "main"
     assert inspector.get_schema_names() == ["main", "scratch"]
-    assert inspector.get_table_names() == ["long", "visits", "numbers"]
+    assert inspector.get_table_names() == ["long", "numbers", "visits"]
     assert inspector.has_table("visits")
     assert not inspector.has_table("vists")
     assert inspector.get_view_names() == []
@@ -86,6 +88,14 @@ def test_expressions_become_statements_that_the_planner_knows(engine, visits):
         assert con.execute(joined).scalar_one() == 5
         cast = sa.select(sa.cast(sa.func.max(c.age), sa.Float), sa.func.max(c.seen))
         assert con.execute(cast).one() == (62.0, dt.datetime(1970, 1, 3))
+
+
+def test_words_that_duckdb_reserves_are_quoted():
+    known = duckdb.sql(
+        "SELECT keyword_name FROM duckdb_keywords() "
+        "WHERE keyword_category IN ('reserved', 'type_function')"
+    ).fetchall()
+    assert {word for (word,) in known} == RESERVED
 
 
 def test_begin_commit_and_rollback_are_silent(engine, visits):
