@@ -59,9 +59,7 @@ def _change(rest: Rest, verb: str) -> Change:
     if any(token.says("returning") for token in rest.tokens):
         raise rest.malformed()
     words = frozenset(t.text.strip('"').lower() for t in rest.tokens if t.kind in ("word", "name"))
-    return Change(
-        name=name, verb=verb, rest=rest.text() if rest.tokens else "", words=words
-    )
+    return Change(name=name, verb=verb, rest=rest.text() if rest.tokens else "", words=words)
 
 
 _USAGE: Final = "only the connection's own tables can be changed, without RETURNING"

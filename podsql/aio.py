@@ -91,7 +91,7 @@ class AsyncConnection:
     ) -> "int | pa.Table":
         """``Connection.intersect``."""
         meeting: Callable[[], int | pa.Table] = partial(
-            self.sync.intersect,  # type: ignore[call-overload]
+            self.sync.intersect,
             table,
             name,
             key=key,
@@ -183,9 +183,7 @@ class AsyncCursor:
         analyze: bool = False,
     ) -> str:
         """``Cursor.explain``."""
-        return await self._run(
-            self.sync.explain, sql, parameters, format=format, analyze=analyze
-        )
+        return await self._run(self.sync.explain, sql, parameters, format=format, analyze=analyze)
 
     def cancel(self) -> None:
         """``Cursor.cancel``: from any task or thread, without waiting."""
@@ -232,9 +230,7 @@ class AsyncCursor:
         """Close; idempotent."""
         await self.connection.apart(self.sync.close)
 
-    async def _run(
-        self, call: Callable[P, T], /, *arguments: P.args, **named: P.kwargs
-    ) -> T:
+    async def _run(self, call: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> T:
         return await self.connection.apart(partial(call, *arguments, **named), self.sync.cancel)
 
     async def __aenter__(self) -> Self:

@@ -5,6 +5,7 @@ reflection reads the signed offers (``SHOW TABLES``, ``DESCRIBE``), which costs 
 """
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +22,7 @@ from sqlalchemy.engine.url import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchTableError
 from sqlalchemy.sql.compiler import IdentifierPreparer, SQLCompiler
 
-import podsql
+from podsql import errors
 from podsql.alchemy.types import PodsqlTypeCompiler, alchemy_type
 from podsql.alchemy.words import RESERVED
 
@@ -53,7 +54,7 @@ class PodsqlCompiler(SQLCompiler):
 class PodsqlPreparer(IdentifierPreparer):
     """Names that DuckDB reads only in quotes."""
 
-    reserved_words = set(RESERVED)
+    reserved_words = RESERVED
 
 
 class PodsqlDialect(DefaultDialect):
@@ -88,7 +89,7 @@ class PodsqlDialect(DefaultDialect):
     @classmethod
     def import_dbapi(cls) -> ModuleType:
         """The driver."""
-        return podsql
+        return import_module("podsql")
 
     def create_connect_args(self, url: URL) -> ConnectArgsType:
         """The path is the database; no secret has a place in a URL (``PODSQL_PASSPHRASE`` is read)."""
@@ -106,7 +107,9 @@ class PodsqlDialect(DefaultDialect):
     def initialize(self, connection: Connection) -> None:
         """Nothing to ask anybody."""
         self.default_isolation_level = "AUTOCOMMIT"
-        self.server_version_info = tuple(int(n) for n in podsql.__version__.split("."))
+        self.server_version_info = tuple(
+            int(part) for part in self.import_dbapi().__version__.split(".")
+        )
 
     def do_ping(self, dbapi_connection: DBAPIConnection) -> bool:
         """Whether it is open; no pod is asked."""
@@ -115,7 +118,7 @@ class PodsqlDialect(DefaultDialect):
 
     def is_disconnect(self, e: Exception, connection: Any, cursor: Any) -> bool:
         """Whether a new connection is needed."""
-        return isinstance(e, podsql.Error) and e.code in LOST
+        return isinstance(e, errors.Error) and e.code in LOST
 
     def get_isolation_level_values(self, dbapi_conn: DBAPIConnection) -> list[IsolationLevel]:
         """There are no transactions."""
@@ -185,11 +188,9 @@ class PodsqlDialect(DefaultDialect):
     ) -> list[ReflectedColumn]:
         """Names, types and whether NULL may occur; NoSuchTableError."""
         try:
-            rows = connection.exec_driver_sql(
-                f"DESCRIBE {self._named(table_name, schema)}"
-            ).all()
+            rows = connection.exec_driver_sql(f"DESCRIBE {self._named(table_name, schema)}").all()
         except DBAPIError as fault:
-            if isinstance(fault.orig, podsql.Error) and fault.orig.code == "UNKNOWN_TABLE":
+            if isinstance(fault.orig, errors.Error) and fault.orig.code == "UNKNOWN_TABLE":
                 raise NoSuchTableError(table_name) from None
             raise
         return [

@@ -48,9 +48,7 @@ def member_file(federation, tmp_path_factory):
     path = home / "federation.toml"
     path.write_text(membership_text(member.file))
     save_keys(home / member.file.me.keys, member.keys, PASSPHRASE)
-    (home / member.file.me.manifest).write_bytes(
-        (member.path.parent / "manifest.bin").read_bytes()
-    )
+    (home / member.file.me.manifest).write_bytes((member.path.parent / "manifest.bin").read_bytes())
     return path
 
 

@@ -91,7 +91,9 @@ def test_named_parameters_take_a_mapping(con):
     assert con.execute(text, {"sex": "m"}).fetchall() == [(":sex $age",)] * 2
     con.execute("CREATE TABLE scratch.own (list INTEGER[])")
     con.execute("INSERT INTO scratch.own VALUES ([1, 2, 3])")
-    own = con.execute("SELECT list[1:2], list[:n], {n:$n} FROM (SELECT list, 1 AS n FROM own)", {"n": 4})
+    own = con.execute(
+        "SELECT list[1:2], list[:n], {n:$n} FROM (SELECT list, 1 AS n FROM own)", {"n": 4}
+    )
     assert own.fetchall() == [([1, 2], [1], {"n": 4})]
     assert code_of(con.execute, sql, {"sex": "f"}) == "PARAMETERS"
     assert code_of(con.execute, sql, {"sex": "f", "age": 1, "more": 2}) == "PARAMETERS"

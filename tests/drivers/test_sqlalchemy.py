@@ -115,11 +115,10 @@ def test_a_refusal_keeps_its_class_code_and_hint(engine):
 
 def test_scratch_tables_are_made_filled_reflected_and_dropped(engine):
     class Model(DeclarativeBase):
-        pass
+        metadata = sa.MetaData(schema="scratch")
 
     class Note(Model):
         __tablename__ = "notes"
-        __table_args__ = {"schema": "scratch"}
         id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
         text: Mapped[str | None]
         price: Mapped[Decimal | None] = mapped_column(sa.Numeric(8, 2))
@@ -177,7 +176,5 @@ def test_polars_reads_through_the_engine_and_through_the_driver(engine, con):
     wanted = {"sex": ["f", "m"], "n": [3, 2]}
     assert pl.read_database(SQL, engine).to_dict(as_series=False) == wanted
     assert pl.read_database(SQL, con).to_dict(as_series=False) == wanted
-    parts = pl.read_database(
-        "SELECT row_id FROM long", con, iter_batches=True, batch_size=50_000
-    )
+    parts = pl.read_database("SELECT row_id FROM long", con, iter_batches=True, batch_size=50_000)
     assert sum(len(part) for part in parts) == 120_000
