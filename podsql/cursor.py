@@ -101,7 +101,7 @@ class Cursor:
         self._remaining = Remaining(
             answer.schema,
             [field.type for field in answer.fields],
-            Flow(answer.batches, statement.cancel_pods),
+            Flow(answer.batches, statement.cancel_pods, lambda: statement.cancelled),
         )
 
     def _new_statement(

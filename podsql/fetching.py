@@ -6,6 +6,8 @@ for; and rows that end early, end in an error, never as if there were no more.
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -25,9 +27,15 @@ _PYTHON: Final[dict[str, Callable[[Any], Any]]] = {"HUGEINT": int, "UHUGEINT": i
 class Flow:
     """Batches on their way from the pods. Let go of before the end, it stops them there."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch], cancel: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        batches: Iterator[pa.RecordBatch],
+        cancel: Callable[[], None],
+        is_cancelled: Callable[[], bool],
+    ) -> None:
         self._batches = batches
         self._cancel = cancel
+        self._is_cancelled = is_cancelled
         self._ended = False
         self._fault: Error | None = None
 
@@ -39,20 +47,31 @@ class Flow:
             raise self._fault
         if self._ended:
             raise StopIteration
+        if self._is_cancelled():
+            fault = self._cancelled()
+            self._stop(fault)
+            raise fault
         try:
             return next(self._batches)
         except StopIteration:
             self._ended = True
             raise
-        except BaseException as fault:
-            cancelled = error("CANCELLED", "the statement was cancelled")
-            self._stop(fault if isinstance(fault, Error) else cancelled)
+        except Error as met:
+            # What a cancel meets on its way says nothing to anybody.
+            known = self._cancelled() if self._is_cancelled() else met
+            self._stop(known)
+            raise known from None
+        except BaseException:
+            self._stop(self._cancelled())
             raise
 
     def close(self) -> None:
         """No more rows: whoever still reads gets CLOSED."""
         if not self._ended:
             self._stop(error("CLOSED", "the cursor was closed, or runs another statement"))
+
+    def _cancelled(self) -> Error:
+        return error("CANCELLED", "the statement was cancelled")
 
     def _stop(self, fault: Error) -> None:
         self._ended, self._fault = True, fault
@@ -98,12 +117,14 @@ class Remaining:
         return found
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows that are left, batch by batch; nothing is held back."""
+        """The rows that are left, batch by batch; nothing is held back.
+
+        No generator: one that has raised would tell its next reader that the rows are all there.
+        """
         batch, at = self._batch, self._at
         self._batch, self._rows, self._at = None, [], 0
-        if batch is not None and at < batch.num_rows:
-            yield batch.slice(at)
-        yield from self._flow
+        rest = [] if batch is None or at >= batch.num_rows else [batch.slice(at)]
+        return chain(rest, self._flow)
 
     def reader(self) -> pa.RecordBatchReader:
         """The same as a reader."""
@@ -120,7 +141,7 @@ class Remaining:
             return self.reader()
         fields = zip(names, self.schema, strict=True)
         schema = pa.schema([field.with_name(name) for name, field in fields])
-        under = (pa.RecordBatch.from_arrays(b.columns, schema=schema) for b in self.batches())
+        under = map(partial(_under, schema), self.batches())
         return pa.RecordBatchReader.from_batches(schema, under)
 
     def close(self) -> None:
@@ -180,3 +201,7 @@ def unique_names(names: Sequence[str]) -> list[str]:
         taken.add(own)
         found.append(own)
     return found
+
+
+def _under(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(batch.columns, schema=schema)

@@ -30,6 +30,22 @@ def code_of(call, *arguments, **named):
 
 
 @pytest.fixture
+def asked(con, monkeypatch):
+    """Signed requests, as they are about to leave."""
+    endpoint = con.federation.endpoint
+    sent = []
+    call = endpoint.call
+
+    def noting(to, body, **named):
+        if callable(body):
+            sent.append(to.name)
+        call(to, body, **named)
+
+    monkeypatch.setattr(endpoint, "call", noting)
+    return sent
+
+
+@pytest.fixture
 def cancelled(con, monkeypatch):
     """Request ids that pods are told to stop, as they leave the analyst."""
     endpoint = con.federation.endpoint
@@ -212,6 +228,17 @@ def test_a_statement_has_its_id_before_it_is_waited_for_and_is_cancelled_by_anot
     assert cursor.execute(SQL).fetchall() == ANSWER
 
 
+@pytest.mark.parametrize("form", ["tuples", "arrow"])
+def test_rows_that_a_cancel_cuts_short_never_look_like_all_of_them(con, form):
+    cursor = con.execute(LONG)
+    read = cursor.fetch_record_batch().read_all if form == "arrow" else cursor.fetchall
+    assert form == "arrow" or cursor.fetchone() == (0, 0)
+    cursor.cancel()
+    for _ in range(2):
+        assert code_of(read) == "CANCELLED"
+    assert con.execute(SQL).fetchall() == ANSWER
+
+
 def test_a_cancel_before_the_first_statement_is_not_lost(con):
     cursor = con.cursor()
     cursor.cancel()
@@ -229,11 +256,11 @@ def test_a_deadline_ends_a_statement_wherever_it_is(con, federation):
         assert code_of(con.execute, SQL, timeout=never) == "ARGUMENT"
 
 
-def test_an_interrupt_ends_the_statement_and_leaves_the_connection(con, cancelled):
+def test_an_interrupt_ends_the_statement_and_leaves_the_connection(con, asked, cancelled):
     cursor = con.cursor()
 
     def press():
-        wait_for(lambda: cursor.plan is not None)
+        wait_for(lambda: asked)
         os.kill(os.getpid(), signal.SIGINT)
 
     presser = threading.Thread(target=press)
@@ -250,6 +277,13 @@ def wait_for(told):
     while not told():
         assert time.monotonic() < deadline
         threading.Event().wait(0.01)
+
+
+def test_a_cursor_promises_nothing_that_it_has_not(con):
+    """Tools guess what a driver can do by its attributes."""
+    cursor = con.cursor()
+    for absent in ("poll", "callproc", "nextset", "scroll", "execute_async"):
+        assert not hasattr(cursor, absent)
 
 
 # -- connections -------------------------------------------------------------------------------
