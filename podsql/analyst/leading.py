@@ -89,14 +89,15 @@ class Leader:
         """Let the pods meet; ``deadline`` is on the monotonic clock."""
         self._run(self._coordinator.handle(Begin()), {}, deadline)
 
-    def sum(self, exchanges: Sequence[Exchange], deadline: float) -> Sum:
-        """One round. ``exchanges``, one a pod and not started, ask for what the pods bring.
+    def sum(self, exchanges: Sequence[Exchange], deadline: float, content: bytes) -> Sum:
+        """One round. ``exchanges``, one a pod and not started, ask for what the pods bring: all for
+        what has the hash ``content``.
 
         PodsLost, or the error of a pod that refuses or withholds its figures: nothing is opened then.
         """
         asked = {exchange.card.name: exchange for exchange in exchanges}
         self.round += 1
-        effects = self._coordinator.handle(NextRound())
+        effects = self._coordinator.handle(NextRound(content))
         self._ask(effects, deadline)
         for pod, exchange in asked.items():
             exchange.start(partial(self._events.put, _Queried(pod)))

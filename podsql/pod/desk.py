@@ -126,7 +126,9 @@ class Desk:
             pod=keys.identity_public,
             guarded=self._guarded,
         )
-        self._delegations = Delegations(keys.identity_public, audit, endpoint.store, _now)
+        self._delegations = Delegations(
+            keys.identity_public, audit, endpoint.store, _now, services.beliefs.ended
+        )
         self._aside = Aside(gatekeepers, endpoint=endpoint, guarded=self._guarded, fail=self._fail)
         self.writing = LocalWriting(local, self._aside, audit=audit, run=self._run_beside)
         self._held = Held(limit_bytes=limits.spool_mb << 20)
