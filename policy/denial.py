@@ -30,6 +30,8 @@ Reason = Literal[
     "JOIN_TYPE",
     "KEY_LIST",
     "LIMIT",
+    "MERGED_FIGURE",
+    "MERGED_TABLE",
     "MODEL_STATE",
     "MULTI_STATEMENT",
     "NESTED_VALUE",

@@ -38,6 +38,7 @@ from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair, require_joins
 from podsql.policy.local_tables import counted, kept_rows, local_order
 from podsql.policy.masked import judge_masked
+from podsql.policy.merged import is_merged, judge_merged
 from podsql.policy.models import (
     design_rows,
     judge_model,
@@ -271,9 +272,10 @@ class Gate:
             # Rows do not leave: judged again, with a role for every column.
             scope = bind(reading, explicit, pod, derive)
             pairs = self._check_source(scope, release)[1]
-        if guarded:
+        by_total = guarded and masked and is_merged(scope, release)
+        if guarded and not by_total:
             _require_enforced(scope, release)
-        order = bins = psi = sums = None
+        order = bins = psi = sums = merged = None
         cells = 0
         if isinstance(fragment, Rows):
             require_no_aggregates(scope.outputs)
@@ -301,6 +303,12 @@ class Gate:
                 sql, bins = judge_binned(
                     fragment, scope, pairs, outputs, self.policy, self._salt, guarded=guarded
                 )
+            elif by_total and isinstance(fragment, Aggregate):
+                assert sums is not None
+                select, merged = judge_merged(
+                    fragment, scope, outputs, pairs, self.policy, sums, self._salt
+                )
+                sql, cells = text_of(select), merged.figures
             elif open_rows:
                 sql = text_of(aggregate_select(fragment, scope, outputs))
             else:
@@ -310,7 +318,7 @@ class Gate:
             sql=sql,
             guard=guarded,
             fields=tuple(output.field for output in outputs),
-            release="dp" if order is not None else "sdc_local" if guarded else "rows",
+            release=_released(order, merged, guarded=guarded),
             rounded=guarded and self.policy.output.round_base > 1,
             min_units=self.policy.output.min_units if guarded else 0,
             tables=tuple(sorted(scope.tables)),
@@ -330,6 +338,7 @@ class Gate:
             psi=psi,
             masked=masked,
             sums=sums,
+            merged=merged,
         )
 
     def _judge_model(self, step: ModelStep, release: Release | None) -> Verdict:
@@ -538,6 +547,14 @@ def _leaves_by_row(source: Source, scope: Scope, release: Release | None) -> boo
     if strictest(rights.release, release) != "rows" or not rights.rows:
         return False
     return scope.used(source) <= rights.rows
+
+
+def _released(order: object, merged: object, *, guarded: bool) -> Release:
+    if order is not None:
+        return "dp"
+    if merged is not None:
+        return "sdc_merged"
+    return "sdc_local" if guarded else "rows"
 
 
 def _require_enforced(scope: Scope, release: Release | None) -> None:

@@ -65,6 +65,8 @@ class SumPod:
         self._party: Party | None = None
         self._round: PodRound | None = None
         self._last = 0
+        self.note = b""
+        """What it tells the other pods of the next round, sealed for each."""
 
     def handle(self, event: Event) -> list[Effect]:
         """What to do about ``event``."""
@@ -81,7 +83,7 @@ class SumPod:
                 self._secret = b""
                 return [Reply(Done())]
             case SumRound():
-                return [Reply(self._begin(job, event.round).deal())]
+                return [Reply(self._begin(job, event.round).deal(self.note))]
             case SumShares():
                 self._current(event.round).take(event)
                 return [Compute(event.round, job)]
@@ -91,6 +93,11 @@ class SumPod:
                 return [Reply(self._current(event.round).agree(event))]
             case SumUnmask():
                 return [Reply(self._current(event.round).open(event))]
+
+    @property
+    def notes(self) -> dict[str, bytes]:
+        """What the pods of the present round told each other, once their shares are there."""
+        return {} if self._round is None else self._round.notes
 
     def _start(self, asked: SumStart) -> SumKeyed:
         if self._job is not None:

@@ -1,0 +1,140 @@
+"""What pods let out on their total: which groups of a statement, by how many people are behind each.
+
+A pod's part, in the order of the rounds. What is judged are totals that all pods see alike (``totals``), so
+each pod comes to the same groups, and none is asked for a verdict. Rule to keep: a cell leaves only if
+enough people are behind it, and if it is equal to each cell that left before or differs from it by enough; and
+so for the groups of one statement together.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from podsql.engine.sums.totals import PAST, Bar, Shape
+from podsql.policy.ledger.past import ROWS, Cell
+
+
+def differences(one: Cell, other: Cell, cap: int) -> tuple[int, int]:
+    """How many people are in one cell only, and how many have other rows in it; up to ``cap``."""
+    apart = one.keys() ^ other.keys()
+    changed = sum(found != one[person] for person, found in other.items() if person in one)
+    return min(len(apart), cap), min(len(apart) + changed, cap)
+
+
+def union(cells: Sequence[Cell]) -> Cell:
+    """The people behind several cells together, whose rows are those of all."""
+    found: Cell = {}
+    for cell in cells:
+        for person, rows in cell.items():
+            found[person] = (found.get(person, 0) + rows) % ROWS
+    return found
+
+
+@dataclass(slots=True, kw_only=True, repr=False)
+class Judging:
+    """One statement at one pod. ``cells``: of each group, in the order of the lists, of each figure."""
+
+    bar: Bar
+    shape: Shape
+    cells: Sequence[Sequence[Cell]]
+    past: Sequence[Cell] = ()
+    """What left before, in the order that all pods have it in."""
+    shown: list[int] = field(default_factory=list)
+    """Groups that may leave."""
+    empty: frozenset[int] = frozenset()
+    """Groups in which no pod has anybody."""
+    fresh: list[Cell] = field(default_factory=list)
+    """Cells that leave and are not known from before."""
+    full: bool = False
+    """There is no room to remember what would leave: so nothing does."""
+
+    def first(self) -> list[int]:
+        """What this pod brings to round 1."""
+        cap = self.bar.cap
+        flat = [cell for group in self.cells for cell in group]
+        found = [min(len(cell), cap) for cell in flat]
+        for cell in flat:
+            found += self._beside_past(cell)
+        for one, other in combinations(flat, 2):
+            found += differences(one, other, cap)
+        return found
+
+    def judge_first(self, totals: Sequence[int]) -> None:
+        """Which groups may leave by themselves, in the order of the lists."""
+        many, figures = self.shape.candidates, self.shape.figures
+        pairs = dict(zip(combinations(range(many), 2), _pairs(totals[many * (1 + 2 * PAST) :])))
+        known: set[int] = set()
+        self.empty = frozenset(
+            group
+            for group in range(self.shape.groups)
+            if not any(totals[group * figures : (group + 1) * figures])
+        )
+        for group in range(self.shape.groups):
+            own = range(group * figures, (group + 1) * figures)
+            earlier = [one * figures + at for one in self.shown for at in range(figures)]
+            past = {
+                at: _pairs(totals[many + 2 * PAST * at : many + 2 * PAST * (at + 1)]) for at in own
+            }
+            near = [pair for at in own for pair in past[at]]
+            near += [pairs[one, at] for at in own for one in earlier]
+            near += [pairs[pair] for pair in combinations(own, 2)]
+            if all(totals[at] >= self.bar.least for at in own) and all(map(self._far, near)):
+                self.shown.append(group)
+                for at in own:
+                    same = [*past[at][: len(self.past)], *(pairs[one, at] for one in known if one < at)]
+                    if (0, 0) not in same:
+                        known.add(at)
+        self.fresh = [self.cells[at // figures][at % figures] for at in sorted(known)]
+
+    def second(self) -> list[int]:
+        """What this pod brings to round 2."""
+        found: list[int] = []
+        for whole in self._together():
+            found += self._beside_past(whole)
+            for cell in self.fresh:
+                found += differences(whole, cell, self.bar.cap)
+            found += [0, 0] * (self.shape.candidates - len(self.fresh))
+        return found
+
+    def judge_second(self, totals: Sequence[int]) -> None:
+        """Whether the groups that may leave may do so together."""
+        step = 2 * (PAST + self.shape.candidates)
+        added: list[Cell] = []
+        for at, whole in enumerate(self._together()):
+            pairs = _pairs(totals[at * step : (at + 1) * step])
+            if not all(map(self._far, pairs)):
+                self.shown, self.fresh = [], []
+                return
+            known = [*pairs[: len(self.past)], *pairs[PAST : PAST + len(self.fresh)]]
+            if (0, 0) not in known:
+                added.append(whole)
+        self.fresh += added
+        if len(self.past) + len(self.fresh) > PAST:
+            self.shown, self.fresh, self.full = [], [], True
+
+    def _together(self) -> list[Cell]:
+        """Of each figure, the shown groups as one cell."""
+        if not self.shown:
+            return []
+        return [
+            union([self.cells[group][at] for group in self.shown])
+            for at in range(self.shape.figures)
+        ]
+
+    def _beside_past(self, cell: Cell) -> list[int]:
+        found: list[int] = []
+        for other in self.past:
+            found += differences(cell, other, self.bar.cap)
+        return found + [0, 0] * (PAST - len(self.past))
+
+    def _far(self, pair: tuple[int, int]) -> bool:
+        return all(map(self.bar.far, pair))
+
+
+def _pairs(totals: Sequence[int]) -> list[tuple[int, int]]:
+    return list(zip(totals[::2], totals[1::2], strict=True))
+
+
+def ordered(past: Mapping[bytes, Sequence[Cell]], names: frozenset[bytes]) -> list[Cell]:
+    """The cells of the statements ``names`` in the order that all pods have them in."""
+    return [cell for name in sorted(names) for cell in past[name]]
