@@ -67,7 +67,7 @@ def _call(column: Column) -> tuple[str, str]:
 
 
 def _state(name: str, over: str, column: Column, places: dict[tuple[str, str], int]) -> State:
-    if over.lstrip("( ").upper().startswith("DISTINCT"):
+    if name != "count" and over.lstrip("( ").upper().startswith("DISTINCT"):
         raise _refused(f"{name}(DISTINCT …)")
     if name == "count" and column.type == "BIGINT":
         return State(kind="count")

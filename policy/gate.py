@@ -38,7 +38,7 @@ from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair, require_joins
 from podsql.policy.local_tables import counted, kept_rows, local_order
 from podsql.policy.masked import judge_masked
-from podsql.policy.merged import is_merged, judge_merged
+from podsql.policy.merged import is_merged, judge_merged, least_units
 from podsql.policy.models import (
     design_rows,
     judge_model,
@@ -516,7 +516,7 @@ class Gate:
             content_hash=rights.table.content_hash,
             data_version=self.data_version,
             policy_hash=self.policy_hash,
-            min_units=0 if by_row else self.policy.output.min_units,
+            min_units=0 if by_row else least_units(self.policy, release),
             psi_count="psi_count" in self.policy.joins.kinds
             and not rights.public
             and release in ("sdc_local", "rows"),

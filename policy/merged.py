@@ -70,8 +70,14 @@ def judge_merged(
     named = named_shares(found, scope, protected(scope), salt)
     hidden = [(f"_u{place}", one) for place, one in enumerate(named)]
     select = aggregate_select(fragment, scope, outputs, hidden)
-    units = max(policy.output.min_units, policy.output.overlap_guard)
+    units = least_units(policy, "sdc_merged")
     return select, MergedOrder(units=units, figures=len(hidden))
+
+
+def least_units(policy: Policy, release: Release) -> int:
+    """How many people are behind each figure; on a total, also by how many two figures differ."""
+    rules = policy.output
+    return max(rules.min_units, rules.overlap_guard) if release == "sdc_merged" else rules.min_units
 
 
 def _counts(call: exp.Expr, scope: Scope) -> bool:

@@ -18,11 +18,10 @@ from podsql.engine.sums.masks import add_masks
 from podsql.engine.sums.shamir import SEED_BYTES
 from podsql.engine.sums.words import words_of_bytes
 from podsql.errors import error
+from podsql.planner.masking import MOST_CELLS
 
 PAST: Final = 128
 """Cells that left before, at most: each new one is compared with all of them."""
-CANDIDATES: Final = 128
-"""Figures of one statement, over all its groups, at most."""
 NAME_BYTES: Final = 16
 _PRIME: Final = 2**107 - 1
 
@@ -68,7 +67,7 @@ class Shape:
     @property
     def fits(self) -> bool:
         """Whether so many are compared."""
-        return self.candidates <= CANDIDATES
+        return self.candidates <= MOST_CELLS
 
     @property
     def first(self) -> int:

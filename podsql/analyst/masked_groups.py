@@ -15,10 +15,13 @@ from podsql.analyst.federation import Bound
 from podsql.analyst.leading import Leader, PodsLost
 from podsql.analyst.sum_jobs import lead
 from podsql.engine.sums.groups import Group, GroupSums, Values
+from podsql.engine.sums.totals import Shape
 from podsql.errors import Error, error
 from podsql.messages import QueryPayload, content_hash, encode, sum_about, sum_request
 from podsql.planner.fragment import Aggregate, encode_fragment
+from podsql.planner.key_lists import groups_of
 from podsql.planner.masked_states import ROWS, read_states
+from podsql.planner.masking import TOTAL_ROUNDS
 from podsql.planner.plan import Plan, Stage
 from podsql.planner.sum_names import group_figures
 
@@ -49,16 +52,18 @@ def open_groups(
         masking,
         pods=stage.pods,
         about=sum_about(head, statement.sql, names),
-        cells=sums.cells,
-        rounds=1,
+        cells=_cells(stage, sums),
+        rounds=TOTAL_ROUNDS if stage.units else 1,
         seconds=statement.deadline - time.monotonic(),
+        units=stage.units,
     )
     exchanges = [
         _exchange(statement, stage, plan, bound, payload, pod, leader) for pod in stage.pods
     ]
     statement.take_on(exchanges)
     try:
-        opened = leader.sum(exchanges, statement.deadline)
+        lead_all = leader.sum_by_total if stage.units else leader.sum
+        opened = lead_all(exchanges, statement.deadline)
     except Error as fault:
         statement.cancel_pods()
         if isinstance(fault, PodsLost):
@@ -69,8 +74,16 @@ def open_groups(
     for exchange in exchanges:
         statement.note(exchange)
     [part] = opened.parts
-    found, whole = sums.read(part.units(), len(stage.pods))
+    found, whole = sums.read(part.units()[: sums.cells], len(stage.pods))
     return _table(found, fragment, schema), whole
+
+
+def _cells(stage: Stage, sums: GroupSums) -> int:
+    """Of the sum; where pods judge on their total, of the largest of its rounds."""
+    if not stage.units:
+        return sums.cells
+    shape = Shape(groups=len(groups_of(stage.lists)), figures=len(sums.states))
+    return shape.cells(sums.cells)
 
 
 def _exchange(

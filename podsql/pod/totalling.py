@@ -31,7 +31,7 @@ def union(cells: Sequence[Cell]) -> Cell:
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
-class Judging:
+class Totalling:
     """One statement at one pod. ``cells``: of each group, in the order of the lists, of each figure."""
 
     bar: Bar
@@ -62,6 +62,7 @@ class Judging:
     def judge_first(self, totals: Sequence[int]) -> None:
         """Which groups may leave by themselves, in the order of the lists."""
         many, figures = self.shape.candidates, self.shape.figures
+        totals = totals[: self.shape.first]
         pairs = dict(zip(combinations(range(many), 2), _pairs(totals[many * (1 + 2 * PAST) :])))
         known: set[int] = set()
         self.empty = frozenset(
