@@ -30,8 +30,8 @@ from podsql.planner.rules.bind_tables import bind_tables, find_table, qualify_ta
 from podsql.planner.rules.choose_pods import choose_pods
 from podsql.planner.rules.find_aggregates import aggregate_name, aggregates_in
 from podsql.planner.rules.inline_ctes import inline_ctes
-from podsql.planner.rules.merge_totals import by_total, judged_together
 from podsql.planner.rules.mask_stage import mask_plan, require_maskable
+from podsql.planner.rules.merge_totals import by_total, judged_together
 from podsql.planner.rules.narrow_sources import narrow_derived
 from podsql.planner.rules.plan_aggregate import plan_aggregate
 from podsql.planner.rules.plan_at_analyst import UNBOUND, plan_at_analyst

@@ -14,13 +14,13 @@ from sqlglot import exp
 
 from podsql.planner.fragment import Aggregate
 from podsql.planner.key_lists import KeyList
+from podsql.planner.local_keys import key_column
 from podsql.policy.denial import Denial
 from podsql.policy.document import Policy, Release
 from podsql.policy.joins import Pair
 from podsql.policy.masked import SumOrder
 from podsql.policy.populations import calls_in, counts_units, populations
 from podsql.policy.regenerate import Output, aggregate_select
-from podsql.policy.rights import strictest
 from podsql.policy.roles import protected
 from podsql.policy.scope import Scope
 from podsql.policy.shares import named_shares
@@ -40,11 +40,8 @@ def is_merged(scope: Scope, release: Release | None) -> bool:
 
     A service that says ``sdc_local`` asks for rules that a total does not meet.
     """
-    sources = protected(scope)
-    own = {source.rights.release for source in sources}
-    return own == {"sdc_merged"} and strictest("sdc_merged", release) == "sdc_merged" and (
-        release != "sdc_local"
-    )
+    own = {source.rights.release for source in protected(scope)}
+    return own == {"sdc_merged"} and release in (None, "rows", "sdc_merged")
 
 
 def judge_merged(
@@ -58,8 +55,11 @@ def judge_merged(
 ) -> tuple[exp.Select, MergedOrder]:
     """The statement with its hidden columns; Denial for what has no rule on the total."""
     [source, *more] = scope.sources
-    if more or source.inner is not None or source.rights.unit is None:
+    rights = source.rights
+    if more or source.inner is not None or rights.unit is None:
         raise Denial("MERGED_TABLE")
+    if rights.unit.lower() not in {key_column(key).lower() for key in rights.table.local_keys}:
+        raise Denial("MERGED_UNIT")  # a person of two pods would count for two
     keys, values = scope.outputs[: len(fragment.keys)], scope.outputs[len(fragment.keys) :]
     for value in values:
         for call in calls_in([value]):

@@ -42,6 +42,14 @@ def by_total(tables: Sequence[CatalogTable], *, masked: bool) -> int:
             f"the pods let {table.name!r} out under different rules",
             hint="their custodians agree on one",
         )
+    unit = table.privacy_unit
+    if unit is not None and unit.lower() not in table.local_keys:
+        raise error(
+            "NOT_SUPPORTED",
+            f"{unit!r} of {table.name!r} is not declared a local key by all pods: a person of two pods"
+            " would count for two",
+            hint="local_keys in pod.toml, if nobody is in two pods",
+        )
     return table.min_units
 
 

@@ -88,8 +88,8 @@ class OneSum:
     def expect(self, ticket: Ticket) -> None:
         """Refuse a request that is not what this job is about: before anything runs."""
         verdict = ticket.allowed
-        if self.job.units:
-            raise error("DENIED", "a sum is judged on its total, which the pod's policy does not let")
+        if verdict.merged is not None:  # its groups are not judged yet
+            raise error("DENIED", "a sum is not judged on its total, as the pod's policy wants it")
         names, cells = figures_asked(ticket)
         require_asked(self.job, ticket, names, cells)
         mark = verdict.model.mark if verdict.model is not None else b""

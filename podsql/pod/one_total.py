@@ -103,7 +103,9 @@ class OneTotal:
         """Refuse a request that is not what this job is about: before anything runs."""
         merged = ticket.allowed.merged
         if merged is None or merged.units > self.job.units:
-            raise error("DENIED", "a sum asks for fewer people behind a cell than this pod's policy")
+            raise error(
+                "DENIED", "a sum asks for fewer people behind a cell than this pod's policy"
+            )
         shape = shape_of(ticket.allowed)
         if not shape.fits:
             raise error("NOT_SUPPORTED", "a sum has more figures than are compared")
@@ -217,6 +219,7 @@ class OneTotal:
             Input(round=LAST, rows=0, parts=([*figures, *padding],), spoiled=spoiled)
         )
         self._brought = None
+        del self._totalling  # whom the groups are of is not kept here
         try:
             brought.leave(masked.vector, f"{len(totalling.shown)} groups on the total, {self._for}")
         except Error as fault:

@@ -237,10 +237,12 @@ class Releasing:
         self, verdict: Verdict, policy: Policy, asker: Asker, data_version: str, pods: Sequence[str]
     ) -> None:
         """One project, one set of pods that it sums a table with, whatever that is joined to, until the
-        data change: else the sum with a pod less the one without it would be that pod's. DENIED."""
+        data change (on totals: for ever): else the sum with a pod less the one without it would be that pod's. DENIED."""
         names = msgspec.msgpack.encode(tuple(pods))
+        # What left on totals is compared with new data too: so there the pods are the same for ever.
+        version = "" if verdict.merged is not None else data_version
         for table in verdict.protected:
-            parts = (_project(policy, asker), data_version, table)
+            parts = (_project(policy, asker), version, table)
             mark = blake2b(
                 msgspec.msgpack.encode(parts), digest_size=32, person=b"ps-sum-cohort"
             ).digest()
@@ -253,9 +255,7 @@ class Releasing:
                     hint="ask the same pods, wait for new data, or ask the custodian for [sums] least",
                 )
 
-    def groups(
-        self, arrow: bytes, verdict: Verdict, policy: Policy, asker: Asker
-    ) -> TotalGroups:
+    def groups(self, arrow: bytes, verdict: Verdict, policy: Policy, asker: Asker) -> TotalGroups:
         """A result that is judged on the total of all pods. DENIED if other figures left before, which
         are not compared with totals."""
         scope = _project(policy, asker)

@@ -18,6 +18,7 @@ from podsql.pod.config import SumsSection
 from podsql.pod.one_sum import Brought, Leave, OneSum, figures_of
 from podsql.pod.one_total import BroughtGroups, OneTotal
 from podsql.pod.requests import Ticket
+from podsql.policy.denial import Denial
 from podsql.relay.keys import PeerKeys
 from podsql.relay.sockets.endpoint import Endpoint, Request
 from podsql.sum_messages import (
@@ -75,8 +76,12 @@ class Summing:
         custodian wants masks."""
         verdict = ticket.verdict
         assert verdict is not None
+        if verdict.merged is not None and ticket.reviewers:
+            raise Denial("MERGED_REVIEW")
         if verdict.merged is not None and self.apart:
-            raise error("DENIED", "[sums] least does not go with thresholds on the total of all pods")
+            raise error(
+                "DENIED", "[sums] least does not go with thresholds on the total of all pods"
+            )
         if verdict.masked:
             self._of(ticket)[0].expect(ticket)
         elif verdict.model is not None and self._terms.required:

@@ -38,9 +38,9 @@ class TotalGroups:
         """The pod's part in what all pods judge."""
         return Totalling(bar=bar, shape=shape_of(self.verdict), cells=self.cells)
 
-    def put(self, shown: Sequence[int], empty: frozenset[int], limit: int) -> tuple[
-        list[int], tuple[int, ...]
-    ]:
+    def put(
+        self, shown: Sequence[int], empty: frozenset[int], limit: int
+    ) -> tuple[list[int], tuple[int, ...]]:
         """What is brought of the ``shown`` groups, and which cells are spoiled: all others, but
         where those are empty and nothing is kept back."""
         assert self.verdict.sums is not None
@@ -68,9 +68,7 @@ def groups_in(verdict: Verdict, arrow: bytes, past: Past, scope: str) -> TotalGr
     table = pa.ipc.open_stream(arrow).read_all()
     columns = [column.to_pylist() for column in table.columns[: len(verdict.fields)]]
     rows = {row[: verdict.keys]: list(row[verdict.keys :]) for row in zip(*columns, strict=True)}
-    figures = [
-        list(map(_cell, read_shares(table[f"_u{place}"]))) for place in range(verdict.cells)
-    ]
+    figures = [list(map(_cell, read_shares(table[f"_u{place}"]))) for place in range(verdict.cells)]
     found = dict(zip(rows, zip(*figures, strict=True), strict=True))
     groups = groups_of(verdict.sums.lists)
     nobody: list[Cell] = [{} for _ in figures]
@@ -95,7 +93,4 @@ def _cell(shares: Shares) -> Cell:
 
 
 def _hash(mark: int) -> int:
-    return int.from_bytes(
-        blake2b(mark.to_bytes(8), digest_size=8, person=b"ps-past-row").digest()
-    )
-
+    return int.from_bytes(blake2b(mark.to_bytes(8), digest_size=8, person=b"ps-past-row").digest())

@@ -16,9 +16,20 @@ from podsql.policy.ledger.past import ROWS, Cell
 
 def differences(one: Cell, other: Cell, cap: int) -> tuple[int, int]:
     """How many people are in one cell only, and how many have other rows in it; up to ``cap``."""
-    apart = one.keys() ^ other.keys()
-    changed = sum(found != one[person] for person, found in other.items() if person in one)
-    return min(len(apart), cap), min(len(apart) + changed, cap)
+    if one == other:
+        return 0, 0
+    most, least = (one, other) if len(one) >= len(other) else (other, one)
+    apart = changed = 0
+    for person, rows in most.items():
+        found = least.get(person)
+        if found is None:
+            apart += 1
+            if apart >= cap:
+                return cap, cap
+        elif found != rows:
+            changed += 1
+    apart += len(least.keys() - most.keys())
+    return min(apart, cap), min(apart + changed, cap)
 
 
 def union(cells: Sequence[Cell]) -> Cell:
@@ -82,7 +93,10 @@ class Totalling:
             if all(totals[at] >= self.bar.least for at in own) and all(map(self._far, near)):
                 self.shown.append(group)
                 for at in own:
-                    same = [*past[at][: len(self.past)], *(pairs[one, at] for one in known if one < at)]
+                    same = [
+                        *past[at][: len(self.past)],
+                        *(pairs[one, at] for one in known if one < at),
+                    ]
                     if (0, 0) not in same:
                         known.add(at)
         self.fresh = [self.cells[at // figures][at % figures] for at in sorted(known)]

@@ -20,8 +20,8 @@ Cell = dict[int, int]
 """For each person behind a figure, by a name that means nothing elsewhere: the sum of hashes of their rows in
 it, modulo ``ROWS``."""
 ROWS: Final = 2**63
-STATEMENTS: Final = 1024
-"""Of one scope, kept or not: more are refused."""
+PEOPLE: Final = 2_000_000
+"""Behind all cells of one scope, at most: they are compared in memory."""
 
 
 class Past:
@@ -51,12 +51,14 @@ class Past:
             return tuple(name for (name,) in rows)
 
     def remember(self, scope: str, name: bytes, cells: Sequence[Cell]) -> None:
-        """Before the figures of ``cells`` leave; QUOTA if there are too many statements."""
+        """Before the figures of ``cells`` leave; QUOTA if there are too many people behind them."""
+        if (
+            sum(len(cell) for known in (cells, *self.load(scope).values()) for cell in known)
+            > PEOPLE
+        ):
+            raise error("QUOTA", "a pod remembers no more people of this project's answers")
         body = bytes(self._box.encrypt(msgspec.msgpack.encode(list(cells))))
         with self._ledger.transaction() as db:
-            (count,) = db.execute("SELECT count(*) FROM past WHERE scope = ?", [scope]).fetchone()
-            if count >= STATEMENTS:
-                raise error("QUOTA", "a pod remembers as many statements of this project as it can")
             db.execute("INSERT INTO past VALUES (?, ?, 0, ?)", [scope, name, body])
 
     def settle(self, scope: str, name: bytes) -> None:
