@@ -221,8 +221,6 @@ class Desk:
         """Statements that have not ended."""
         return self._held.running()
 
-    # -- offers --------------------------------------------------------------------------------
-
     # -- queries -------------------------------------------------------------------------------
 
     def _query(self, request: Request, message: QueryRequest, asking: Asking) -> None:
@@ -486,12 +484,11 @@ class Desk:
         fail = partial(self._fail, ticket)
 
         def bring(groups: TotalGroups | None) -> None:
-            if groups is not None:
-                self._summing.bring_groups(
-                    BroughtGroups(ticket=ticket, groups=groups, leave=leave, fail=fail)
-                )
+            if groups is None:
+                self._summing.bring(ticket, arrow, withheld=withheld, leave=leave, fail=fail)
                 return
-            self._summing.bring(ticket, arrow, withheld=withheld, leave=leave, fail=fail)
+            brought = BroughtGroups(ticket=ticket, groups=groups, leave=leave, fail=fail)
+            self._summing.bring_groups(brought)
 
         self._aside.run(ticket, fix, bring)
 

@@ -72,34 +72,34 @@ class Totalling:
 
     def judge_first(self, totals: Sequence[int]) -> None:
         """Which groups may leave by themselves, in the order of the lists."""
-        many, figures = self.shape.candidates, self.shape.figures
-        totals = totals[: self.shape.first]
-        pairs = dict(zip(combinations(range(many), 2), _pairs(totals[many * (1 + 2 * PAST) :])))
+        many, step = self.shape.candidates, 2 * PAST
+        counts = totals[:many]
+        beside = [_pairs(totals[many + step * at : many + step * (at + 1)]) for at in range(many)]
+        between = _pairs(totals[many + step * many : self.shape.first])
+        pairs = dict(zip(combinations(range(many), 2), between, strict=True))
+        kept: list[int] = []
         known: set[int] = set()
+        for group in range(self.shape.groups):
+            own = self._places(group)
+            near = [pair for at in own for pair in beside[at]]
+            near += [pairs[one, at] for at in own for one in kept]
+            near += [pairs[both] for both in combinations(own, 2)]
+            enough = all(counts[at] >= self.bar.least for at in own)
+            if not enough or not all(map(self._far, near)):
+                continue
+            self.shown.append(group)
+            for at in own:
+                same = [*beside[at][: len(self.past)], *(pairs[one, at] for one in kept)]
+                kept.append(at)
+                if (0, 0) not in same:
+                    known.add(at)
         self.empty = frozenset(
             group
             for group in range(self.shape.groups)
-            if not any(totals[group * figures : (group + 1) * figures])
+            if not any(counts[at] for at in self._places(group))
         )
-        for group in range(self.shape.groups):
-            own = range(group * figures, (group + 1) * figures)
-            earlier = [one * figures + at for one in self.shown for at in range(figures)]
-            past = {
-                at: _pairs(totals[many + 2 * PAST * at : many + 2 * PAST * (at + 1)]) for at in own
-            }
-            near = [pair for at in own for pair in past[at]]
-            near += [pairs[one, at] for at in own for one in earlier]
-            near += [pairs[pair] for pair in combinations(own, 2)]
-            if all(totals[at] >= self.bar.least for at in own) and all(map(self._far, near)):
-                self.shown.append(group)
-                for at in own:
-                    same = [
-                        *past[at][: len(self.past)],
-                        *(pairs[one, at] for one in known if one < at),
-                    ]
-                    if (0, 0) not in same:
-                        known.add(at)
-        self.fresh = [self.cells[at // figures][at % figures] for at in sorted(known)]
+        step = self.shape.figures
+        self.fresh = [self.cells[at // step][at % step] for at in sorted(known)]
 
     def second(self) -> list[int]:
         """What this pod brings to round 2."""
@@ -126,6 +126,10 @@ class Totalling:
         self.fresh += added
         if len(self.past) + len(self.fresh) > PAST:
             self.shown, self.fresh, self.full = [], [], True
+
+    def _places(self, group: int) -> range:
+        """Of a group's figures among all candidates."""
+        return range(group * self.shape.figures, (group + 1) * self.shape.figures)
 
     def _together(self) -> list[Cell]:
         """Of each figure, the shown groups as one cell."""

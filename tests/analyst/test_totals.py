@@ -380,3 +380,22 @@ def test_what_left_on_totals_and_what_pods_judged_alone_are_not_mixed(con, feder
     with federation.pods["p1"].desk._releasing._ledger.transaction() as db:
         db.execute("INSERT INTO cell VALUES (?, ?, ?)", [scope_of(con), b"one", b""])
     assert "judged by the pods alone" in str(failing(con, ALL + MASKS, "DENIED"))
+
+
+@pytest.mark.parametrize("word", [2**63, -100])
+def test_a_pod_that_brings_garbage_spoils_a_sum_and_reads_nothing(con, monkeypatch, word):
+    """To the others its totals are none that people give, so nobody brings figures."""
+    from podsql.pod.totalling import Totalling
+
+    first, pods = Totalling.first, []
+
+    def lying(own):
+        pods.append(own)
+        return [word, *first(own)[1:]] if len(pods) == 1 else first(own)
+
+    with monkeypatch.context() as patched, watched(con) as seen:
+        patched.setattr(Totalling, "first", lying)
+        failing(con, BY_KIND + MASKS, "BAD_MESSAGE")
+    assert len(pods) == len(PODS)
+    assert not any(isinstance(one, SumShares) and one.round > 1 for _, one, _ in seen)
+    con.execute(BY_KIND + MASKS)
