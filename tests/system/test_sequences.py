@@ -70,8 +70,7 @@ COVERED: Final[dict[int, tuple[str, ...]]] = {
     21: (
         "tests/analyst/test_masked_sums.py"
         "::test_a_table_is_not_summed_with_other_pods_whatever_it_is_joined_to",
-        "tests/analyst/test_totals.py"
-        "::test_a_table_leaves_on_the_total_of_the_same_pods_for_ever",
+        "tests/analyst/test_totals.py::test_a_table_leaves_on_the_total_of_the_same_pods_for_ever",
     ),
     22: (
         "tests/engine/sums/test_cheating_coordinator.py"
