@@ -203,7 +203,7 @@ class OneTotal:
                 hint="groups that were shown before may be asked for again",
             )
         if totalling.fresh:
-            groups.past.remember(groups.scope, self._name, totalling.fresh)
+            groups.past.remember(groups.scope, self._name, totalling.fresh, beside=totalling.past)
 
     def _leave(self, request: Request, remembered: dict[str, frozenset[bytes]]) -> None:
         """The figures, once all pods remember whose they are."""

@@ -50,12 +50,12 @@ class Past:
             rows = db.execute("SELECT name FROM past WHERE scope = ? ORDER BY name", [scope])
             return tuple(name for (name,) in rows)
 
-    def remember(self, scope: str, name: bytes, cells: Sequence[Cell]) -> None:
-        """Before the figures of ``cells`` leave; QUOTA if there are too many people behind them."""
-        if (
-            sum(len(cell) for known in (cells, *self.load(scope).values()) for cell in known)
-            > PEOPLE
-        ):
+    def remember(
+        self, scope: str, name: bytes, cells: Sequence[Cell], *, beside: Sequence[Cell]
+    ) -> None:
+        """Before the figures of ``cells`` leave; QUOTA if too many people are behind them and what is known
+        ``beside``."""
+        if sum(map(len, (*cells, *beside))) > PEOPLE:
             raise error("QUOTA", "a pod remembers no more people of this project's answers")
         body = bytes(self._box.encrypt(msgspec.msgpack.encode(list(cells))))
         with self._ledger.transaction() as db:
@@ -74,8 +74,8 @@ class Past:
         if not self.settled(scope) <= common:
             raise error(
                 "CONFLICT",
-                "another pod has lost what it remembers of earlier answers to this project",
-                hint="its custodian restores the pod's state, or the project is given another name",
+                "another pod does not remember earlier answers to this project",
+                hint="its custodian restores its state; all pods must tell projects apart alike",
             )
         with self._ledger.transaction() as db:
             db.executemany(

@@ -371,7 +371,7 @@ def test_a_statement_that_was_given_up_on_the_way_is_forgotten_and_one_that_left
         assert given_up[0] not in names
     with federation.pods["p4"].desk._releasing._ledger.transaction() as db:
         db.execute("DELETE FROM past WHERE scope = ?", [scope])
-    assert "has lost what it remembers" in str(failing(con, BY_KIND + MASKS, "CONFLICT"))
+    assert "does not remember earlier answers" in str(failing(con, BY_KIND + MASKS, "CONFLICT"))
 
 
 def test_what_left_on_totals_and_what_pods_judged_alone_are_not_mixed(con, federation):
