@@ -71,15 +71,15 @@ class Shape:
 
     @property
     def first(self) -> int:
-        """Numbers of round 1: how many people, by how many a candidate differs from each past cell and
-        each earlier candidate (people alone, and people with other rows)."""
+        """Numbers of round 1: how many people; three for each candidate beside each past cell and each
+        earlier candidate: people and rows by which they differ, and whether people count unlike."""
         many = self.candidates
-        return many + 2 * many * PAST + many * (many - 1)
+        return many + 3 * many * PAST + 3 * many * (many - 1) // 2
 
     @property
     def second(self) -> int:
-        """Numbers of round 2: by how many the shown groups together differ from past and new cells."""
-        return 2 * self.figures * (PAST + self.candidates)
+        """Numbers of round 2: the same three of the shown groups together, beside past and new cells."""
+        return 3 * self.figures * (PAST + self.candidates)
 
     def cells(self, figures: int) -> int:
         """Of the job, whose last round has ``figures``: as many in each round, and a check value."""

@@ -6,11 +6,13 @@ Rule to keep: the gate of each pod decides; what is refused here is so before a 
 from collections.abc import Sequence
 from dataclasses import replace
 
+from msgspec.structs import replace as with_fields
+
 from podsql.errors import error
 from podsql.planner.catalog import CatalogTable
 from podsql.planner.fragment import Aggregate
 from podsql.planner.key_lists import groups_of
-from podsql.planner.masked_states import ROWS
+from podsql.planner.masked_states import ROWS, ROWS_ADDED
 from podsql.planner.masking import MOST_CELLS
 from podsql.planner.plan import Plan
 
@@ -58,6 +60,12 @@ def judged_together(made: Plan, units: int) -> Plan:
     [stage] = made.stages
     fragment = stage.fragment
     assert isinstance(fragment, Aggregate)
+    # A group that leaves has people in each of its figures: its rows are not asked for beside them.
+    asked = tuple(one for one in fragment.aggregates if one.name != ROWS_ADDED)
+    if asked:
+        fields = tuple(one for one in stage.fields if one.name != ROWS_ADDED)
+        fragment = with_fields(fragment, aggregates=asked)
+        stage = replace(stage, fragment=fragment, fields=fields)
     for column in fragment.aggregates:
         if column.sql != ROWS and not _of_people(column.sql):
             raise error(

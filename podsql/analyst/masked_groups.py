@@ -120,7 +120,9 @@ def _exchange(
 def _table(found: dict[Group, Values], fragment: Aggregate, schema: pa.Schema) -> pa.Table:
     """Groups that have rows; without keys there is always one."""
     if fragment.keys:
-        rows = [column.sql for column in fragment.aggregates].index(ROWS)
+        # Rows, or (on the total of all pods) people.
+        calls = [column.sql for column in fragment.aggregates]
+        rows = calls.index(ROWS) if ROWS in calls else 0
         found = {group: values for group, values in found.items() if values[rows]}
     listed = [(*group, *values) for group, values in found.items()]
     try:

@@ -14,7 +14,7 @@ from podsql.planner.key_lists import KeyValue, groups_of
 from podsql.pod.shares import Shares, read_shares
 from podsql.pod.summed_groups import sums_of
 from podsql.pod.totalling import Totalling
-from podsql.policy.ledger.past import ROWS, Cell, Past
+from podsql.policy.ledger.past import OFTEN, ROWS, Cell, Past
 from podsql.policy.verdict import Verdict
 
 Group = tuple[KeyValue, ...]
@@ -84,11 +84,13 @@ def groups_in(verdict: Verdict, arrow: bytes, past: Past, scope: str) -> TotalGr
 
 
 def _cell(shares: Shares) -> Cell:
-    """Each person with the hashes of their rows; of a count of people, which has no rows, 0."""
-    found: Cell = {unit: 0 for unit, _ in shares[0]}
+    """Each person with their rows; in a count of people each counts once."""
+    if len(shares) == 1:
+        return {unit: 1 for unit, _ in shares[0]}
+    found: Cell = {unit: number for (unit, _), number in shares[0].items()}
     for counted in shares[1:]:
         for (unit, mark), number in counted.items():
-            found[unit] = (found[unit] + number * _hash(mark)) % ROWS
+            found[unit] = (found[unit] + OFTEN * number * _hash(mark)) % ROWS
     return found
 
 

@@ -11,25 +11,39 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from podsql.engine.sums.totals import PAST, Bar, Shape
-from podsql.policy.ledger.past import ROWS, Cell
+from podsql.policy.ledger.past import OFTEN, ROWS, Cell
+
+Difference = tuple[int, int, int]
+"""People in one of two cells only; those and people with other rows; whether people count unlike."""
 
 
-def differences(one: Cell, other: Cell, cap: int) -> tuple[int, int]:
-    """How many people are in one cell only, and how many have other rows in it; up to ``cap``."""
+def differences(one: Cell, other: Cell, cap: int) -> Difference:
+    """By how many people two cells differ, up to ``cap``.
+
+    Unlike (1): beside a count of people, somebody counts in the other another number of times. Then one
+    count less the other (or a multiple of it) may be of few, however many they have in common.
+    """
     if one == other:
-        return 0, 0
+        return 0, 0, 0
     most, least = (one, other) if len(one) >= len(other) else (other, one)
-    apart = changed = 0
+    strict = _of_people(one) or _of_people(other)
+    apart = changed = unlike = 0
     for person, rows in most.items():
         found = least.get(person)
         if found is None:
             apart += 1
-            if apart >= cap:
-                return cap, cap
+            if apart >= cap and not strict:
+                return cap, cap, 0
         elif found != rows:
             changed += 1
+            unlike |= strict and found % OFTEN != rows % OFTEN
     apart += len(least.keys() - most.keys())
-    return min(apart, cap), min(apart + changed, cap)
+    return min(apart, cap), min(apart + changed, cap), int(unlike)
+
+
+def _of_people(cell: Cell) -> bool:
+    """Whether nobody's rows are in it."""
+    return next(iter(cell.values()), OFTEN) < OFTEN
 
 
 def union(cells: Sequence[Cell]) -> Cell:
@@ -72,10 +86,10 @@ class Totalling:
 
     def judge_first(self, totals: Sequence[int]) -> None:
         """Which groups may leave by themselves, in the order of the lists."""
-        many, step = self.shape.candidates, 2 * PAST
+        many, step = self.shape.candidates, 3 * PAST
         counts = totals[:many]
-        beside = [_pairs(totals[many + step * at : many + step * (at + 1)]) for at in range(many)]
-        between = _pairs(totals[many + step * many : self.shape.first])
+        beside = [_triples(totals[many + step * at : many + step * (at + 1)]) for at in range(many)]
+        between = _triples(totals[many + step * many : self.shape.first])
         pairs = dict(zip(combinations(range(many), 2), between, strict=True))
         kept: list[int] = []
         known: set[int] = set()
@@ -91,7 +105,7 @@ class Totalling:
             for at in own:
                 same = [*beside[at][: len(self.past)], *(pairs[one, at] for one in kept)]
                 kept.append(at)
-                if (0, 0) not in same:
+                if (0, 0, 0) not in same:
                     known.add(at)
         self.empty = frozenset(
             group
@@ -108,20 +122,20 @@ class Totalling:
             found += self._beside_past(whole)
             for cell in self.fresh:
                 found += differences(whole, cell, self.bar.cap)
-            found += [0, 0] * (self.shape.candidates - len(self.fresh))
+            found += [0, 0, 0] * (self.shape.candidates - len(self.fresh))
         return found
 
     def judge_second(self, totals: Sequence[int]) -> None:
         """Whether the groups that may leave may do so together."""
-        step = 2 * (PAST + self.shape.candidates)
+        step = 3 * (PAST + self.shape.candidates)
         added: list[Cell] = []
         for at, whole in enumerate(self._together()):
-            pairs = _pairs(totals[at * step : (at + 1) * step])
+            pairs = _triples(totals[at * step : (at + 1) * step])
             if not all(map(self._far, pairs)):
                 self.shown, self.fresh = [], []
                 return
             known = [*pairs[: len(self.past)], *pairs[PAST : PAST + len(self.fresh)]]
-            if (0, 0) not in known:
+            if (0, 0, 0) not in known:
                 added.append(whole)
         self.fresh += added
         if len(self.past) + len(self.fresh) > PAST:
@@ -144,14 +158,15 @@ class Totalling:
         found: list[int] = []
         for other in self.past:
             found += differences(cell, other, self.bar.cap)
-        return found + [0, 0] * (PAST - len(self.past))
+        return found + [0, 0, 0] * (PAST - len(self.past))
 
-    def _far(self, pair: tuple[int, int]) -> bool:
-        return all(map(self.bar.far, pair))
+    def _far(self, difference: Difference) -> bool:
+        people, rows, unlike = difference
+        return self.bar.far(people) and self.bar.far(rows) and unlike == 0
 
 
-def _pairs(totals: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(totals[::2], totals[1::2], strict=True))
+def _triples(totals: Sequence[int]) -> list[Difference]:
+    return list(zip(totals[::3], totals[1::3], totals[2::3], strict=True))
 
 
 def ordered(past: Mapping[bytes, Sequence[Cell]], names: frozenset[bytes]) -> list[Cell]:

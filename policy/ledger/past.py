@@ -17,8 +17,9 @@ from podsql.errors import error
 from podsql.policy.ledger.store import Ledger
 
 Cell = dict[int, int]
-"""For each person behind a figure, by a name that means nothing elsewhere: the sum of hashes of their rows in
-it, modulo ``ROWS``."""
+"""For each person behind a figure, by a name that means nothing elsewhere: how often they count in it, and above
+``OFTEN`` the sum of hashes of their rows in it; modulo ``ROWS``. A count of people has no rows."""
+OFTEN: Final = 2**20
 ROWS: Final = 2**63
 PEOPLE: Final = 2_000_000
 """Behind all cells of one scope, at most: they are compared in memory."""

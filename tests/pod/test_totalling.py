@@ -9,6 +9,7 @@ from podsql.engine.sums.totals import PAST, Bar, Common, Shape, names_in, note_o
 from podsql.engine.sums.words import words_of_bytes
 from podsql.errors import Error
 from podsql.pod.totalling import Totalling, differences, union
+from podsql.policy.ledger.past import OFTEN
 
 
 def pods_of(rng, people, groups):
@@ -18,7 +19,7 @@ def pods_of(rng, people, groups):
         cells = [{} for _ in range(groups)]
         for person in range(rng.randint(0, people)):
             for group in rng.sample(range(groups), min(groups, rng.choice([1, 1, 1, 2]))):
-                cells[group][person] = rng.randint(1, 3)
+                cells[group][person] = OFTEN * rng.randint(1, 3) + 1
         shape.append([[cell] for cell in cells])
     return shape
 
@@ -112,6 +113,30 @@ def test_the_bar_is_reached_by_rare_people_at_many_pods_and_by_no_few_pods():
             assert (colluders + 1) * bar.cap < bar.least <= (colluders + 2) * bar.cap
 
 
+def rows_of(cell):
+    return {who: OFTEN * (1 + rows) + 1 for who, rows in cell.items()}
+
+
+def test_people_are_not_counted_beside_what_counts_few_of_them_otherwise():
+    """Rows less people are somebody's further rows; groups less the total, who is in two of them."""
+    bar = Bar(units=6, colluders=1)
+    people = dict.fromkeys(range(9), 1)
+    rows = {who: OFTEN * (who + 7) + 1 for who in range(9)}
+    twice = rows | {0: OFTEN * 99 + 2}
+
+    def shown(group, *past):
+        return judged([[[group]] for _ in range(4)], bar, [list(past) for _ in range(4)])[0].shown
+
+    assert shown(people, rows) == shown(rows, people) == [0]
+    assert shown(people, twice) == shown(twice, people) == []
+    assert shown(dict.fromkeys(range(9), OFTEN * 5 + 2), people) == []  # nor a multiple less few
+    other = dict.fromkeys(range(20, 29), 1)
+    apart = [[[people], [other]] for _ in range(4)]
+    assert judged(apart, bar)[0].shown == [0, 1]
+    both = [[[people], [other | {0: 1}]] for _ in range(4)]  # somebody is in two groups
+    assert judged(both, bar)[0].shown == []
+
+
 def test_differences_are_those_of_people_and_of_their_rows_up_to_the_cap():
     rng = random.Random(3)
     for _ in range(300):
@@ -119,8 +144,8 @@ def test_differences_are_those_of_people_and_of_their_rows_up_to_the_cap():
             {who: rng.randint(0, 2) for who in range(9) if rng.random() < 0.8} for _ in "ab"
         )
         people, rows = apart(one, other)
-        assert differences(one, other, 3) == (min(people, 3), min(rows, 3))
-        assert differences(one, other, 99) == (people, rows)
+        assert differences(rows_of(one), rows_of(other), 3) == (min(people, 3), min(rows, 3), 0)
+        assert differences(rows_of(one), rows_of(other), 99) == (people, rows, 0)
 
 
 def test_what_is_answered_again_needs_no_room_and_what_is_new_does():
@@ -131,7 +156,7 @@ def test_what_is_answered_again_needs_no_room_and_what_is_new_does():
     again = judged(cells, bar, known)
     assert again[0].shown == [0, 1]
     assert again[0].fresh == []
-    full = [[{-at - 99 * n: 1 for at in range(9)} for n in range(PAST)] for _ in cells]
+    full = [[{-at - 99 * n: OFTEN for at in range(9)} for n in range(PAST)] for _ in cells]
     assert judged(cells, bar, full)[0].full
     assert judged(cells, bar, full)[0].shown == []
 
