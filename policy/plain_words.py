@@ -20,7 +20,7 @@ from podsql.policy.document import (
 
 RELEASES: dict[Release, str] = {
     "sdc_local": "figures over groups, judged by this pod alone",
-    "sdc_merged": "figures over groups, judged on the total of all pods",
+    "sdc_merged": "counts over groups, judged on the total of all pods, which the pods see",
     "dp": "figures with noise, paid for from a budget",
     "rows": "rows of the columns named for it",
 }

@@ -1,6 +1,7 @@
 """Release ``sdc_merged`` through real pods: thresholds on the total, and nobody sees one pod's people."""
 
 import json
+from dataclasses import replace as with_fields
 from itertools import count
 
 import duckdb
@@ -42,6 +43,9 @@ FROM range(5) a(p), range(200) b(j)
 def pooled():
     with duckdb.connect() as con:
         con.execute(f"CREATE TABLE patients AS {PATIENTS}")
+        # Ten people have come twice.
+        again = "FROM patients UNION ALL FROM patients WHERE id % 100 = 50"
+        con.execute(f"CREATE TABLE visits AS {again}")
         yield con
 
 
@@ -51,17 +55,20 @@ def federation(pooled, tmp_path_factory):
     file.write_text(POLICY.replace("{PROJECTS}", json.dumps(PROJECTS)[1:-1]))
     pods = {
         name: {
-            "patients": pooled.sql(
-                f"SELECT * EXCLUDE pod FROM patients WHERE pod = {at}"
-            ).to_arrow_table(),
+            **{
+                table: pooled.sql(
+                    f"SELECT * EXCLUDE pod FROM {table} WHERE pod = {at}"
+                ).to_arrow_table()
+                for table in ("patients", "visits")
+            },
             "everywhere": pooled.sql(f"SELECT 1 AS id, {at} AS age").to_arrow_table(),
         }
         for at, name in enumerate(PODS)
     }
     with podsql.local(
         pods=pods,
-        privacy_unit={"patients": "id", "everywhere": "id"},
-        local_keys={"patients": ["id"]},
+        privacy_unit={"patients": "id", "visits": "id", "everywhere": "id"},
+        local_keys={"patients": ["id"], "visits": ["id"]},
         policy=file,
         isolation="thread",
     ) as made:
@@ -139,6 +146,13 @@ def test_after_the_total_no_groups_that_leave_out_few_of_it(con):
     assert (
         con.cursor().execute("SELECT flag, count(*) FROM patients GROUP BY flag" + MASKS).fetchall()
     )
+
+
+def test_rows_are_not_counted_beside_people_where_few_have_several(con, pooled):
+    people = "SELECT flag, count(DISTINCT id) FROM visits GROUP BY flag ORDER BY flag"
+    assert con.execute(people + MASKS).fetchall() == pooled.execute(people).fetchall()
+    assert con.execute("SELECT count(DISTINCT id) FROM visits" + MASKS).fetchall() == [(1000,)]
+    failing(con, "SELECT count(*) FROM visits" + MASKS, "WITHHELD")
 
 
 def test_more_pods_in_league_are_reckoned_with(con, pooled):
@@ -330,6 +344,15 @@ def test_a_table_leaves_on_the_total_of_the_same_pods_for_ever(con, federation):
     con.execute(ALL + MASKS)
     fewer = " WITH (secure_aggregation = true, pods = ('p0', 'p1', 'p2', 'p3'))"
     assert "other pods before" in str(failing(con, ALL + fewer, "DENIED"))
+    desks = [pod.desk for pod in federation.pods.values()]
+    kept = [desk.holding for desk in desks]
+    for desk in desks:
+        desk.replace(with_fields(desk.holding, data_version="of the next day"))
+    try:  # with one pod fewer, what did not change would show its part
+        assert "other pods before" in str(failing(con, ALL + fewer, "DENIED"))
+    finally:
+        for desk, holding in zip(desks, kept, strict=True):
+            desk.replace(holding)
     desk = federation.pods["p0"].desk
     desk._summing._terms, kept = SumsSection(least=4), desk._summing._terms
     try:
