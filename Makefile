@@ -6,6 +6,8 @@ READY := .venv/.installed
 SUITES := .suites/.made
 FORMAT ?= table
 FUZZ_SECONDS ?= 3600
+# Container images often set it; then every process of the tests compiles the whole package anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test check assurance soak fuzz suites bench coverage chromium format clean
 
@@ -13,7 +15,7 @@ demo: $(READY)
 	$(BIN)/podsql demo
 
 test: $(READY) $(SUITES)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -125,6 +125,7 @@ class Gate:
         self._keeps = keeps
         self._verdicts: OrderedDict[tuple[object, ...], Verdict | Denial] = OrderedDict()
         self._lock = threading.Lock()
+        self._origins = {one.name: one.origins for one in tables.values()}
 
     @property
     def table_names(self) -> tuple[str, ...]:
@@ -322,7 +323,7 @@ class Gate:
             rounded=guarded and self.policy.output.round_base > 1,
             min_units=self.policy.output.min_units if guarded else 0,
             tables=tuple(sorted(scope.tables)),
-            protected=tuple(sorted(scope.protected)),
+            protected=self._protected(scope),
             limits=self.policy.limits,
             max_rows=self.policy.output.max_rows,
             keys=0 if isinstance(fragment, Rows) else len(fragment.keys),
@@ -355,7 +356,7 @@ class Gate:
             rounded=False,
             min_units=0 if open_rows else self.policy.output.min_units,
             tables=tuple(sorted(scope.tables)),
-            protected=tuple(sorted(scope.protected)),
+            protected=self._protected(scope),
             limits=self.policy.limits,
             max_rows=self.policy.output.max_rows,
             keys=0,
@@ -381,7 +382,7 @@ class Gate:
             rounded=False,
             min_units=0,
             tables=tuple(sorted(scope.tables)),
-            protected=tuple(sorted(scope.protected)),
+            protected=self._protected(scope),
             limits=self.policy.limits,
             max_rows=self.policy.output.max_rows,
             keys=0,
@@ -425,6 +426,11 @@ class Gate:
             return entity_rights(inner, derived, self.policy, open_rows=leaves, pairs=pairs)
 
         return derive
+
+    def _protected(self, scope: Scope) -> tuple[str, ...]:
+        """Tables whose rows have a unit, and the files they come from: another table may be of the same."""
+        names = scope.protected
+        return tuple(sorted({*names, *(one for name in names for one in self._origins[name])}))
 
     def _require_size(self, scope: Scope) -> None:
         most = self.policy.limits.rows_scanned

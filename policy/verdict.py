@@ -31,7 +31,7 @@ class Verdict:
     min_units: int
     tables: tuple[str, ...]
     protected: tuple[str, ...]
-    """Those of ``tables`` that are not public."""
+    """Those of ``tables`` that are not public, and the files that their rows come from."""
     limits: PolicyLimits
     max_rows: int
     """0: no rule."""

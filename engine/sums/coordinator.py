@@ -26,7 +26,11 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class NextRound:
-    """Begin a round, only once it is ``Ready``; what is unfinished of the one before is given up."""
+    """Begin a round, only once it is ``Ready``; what is unfinished of the one before is given up.
+
+    ``asked``: what the pods are asked for, as each of them says it (``pod_round.Input``)."""
+
+    asked: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,8 @@ class Coordinator:
         match event:
             case Begin():
                 return self._ask_all(Step.KEYS, SumStart(job=self._body))
-            case NextRound():
-                return self._begin_round()
+            case NextRound(asked):
+                return self._begin_round(asked)
             case Replied(pod, message):
                 if self._round is not None:
                     return list(self._round.replied(pod, message))
@@ -91,13 +95,13 @@ class Coordinator:
             case Close():
                 return list(self._round.close()) if self._round else self._close()
 
-    def _begin_round(self) -> list[Effect]:
+    def _begin_round(self, asked: bytes) -> list[Effect]:
         if self._step != Step.READY:
             raise error("ARGUMENT", "a round of a secure sum begins before its pods are ready")
         if self._number == self.job.rounds:
             raise error("ARGUMENT", "a secure sum has no more rounds")
         self._number += 1
-        self._round = CoordinatorRound(self.job, self._number)
+        self._round = CoordinatorRound(self.job, self._number, asked)
         return list(self._round.begin())
 
     # -- before the first round --------------------------------------------------------------------

@@ -15,7 +15,15 @@ from podsql.engine.sums.encoding import Figures, put_floats, put_integers
 from podsql.engine.sums.job import Job
 from podsql.engine.sums.masks import add_masks
 from podsql.engine.sums.quorum import neighbours, too_few
-from podsql.engine.sums.seeds import names_hash, pair_seed, seal, share_key, tag, unseal
+from podsql.engine.sums.seeds import (
+    names_hash,
+    pair_mask,
+    pair_seed,
+    seal,
+    share_key,
+    tag,
+    unseal,
+)
 from podsql.engine.sums.shamir import SEED_BYTES, SHARE_BYTES, Draw, split
 from podsql.engine.sums.words import Words, words_of_bytes, zero_words
 from podsql.errors import error
@@ -56,6 +64,8 @@ class Input:
     so their sums are uniform too, and tell neither its figure nor another pod's."""
     hidden: bytes = b""
     """Seed of a mask on all figures that the other pods of the job know (``totals``); empty: none."""
+    asked: bytes = b""
+    """What the figures answer: with a pod that was asked otherwise no mask vanishes, and the sum is noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -162,11 +172,14 @@ class PodRound:
         self._require(Step.TAKEN)
         party = self._party
         cells = _cells_of(party.job, brought, party.draw)
-        others = neighbours(self._dealers, party.name)
+        pairs = {
+            pod: pair_mask(self._pairs[pod], brought.asked)
+            for pod in neighbours(self._dealers, party.name)
+        }
         add_masks(
             cells,
-            plus=[self._self_seed, *(self._pairs[pod] for pod in others if party.name < pod)],
-            minus=[self._pairs[pod] for pod in others if pod < party.name],
+            plus=[self._self_seed, *(seed for pod, seed in pairs.items() if party.name < pod)],
+            minus=[seed for pod, seed in pairs.items() if pod < party.name],
         )
         self._step = Step.MASKED
         return SumMasked(job=party.job.digest, round=self.number, vector=cells.tobytes())

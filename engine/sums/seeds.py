@@ -38,6 +38,11 @@ def pair_seed(root: bytes, number: int) -> bytes:
     return _derive(b"ps-sum-pair", root, _of_round(number))
 
 
+def pair_mask(seed: bytes, asked: bytes) -> bytes:
+    """Seed of the mask itself, of two pods that were asked ``asked``: with another it does not vanish."""
+    return _derive(b"ps-sum-asked", seed, asked)
+
+
 def share_key(root: bytes, number: int, dealer: str) -> bytes:
     """Key under which ``dealer`` seals its shares of a round for the other one."""
     return _derive(b"ps-sum-share", root, _of_round(number) + dealer.encode())

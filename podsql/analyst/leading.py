@@ -97,34 +97,35 @@ class Leader:
         """Let the pods meet; ``deadline`` is on the monotonic clock."""
         self._run(self._coordinator.handle(Begin()), {}, deadline)
 
-    def sum(self, exchanges: Sequence[Exchange], deadline: float) -> Sum:
-        """One round. ``exchanges``, one a pod and not started, ask for what the pods bring.
+    def sum(self, exchanges: Sequence[Exchange], deadline: float, content: bytes) -> Sum:
+        """One round. ``exchanges``, one a pod and not started, ask for what the pods bring: all for
+        what has the hash ``content``.
 
         PodsLost, or the error of a pod that refuses or withholds its figures: nothing is opened then.
         """
         asked = {exchange.card.name: exchange for exchange in exchanges}
-        effects = self._next_round()
+        effects = self._next_round(content)
         self._ask(effects, deadline)
         for pod, exchange in asked.items():
             exchange.start(partial(self._events.put, _Queried(pod)))
         return self._opened([], asked, deadline)
 
-    def sum_by_total(self, exchanges: Sequence[Exchange], deadline: float) -> Sum:
+    def sum_by_total(self, exchanges: Sequence[Exchange], deadline: float, content: bytes) -> Sum:
         """All rounds of a job whose pods judge on their total: what is opened before the last round is
-        brought back to them. ``exchanges`` and errors as in ``sum``."""
+        brought back to them. ``exchanges``, ``content`` and errors as in ``sum``."""
         asked = {exchange.card.name: exchange for exchange in exchanges}
         for number in range(1, self.job.rounds):
-            self._ask(self._next_round(), deadline)
+            self._ask(self._next_round(content), deadline)
             if number == 1:
                 for pod, exchange in asked.items():
                     exchange.start(partial(self._events.put, _Queried(pod)))
             opened = self._opened([], asked, deadline, last=False)
             self._bring_back(opened, asked, deadline)
-        return self._opened(self._next_round(), asked, deadline)
+        return self._opened(self._next_round(content), asked, deadline)
 
-    def _next_round(self) -> list[Effect]:
+    def _next_round(self, content: bytes) -> list[Effect]:
         self.round += 1
-        return self._coordinator.handle(NextRound())
+        return self._coordinator.handle(NextRound(content))
 
     def _opened(
         self,

@@ -41,9 +41,8 @@ def open_groups(
     assert masking is not None
     sums = GroupSums(states=read_states(fragment.aggregates), lists=stage.lists)
     asked = QueryPayload(fragment=encode_fragment(fragment), statement=statement.sql)
-    names = group_figures(
-        content_hash(asked), tuple(field.name for field in stage.fields), stage.lists
-    )
+    content = content_hash(asked)
+    names = group_figures(content, tuple(field.name for field in stage.fields), stage.lists)
     payload = encode(asked)
     head = _exchange(statement, stage, plan, bound, payload, stage.pods[0], None).head
     leader = lead(
@@ -63,7 +62,7 @@ def open_groups(
     statement.take_on(exchanges)
     try:
         lead_all = leader.sum_by_total if stage.units else leader.sum
-        opened = lead_all(exchanges, statement.deadline)
+        opened = lead_all(exchanges, statement.deadline, content)
     except Error as fault:
         statement.cancel_pods()
         if isinstance(fault, PodsLost):

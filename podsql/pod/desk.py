@@ -128,7 +128,9 @@ class Desk:
             pod=keys.identity_public,
             guarded=self._guarded,
         )
-        self._delegations = Delegations(keys.identity_public, audit, endpoint.store, _now)
+        self._delegations = Delegations(
+            keys.identity_public, audit, endpoint.store, _now, services.beliefs.ended
+        )
         self._aside = Aside(gatekeepers, endpoint=endpoint, guarded=self._guarded, fail=self._fail)
         self.writing = LocalWriting(local, self._aside, audit=audit, run=self._run_beside)
         self._held = Held(limit_bytes=limits.spool_mb << 20)
@@ -467,14 +469,13 @@ class Desk:
         """What may leave is brought to the sum that the request is for."""
         verdict = ticket.allowed
         ticket.raw.clear()
-        policy, asker, _ = ticket.terms
 
         def fix() -> TotalGroups | None:
             if verdict.guard and not self._summing.apart:
                 self._releasing.fix_cohort(verdict, *ticket.terms, ticket.head.pods)
             if verdict.merged is None:
                 return None
-            return self._releasing.groups(arrow, verdict, policy, asker)
+            return self._releasing.groups(arrow, verdict, *ticket.terms)
 
         def leave(vector: bytes, of: str) -> None:
             released = Released(arrow=b"", rows=1, withheld=0, vector=vector)

@@ -3,7 +3,8 @@
 Methods run on the endpoint's I/O thread. A round needs two things from the analyst: the shares of the
 others, and a signed request whose row is what the pod brings; whichever comes first waits for the other.
 Rule to keep: a request is for one job and one round, which its id is made of; all requests of a job are
-about one design over the same data; and masked cells leave once the audit says so.
+about one design over the same data; what all pods of a round are asked is the same to the byte, or no mask
+vanishes; and masked cells leave once the audit says so.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,6 +51,8 @@ class OneSum:
         self.job = job
         self.touched = 0.0
         """When the analyst last sent something (monotonic)."""
+        self.person = b""
+        """For whom figures were asked: where a modeller leads the job, its analyst."""
         self._core = core
         self._identity = identity
         self._round = 0
@@ -92,6 +95,7 @@ class OneSum:
             raise error("DENIED", "a sum is not judged on its total, as the pod's policy wants it")
         names, cells = figures_asked(ticket)
         require_asked(self.job, ticket, names, cells)
+        self.person = ticket.person.identity
         mark = verdict.model.mark if verdict.model is not None else b""
         about = (mark, verdict.policy_hash, ticket.holding.data_version)
         if self._about and self._about != about:
@@ -183,14 +187,16 @@ def figures_of(number: int, ticket: Ticket, arrow: bytes, *, withheld: int, limi
     verdict = ticket.verdict
     assert verdict is not None
     if verdict.sums is not None:
-        return input_of(number, verdict, arrow, withheld=withheld, limit=limit)
+        return input_of(
+            number, verdict, arrow, withheld=withheld, limit=limit, asked=ticket.content
+        )
     try:
         row = pa.ipc.open_stream(arrow).read_all().to_pylist()[0]
         counts = [int(row.pop(name) or 0) for name in COUNTS]
         cells = to_cells([value or 0.0 for value in row.values()])
     except Error as fault:
         raise told(fault, ticket) from None
-    return Input(round=number, rows=counts[0], parts=([*counts[1:], *cells],))
+    return Input(round=number, rows=counts[0], parts=([*counts[1:], *cells],), asked=ticket.content)
 
 
 def cells_of(fields: Sequence[Field]) -> int:

@@ -45,6 +45,8 @@ class OneTotal:
         self.job = job
         self.touched = 0.0
         """When the analyst last sent something (monotonic)."""
+        self.person = b""
+        """For whom figures were asked."""
         self._core = core
         self._identity = identity
         self._bar = Bar(units=job.units, colluders=job.colluders)
@@ -111,6 +113,7 @@ class OneTotal:
             raise error("NOT_SUPPORTED", "a sum has more figures than are compared")
         names, cells = figures_asked(ticket)
         require_asked(self.job, ticket, names, shape.cells(cells))
+        self.person = ticket.person.identity
 
     def bring(self, brought: BroughtGroups) -> None:
         """What the pod has of the request's groups; the request ends by ``leave`` or ``fail``."""
@@ -185,7 +188,11 @@ class OneTotal:
             totalling.past = ordered(groups.known, common)
         numbers = totalling.first() if number == FIRST else totalling.second()
         brought = Input(
-            round=number, rows=0, parts=(self._common.close(numbers),), hidden=self._common.own
+            round=number,
+            rows=0,
+            parts=(self._common.close(numbers),),
+            hidden=self._common.own,
+            asked=self._asked_for,
         )
         request.reply(encode(self._masked(brought)))
 
@@ -216,7 +223,13 @@ class OneTotal:
         figures, spoiled = groups.put(totalling.shown, totalling.empty, self.job.limit)
         padding = [0] * (self.job.cells - 1 - len(figures))
         masked = self._masked(
-            Input(round=LAST, rows=0, parts=([*figures, *padding],), spoiled=spoiled)
+            Input(
+                round=LAST,
+                rows=0,
+                parts=([*figures, *padding],),
+                spoiled=spoiled,
+                asked=self._asked_for,
+            )
         )
         self._brought = None
         del self._totalling  # whom the groups are of is not kept here
@@ -232,6 +245,12 @@ class OneTotal:
         assert isinstance(effect, Reply)
         assert isinstance(effect.message, SumMasked)
         return effect.message
+
+    @property
+    def _asked_for(self) -> bytes:
+        """The hash of what all pods are asked."""
+        assert self._brought is not None
+        return self._brought.ticket.content
 
     @property
     def _name(self) -> bytes:

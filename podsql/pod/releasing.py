@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from podsql.errors import error
 from podsql.messages import RequestHead
 from podsql.planner.fragment import Field
+from podsql.planner.key_lists import group_count
 from podsql.pod.joining import join_bins
 from podsql.pod.series import keep_round, round_left
 from podsql.pod.shares import Shares, read_shares, together, views
@@ -236,28 +237,30 @@ class Releasing:
     def fix_cohort(
         self, verdict: Verdict, policy: Policy, asker: Asker, data_version: str, pods: Sequence[str]
     ) -> None:
-        """One project, one set of pods that it sums a table with, whatever that is joined to, until the
-        data change (on totals: for ever): else the sum with a pod less the one without it would be that pod's. DENIED."""
+        """One project, one set of pods that it sums a table with, or another of the same file, whatever it
+        is joined to, until the data change (on totals: for ever): else the sum with a pod less the one without it
+        would be that pod's. DENIED."""
         names = msgspec.msgpack.encode(tuple(pods))
+        whose = _project(policy, asker)
         # What left on totals is compared with new data too: so there the pods are the same for ever.
         version = "" if verdict.merged is not None else data_version
-        for table in verdict.protected:
-            parts = (_project(policy, asker), version, table)
-            mark = blake2b(
-                msgspec.msgpack.encode(parts), digest_size=32, person=b"ps-sum-cohort"
-            ).digest()
-            if self._ledger.answer(mark) is None:
-                self._ledger.keep_answer(mark, names)  # unless there is one by now
-            if self._ledger.answer(mark) != names:
-                raise error(
-                    "DENIED",
-                    "figures of these tables were summed with other pods before",
-                    hint="ask the same pods, wait for new data, or ask the custodian for [sums] least",
-                )
+        marks = [_cohort(whose, version, table) for table in verdict.protected]
+        # What is denied leaves no mark, or it would decide for the statements that follow.
+        fine = all(self._ledger.answer(mark) in (None, names) for mark in marks)
+        for mark in marks if fine else ():
+            self._ledger.keep_answer(mark, names)  # unless there is one by now
+        if any(self._ledger.answer(mark) != names for mark in marks):
+            raise error(
+                "DENIED",
+                "figures of these tables were summed with other pods before",
+                hint="ask the same pods, wait for new data, or ask the custodian for [sums] least",
+            )
 
-    def groups(self, arrow: bytes, verdict: Verdict, policy: Policy, asker: Asker) -> TotalGroups:
+    def groups(
+        self, arrow: bytes, verdict: Verdict, policy: Policy, asker: Asker, _: str
+    ) -> TotalGroups:
         """A result that is judged on the total of all pods. DENIED if other figures left before, which
-        are not compared with totals."""
+        are not compared with totals; whatever version the data had then."""
         scope = _project(policy, asker)
         if self._overlaps.known(scope):
             raise error(
@@ -298,6 +301,9 @@ class Releasing:
         table = pa.ipc.open_stream(arrow).read_all()
         figures = 1 if verdict.bins else len(verdict.fields) - verdict.keys
         groups = 1 if verdict.bins else max(1, table.num_rows)
+        if verdict.sums is not None:
+            # All that it answers for: who sees the caps would else learn how many groups this pod has.
+            groups = group_count(verdict.sums.lists)
         if verdict.guard and not self._count(policy, asker, groups * max(1, figures), now):
             raise error("QUOTA", "the custodian releases no more figures to this project")
         if verdict.merged is not None:
@@ -420,6 +426,12 @@ def budgets(policy: Policy, dp: Dp, asker: Asker, now: int) -> dict[str, float]:
     if dp.epsilon_total is not None:
         found["/".join([policy.name, "everybody", *period])] = dp.epsilon_total
     return found
+
+
+def _cohort(project: str, data_version: str, table: str) -> bytes:
+    """Under which mark the pods are kept that ``table`` is summed with."""
+    parts = (project, data_version, table)
+    return blake2b(msgspec.msgpack.encode(parts), digest_size=32, person=b"ps-sum-cohort").digest()
 
 
 def _paid(order: NoiseOrder) -> bytes:

@@ -131,9 +131,9 @@ class Summing:
             found.end(number, fault)
 
     def drop(self, analyst: bytes | None) -> None:
-        """End the jobs of ``analyst``, or (None) of everybody."""
-        for identity, digest in list(self._jobs):
-            if analyst in (None, identity):
+        """End the jobs that ``analyst`` leads or has led by a modeller, or (None) of everybody."""
+        for (identity, digest), found in list(self._jobs.items()):
+            if analyst in (None, identity, found.person):
                 self._close((identity, digest))
 
     def sweep(self) -> None:

@@ -20,8 +20,8 @@ from podsql.analyst.sum_jobs import lead
 from podsql.analyst.training.rounds import require_same_data, stages_of, withheld_at
 from podsql.engine.sums.doubles import CELLS, from_cells
 from podsql.engine.training.fitting import Round
-from podsql.errors import Error
-from podsql.messages import QueryPayload, encode, sum_about, sum_request
+from podsql.errors import Error, error
+from podsql.messages import QueryPayload, content_hash, encode, sum_about, sum_request
 from podsql.planner.fragment import ModelStep, encode_fragment
 from podsql.planner.masking import Masking
 from podsql.planner.plan import Stage
@@ -67,16 +67,26 @@ class MaskedRounds:
         statement = self._statement
         statement.deadline = time.monotonic() + self.seconds
         name = f"round{self.asked}"
-        stages = stages_of(self._design, asked, name, references=references)
-        names = tuple(field.name for field in stages[0].fields)
-        leader = self._leaders.get(names) or self._lead(stages[0], names)
-        exchanges = [self._exchange(stage, pod, leader) for stage in stages for pod in stage.pods]
+        stage, *others = stages_of(self._design, asked, name, references=references)
+        if (
+            others
+        ):  # pods add what one request asks for, or nobody could say that it is not one pod's
+            lacking = ", ".join(sorted(pod for other in others for pod in other.pods))
+            raise error(
+                "NOT_SUPPORTED",
+                f"{lacking}: other columns than the first pods have, under masks",
+                hint="take columns that all pods have, or leave pods out: WITH (pods = …)",
+            )
+        names = tuple(field.name for field in stage.fields)
+        leader = self._leaders.get(names) or self._lead(stage, names)
+        payload = self._payload(stage)
+        exchanges = [self._exchange(stage, pod, leader) for pod in stage.pods]
         statement.take_on(exchanges)
         statement.on_cancel = leader.stop
         if statement.cancelled:
             leader.stop()
         try:
-            opened = leader.sum(exchanges, statement.deadline)
+            opened = leader.sum(exchanges, statement.deadline, content_hash(payload))
         except Error as fault:
             statement.cancel_pods()
             self._leaders.clear()  # what goes on is another job, with new keys
@@ -108,12 +118,15 @@ class MaskedRounds:
         )
         return leader
 
+    def _payload(self, stage: Stage) -> QueryPayload:
+        assert isinstance(stage.fragment, ModelStep)
+        step = replace(stage.fragment, masked=True)
+        return QueryPayload(fragment=encode_fragment(step), statement=self._statement.sql)
+
     def _exchange(self, stage: Stage, pod: str, leader: Leader | None) -> Exchange:
         """The signed request for what ``pod`` brings to the leader's next round."""
         statement, bound = self._statement, self.bound
-        assert isinstance(stage.fragment, ModelStep)
-        step = replace(stage.fragment, masked=True)
-        payload = encode(QueryPayload(fragment=encode_fragment(step), statement=statement.sql))
+        payload = encode(self._payload(stage))
         request = bytes(16)
         if leader is not None:
             identity = bound.cards[pod].identity

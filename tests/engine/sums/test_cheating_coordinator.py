@@ -15,7 +15,7 @@ from podsql.engine.sums.job import Terms
 from podsql.engine.sums.masks import add_masks
 from podsql.engine.sums.pod import SumPod
 from podsql.engine.sums.pod_round import Input
-from podsql.engine.sums.seeds import pair_root, pair_seed, unseal
+from podsql.engine.sums.seeds import pair_mask, pair_root, pair_seed, unseal
 from podsql.engine.sums.shamir import Interpolation
 from podsql.engine.sums.words import words_of_bytes
 from podsql.errors import Error
@@ -176,10 +176,10 @@ def told_two_groups(colluders):
     seeds = [interpolation.secret({place: told.alive[0] for place, told in shown.items()})]
     for at, pod in enumerate(gone):
         key = interpolation.secret({place: told.missing[at] for place, told in shown.items()})
-        seeds.append(unseal(key, deals[pod].bundle)[:32])
+        seeds.append(pair_mask(unseal(key, deals[pod].bundle)[:32], b""))
     public = read_keys(world.job, keys)
     root = pair_root(world.job.digest, secret_of_08, public["pod08"], public["pod00"])
-    seeds.append(pair_seed(root, 1))
+    seeds.append(pair_mask(pair_seed(root, 1), b""))
     bare = words_of_bytes(masked["pod00"].vector, 128).copy()
     # pod00 is the first by name: it added all its masks.
     add_masks(bare, plus=[], minus=seeds)
