@@ -8,6 +8,12 @@ from podsql.errors import error
 
 LEAST: Final = 3
 """A sum of fewer pods is never opened: of two, each would know the other's figures."""
+LEAST_UNITS: Final = 3
+"""Thresholds on totals (``sdc_merged``) are no lower: so groups are fewer than a third of their people."""
+TOTAL_ROUNDS: Final = 3
+"""Of a sum with such thresholds: new cells and their differences; the shown groups together; the figures."""
+MOST_CELLS: Final = 128
+"""Figures of one such statement, over all its groups."""
 MASKED_SETTINGS: Final = frozenset({"secure_aggregation", "colluders"})
 
 

@@ -40,6 +40,8 @@ class SumJob(Message, frozen=True, array_like=True, tag="sum-job/1"):
     parts: tuple[SumPart, ...]
     rounds: int
     """The rounds are 1 to this."""
+    units: int = 0
+    """Not 0: pods judge on their total (``engine/sums/totals.py``), with so many units behind each cell."""
 
 
 class SumStart(Message, frozen=True, array_like=True, tag="sum-start/1"):
@@ -138,6 +140,15 @@ class SumAgreed(Message, frozen=True, array_like=True, tag="sum-agreed/1"):
     """A pod's signed list."""
 
     survivors: Signed
+
+
+class SumTotals(Message, frozen=True, array_like=True, tag="sum-totals/1"):
+    """What a round opened that is for the pods alone; answered by ``Done``. ``vector``: as in ``SumMasked``,
+    without the number of rows, under the pods' common mask."""
+
+    job: bytes
+    round: int
+    vector: bytes
 
 
 class SumUnmask(Message, frozen=True, array_like=True, tag="sum-unmask/1"):

@@ -41,6 +41,7 @@ from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair, require_joins
 from podsql.policy.local_tables import counted, kept_rows, local_order
 from podsql.policy.masked import judge_masked
+from podsql.policy.merged import is_merged, judge_merged, least_units
 from podsql.policy.models import (
     ModelOrder,
     design_rows,
@@ -290,9 +291,10 @@ class Gate:
             # Rows do not leave: judged again, with a role for every column.
             scope = bind(reading, explicit, pod, derive)
             pairs = self._check_source(scope, release)[1]
-        if guarded:
+        by_total = guarded and masked and is_merged(scope, release)
+        if guarded and not by_total:
             _require_enforced(scope, release)
-        order = bins = psi = sums = None
+        order = bins = psi = sums = merged = None
         cells = 0
         if isinstance(fragment, Rows):
             require_no_aggregates(scope.outputs)
@@ -320,6 +322,12 @@ class Gate:
                 sql, bins = judge_binned(
                     fragment, scope, pairs, outputs, self.policy, self._salt, guarded=guarded
                 )
+            elif by_total and isinstance(fragment, Aggregate):
+                assert sums is not None
+                select, merged = judge_merged(
+                    fragment, scope, outputs, pairs, self.policy, sums, self._salt
+                )
+                sql, cells = text_of(select), merged.figures
             elif open_rows:
                 sql = text_of(aggregate_select(fragment, scope, outputs))
             else:
@@ -329,7 +337,7 @@ class Gate:
             sql=sql,
             guard=guarded,
             fields=tuple(output.field for output in outputs),
-            release="dp" if order is not None else "sdc_local" if guarded else "rows",
+            release=_released(order, merged, guarded=guarded),
             rounded=guarded and self.policy.output.round_base > 1,
             min_units=self.policy.output.min_units if guarded else 0,
             tables=tuple(sorted(scope.tables)),
@@ -349,6 +357,7 @@ class Gate:
             psi=psi,
             masked=masked,
             sums=sums,
+            merged=merged,
         )
 
     def _judge_model(self, step: ModelStep, release: Release | None) -> Verdict:
@@ -549,7 +558,7 @@ class Gate:
             content_hash=rights.table.content_hash,
             data_version=self.data_version,
             policy_hash=self.policy_hash,
-            min_units=0 if by_row else self.policy.output.min_units,
+            min_units=0 if by_row else least_units(self.policy, release),
             psi_count="psi_count" in self.policy.joins.kinds
             and not rights.public
             and release in ("sdc_local", "rows"),
@@ -580,6 +589,14 @@ def _leaves_by_row(source: Source, scope: Scope, release: Release | None) -> boo
     if strictest(rights.release, release) != "rows" or not rights.rows:
         return False
     return scope.used(source) <= rights.rows
+
+
+def _released(order: object, merged: object, *, guarded: bool) -> Release:
+    if order is not None:
+        return "dp"
+    if merged is not None:
+        return "sdc_merged"
+    return "sdc_local" if guarded else "rows"
 
 
 def _require_enforced(scope: Scope, release: Release | None) -> None:

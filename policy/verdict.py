@@ -10,6 +10,7 @@ from podsql.policy.binned import BinOrder
 from podsql.policy.document import PolicyLimits, Release
 from podsql.policy.local_tables import LocalOrder
 from podsql.policy.masked import SumOrder
+from podsql.policy.merged import MergedOrder
 from podsql.policy.models import ModelOrder
 from podsql.policy.networks import NetworkOrder
 from podsql.policy.noised import NoiseOrder
@@ -69,6 +70,8 @@ class Verdict:
     """What leaves does so under the masks of a secure sum, or not at all."""
     sums: SumOrder | None = None
     """Of a statement under masks: how its groups become cells."""
+    merged: MergedOrder | None = None
+    """Of counts that leave on the total of all pods: what they are judged by."""
     local: LocalOrder | None = None
     """Of a table that stays here, whose rows ``sql`` counts: what is written."""
 

@@ -56,7 +56,7 @@ class SumPod:
     """One pod in one job. What is refused raises an error and changes nothing."""
 
     def __init__(self, *, name: str, seed: bytes, terms: Terms, draw: Draw = os.urandom) -> None:
-        self._name = name
+        self.pod = name
         self._seed = seed
         self._terms = terms
         self._draw = draw
@@ -65,6 +65,8 @@ class SumPod:
         self._party: Party | None = None
         self._round: PodRound | None = None
         self._last = 0
+        self.note = b""
+        """What it tells the other pods of the next round, sealed for each."""
 
     def handle(self, event: Event) -> list[Effect]:
         """What to do about ``event``."""
@@ -81,7 +83,7 @@ class SumPod:
                 self._secret = b""
                 return [Reply(Done())]
             case SumRound():
-                return [Reply(self._begin(job, event.round).deal())]
+                return [Reply(self._begin(job, event.round).deal(self.note))]
             case SumShares():
                 self._current(event.round).take(event)
                 return [Compute(event.round, job)]
@@ -92,14 +94,19 @@ class SumPod:
             case SumUnmask():
                 return [Reply(self._current(event.round).open(event))]
 
+    @property
+    def notes(self) -> dict[str, bytes]:
+        """What the pods of the present round told each other, once their shares are there."""
+        return {} if self._round is None else self._round.notes
+
     def _start(self, asked: SumStart) -> SumKeyed:
         if self._job is not None:
             raise error("REPLAY", "a sum has begun already")
         job = read_job(asked.job)
-        require_acceptable(job, self._terms, self._name, signing_public(self._seed))
+        require_acceptable(job, self._terms, self.pod, signing_public(self._seed))
         self._job = job
         self._secret = self._draw(SEED_BYTES)
-        key = SumKey(job=job.digest, pod=self._name, key=crypto_scalarmult_base(self._secret))
+        key = SumKey(job=job.digest, pod=self.pod, key=crypto_scalarmult_base(self._secret))
         return SumKeyed(key=sign("sum-key", encode(key), self._seed))
 
     def _meet(self, job: Job, asked: SumKeys) -> Party:
@@ -107,17 +114,17 @@ class SumPod:
             raise error("REPLAY", "a sum has its pods' keys already")
         keys = read_keys(job, asked.keys)
         own = crypto_scalarmult_base(self._secret)
-        if keys[self._name] != own:
+        if keys[self.pod] != own:
             raise error("SIGNATURE", "a sum names another key of this pod than it made")
         roots: dict[str, bytes] = {}
-        for other in neighbours(job.members, self._name):
+        for other in neighbours(job.members, self.pod):
             root = pair_root(job.digest, self._secret, own, keys[other])
             if root is None:
                 raise error("BAD_MESSAGE", f"the key of {other!r} keeps nothing secret")
             roots[other] = root
         return Party(
             job=job,
-            name=self._name,
+            name=self.pod,
             seed=self._seed,
             roots=roots,
             least=self._terms.least,

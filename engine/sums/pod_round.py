@@ -62,6 +62,8 @@ class Input:
     spoiled: tuple[int, ...] = ()
     """Cells after that of the rows in which the pod brings a random word instead, uniform and of its own:
     so their sums are uniform too, and tell neither its figure nor another pod's."""
+    hidden: bytes = b""
+    """Seed of a mask on all figures that the other pods of the job know (``totals``); empty: none."""
     asked: bytes = b""
     """What the figures answer: with a pod that was asked otherwise no mask vanishes, and the sum is noise."""
 
@@ -98,11 +100,14 @@ class PodRound:
         self._held: dict[str, _Shares] = {}
         self._dealers: tuple[str, ...] = ()
         self._list: SumList | None = None
+        self.notes: dict[str, bytes] = {}
+        """What each dealer sealed for this pod beside its shares, and this pod for the others."""
 
     # -- shares ------------------------------------------------------------------------------------
 
-    def deal(self) -> SumDeal:
-        """Share what makes this pod's masks removable among it and its neighbours."""
+    def deal(self, note: bytes = b"") -> SumDeal:
+        """Share what makes this pod's masks removable among it and its neighbours, and tell them
+        ``note``."""
         party, job = self._party, self._party.job
         others = neighbours(job.members, party.name)
         bundle_key = party.draw(SEED_BYTES)
@@ -116,6 +121,7 @@ class PodRound:
             )
         ]
         self._held[party.name] = held.pop()
+        self.notes[party.name] = note
         return SumDeal(
             job=job.digest,
             round=self.number,
@@ -124,7 +130,9 @@ class PodRound:
             bundle=seal(bundle_key, b"".join(self._pairs[pod] for pod in others), party.draw),
             shares=tuple(
                 seal(
-                    self._box_key(pod, dealer=party.name), one.own_mask + one.bundle_key, party.draw
+                    self._box_key(pod, dealer=party.name),
+                    one.own_mask + one.bundle_key + note,
+                    party.draw,
                 )
                 for pod, one in zip(others, held, strict=True)
             ),
@@ -144,12 +152,16 @@ class PodRound:
         if len(asked.dealers) < least:
             raise too_few(len(asked.dealers), least)
         held: dict[str, _Shares] = {}
+        notes: dict[str, bytes] = {}
         for pod, box in zip(others, asked.shares, strict=True):
             shares = unseal(self._box_key(pod, dealer=pod), box)
-            if shares is None or len(shares) != 2 * SHARE_BYTES:
+            size = 2 * SHARE_BYTES
+            if shares is None or len(shares) < size or (shares[size:] and not party.job.units):
                 _refuse(f"a share is not one that {pod!r} sealed for this pod in this round")
-            held[pod] = _Shares(shares[:SHARE_BYTES], shares[SHARE_BYTES:])
+            held[pod] = _Shares(shares[:SHARE_BYTES], shares[SHARE_BYTES:size])
+            notes[pod] = shares[size:]
         self._held |= held
+        self.notes |= notes
         self._dealers = asked.dealers
         self._step = Step.TAKEN
 
@@ -255,6 +267,8 @@ def _cells_of(job: Job, brought: Input, draw: Draw) -> Words:
     if brought.spoiled:
         words = draw(len(brought.spoiled) * job.word // 8)
         cells[:, [1 + cell for cell in brought.spoiled]] = words_of_bytes(words, job.word)
+    if brought.hidden:
+        add_masks(cells[:, 1:], plus=[brought.hidden], minus=())
     return cells
 
 

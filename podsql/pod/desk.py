@@ -52,6 +52,7 @@ from podsql.pod.judging import Judging
 from podsql.pod.local_tables import LocalTables
 from podsql.pod.local_writing import LocalWriting
 from podsql.pod.offers import OfferBook
+from podsql.pod.one_total import BroughtGroups
 from podsql.pod.recording import entry_of, evidence_of
 from podsql.pod.refusing import failed, paused, public, refuse, used_up
 from podsql.pod.releasing import Released, Releasing
@@ -59,6 +60,7 @@ from podsql.pod.requests import Held, Ticket, fragment_of
 from podsql.pod.results import Output
 from podsql.pod.reviewing import Reviewing
 from podsql.pod.summing import SumMessage, Summing
+from podsql.pod.total_groups import TotalGroups
 from podsql.policy.audit import Audit
 from podsql.policy.decisions import Unavailable, read_head
 from podsql.policy.denial import Denial, Withheld
@@ -220,8 +222,6 @@ class Desk:
     def running(self) -> int:
         """Statements that have not ended."""
         return self._held.running()
-
-    # -- offers --------------------------------------------------------------------------------
 
     # -- queries -------------------------------------------------------------------------------
 
@@ -473,24 +473,28 @@ class Desk:
         verdict = ticket.allowed
         ticket.raw.clear()
 
-        def fix() -> None:
+        def fix() -> TotalGroups | None:
             if verdict.guard and not self._summing.apart:
                 self._releasing.fix_cohort(verdict, *ticket.terms, ticket.head.pods)
+            if verdict.merged is None:
+                return None
+            return self._releasing.groups(arrow, verdict, *ticket.terms)
 
         def leave(vector: bytes, of: str) -> None:
             released = Released(arrow=b"", rows=1, withheld=0, vector=vector)
             kept = f"{withheld} groups kept back" if withheld else ""
             self._leave(ticket, released, "; ".join(filter(None, (note, of, kept))))
 
-        bring = partial(
-            self._summing.bring,
-            ticket,
-            arrow,
-            withheld=withheld,
-            leave=leave,
-            fail=partial(self._fail, ticket),
-        )
-        self._aside.run(ticket, fix, lambda _: bring())
+        fail = partial(self._fail, ticket)
+
+        def bring(groups: TotalGroups | None) -> None:
+            if groups is None:
+                self._summing.bring(ticket, arrow, withheld=withheld, leave=leave, fail=fail)
+                return
+            brought = BroughtGroups(ticket=ticket, groups=groups, leave=leave, fail=fail)
+            self._summing.bring_groups(brought)
+
+        self._aside.run(ticket, fix, bring)
 
     def _leave(self, ticket: Ticket, released: Released, note: str) -> None:
         """The last step: the audit, the evidence, the answer."""

@@ -90,15 +90,11 @@ class OneSum:
 
     def expect(self, ticket: Ticket) -> None:
         """Refuse a request that is not what this job is about: before anything runs."""
-        head, verdict = ticket.head, ticket.verdict
-        assert verdict is not None
+        verdict = ticket.allowed
+        if verdict.merged is not None:  # its groups are not judged yet
+            raise error("DENIED", "a sum is not judged on its total, as the pod's policy wants it")
         names, cells = figures_asked(ticket)
-        if head.pods != self.job.members:
-            raise error("BAD_MESSAGE", "a request names other pods than its sum")
-        if self.job.about != sum_about(head, ticket.statement, names):
-            raise error("REPLAY", "a sum is about another statement than this request")
-        if (self.job.word, self.job.cells) != (128, 1 + cells):
-            raise error("BAD_MESSAGE", "a sum has other cells than the request has figures")
+        require_asked(self.job, ticket, names, cells)
         self.person = ticket.person.identity
         mark = verdict.model.mark if verdict.model is not None else b""
         about = (mark, verdict.policy_hash, ticket.holding.data_version)
@@ -153,7 +149,7 @@ class OneSum:
             assert isinstance(effect.message, SumMasked)
             brought.leave(effect.message.vector, self._for(brought.figures.round))
         except Error as fault:
-            brought.fail(_told(fault, brought.ticket))  # whose end is that of this round here
+            brought.fail(told(fault, brought.ticket))  # whose end is that of this round here
             return
         self._asked = None
         asked.reply(encode(effect.message))
@@ -163,6 +159,16 @@ class OneSum:
             f"masked for a sum of {len(self.job.members)} pods, "
             f"job {self.job.digest.hex()[:16]}, round {number}"
         )
+
+
+def require_asked(job: Job, ticket: Ticket, names: tuple[str, ...], cells: int) -> None:
+    """REPLAY or BAD_MESSAGE unless ``job`` is about the request of ``ticket``, with so many cells."""
+    if ticket.head.pods != job.members:
+        raise error("BAD_MESSAGE", "a request names other pods than its sum")
+    if job.about != sum_about(ticket.head, ticket.statement, names):
+        raise error("REPLAY", "a sum is about another statement than this request")
+    if (job.word, job.cells) != (128, 1 + cells):
+        raise error("BAD_MESSAGE", "a sum has other cells than the request has figures")
 
 
 def figures_asked(ticket: Ticket) -> tuple[tuple[str, ...], int]:
@@ -189,7 +195,7 @@ def figures_of(number: int, ticket: Ticket, arrow: bytes, *, withheld: int, limi
         counts = [int(row.pop(name) or 0) for name in COUNTS]
         cells = to_cells([value or 0.0 for value in row.values()])
     except Error as fault:
-        raise _told(fault, ticket) from None
+        raise told(fault, ticket) from None
     return Input(round=number, rows=counts[0], parts=([*counts[1:], *cells],), asked=ticket.content)
 
 
@@ -198,7 +204,7 @@ def cells_of(fields: Sequence[Field]) -> int:
     return len(COUNTS) - 1 + CELLS * (len(fields) - len(COUNTS))
 
 
-def _told(fault: Error, ticket: Ticket) -> Error:
+def told(fault: Error, ticket: Ticket) -> Error:
     """Over protected rows, a figure that does not fit is told like one of a small group."""
     guarded = ticket.verdict is not None and ticket.verdict.guard
     return Withheld(fault.code) if guarded and fault.code in ("DATA", "OVERFLOW") else fault

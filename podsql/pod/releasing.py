@@ -26,11 +26,13 @@ from podsql.pod.joining import join_bins
 from podsql.pod.series import keep_round, round_left
 from podsql.pod.shares import Shares, read_shares, together, views
 from podsql.pod.spending import Spent, spent_of
+from podsql.pod.total_groups import TotalGroups, groups_in
 from podsql.policy.binned import BinOrder
 from podsql.policy.document import Dp, Policy
 from podsql.policy.guard import GUARD
 from podsql.policy.ledger.cost import Cost, cap_of, epsilon_of
 from podsql.policy.ledger.overlap import Overlaps
+from podsql.policy.ledger.past import Past
 from podsql.policy.ledger.store import Ledger
 from podsql.policy.noise.backend import NoiseBackend, choose_backend
 from podsql.policy.noised import NoiseOrder
@@ -86,6 +88,7 @@ class Releasing:
         self._ledger = ledger
         self._spent: tuple[object, list[Spent]] | None = None
         self._overlaps = Overlaps(ledger, _derived(secret, "overlap"))
+        self._past = Past(ledger, _derived(secret, "past"))
         self._designs: dict[tuple[bytes, str, str, str], None] = {}
 
     def close(self) -> None:
@@ -254,10 +257,13 @@ class Releasing:
         self, verdict: Verdict, policy: Policy, asker: Asker, data_version: str, pods: Sequence[str]
     ) -> None:
         """One project, one set of pods that it sums a table with, or another of the same file, whatever it
-        is joined to, until the data change: else the sum with a pod less the one without it would be that pod's. DENIED."""
+        is joined to, until the data change (on totals: for ever): else the sum with a pod less the one without it
+        would be that pod's. DENIED."""
         names = msgspec.msgpack.encode(tuple(pods))
         whose = _project(policy, asker)
-        marks = [_cohort(whose, data_version, table) for table in verdict.protected]
+        # What left on totals is compared with new data too: so there the pods are the same for ever.
+        version = "" if verdict.merged is not None else data_version
+        marks = [_cohort(whose, version, table) for table in verdict.protected]
         # What is denied leaves no mark, or it would decide for the statements that follow.
         fine = all(self._ledger.answer(mark) in (None, names) for mark in marks)
         for mark in marks if fine else ():
@@ -268,6 +274,20 @@ class Releasing:
                 "figures of these tables were summed with other pods before",
                 hint="ask the same pods, wait for new data, or ask the custodian for [sums] least",
             )
+
+    def groups(
+        self, arrow: bytes, verdict: Verdict, policy: Policy, asker: Asker, _: str
+    ) -> TotalGroups:
+        """A result that is judged on the total of all pods. DENIED if other figures left before, which
+        are not compared with totals; whatever version the data had then."""
+        scope = _project(policy, asker)
+        if self._overlaps.known(scope):
+            raise error(
+                "DENIED",
+                "figures left to this project before that were judged by the pods alone",
+                hint="its custodian gives the policy another name, and its analysts another project",
+            )
+        return groups_in(verdict, arrow, self._past, scope)
 
     # -- after it ran ------------------------------------------------------------------------------
 
@@ -305,6 +325,10 @@ class Releasing:
             groups = group_count(verdict.sums.lists)
         if verdict.guard and not self._count(policy, asker, groups * max(1, figures), now):
             raise error("QUOTA", "the custodian releases no more figures to this project")
+        if verdict.merged is not None:
+            return Released(arrow=arrow, rows=table.num_rows, withheld=0)
+        if verdict.guard and self._past.names(_project(policy, asker)):
+            raise error("DENIED", "figures left to this project before on the total of all pods")
         if verdict.bins is not None:
             return self._bins(table, verdict.bins, verdict, policy, asker)
         shown = [value is True for value in table[GUARD].to_pylist()]

@@ -16,7 +16,9 @@ from podsql.engine.sums.pod import SumPod
 from podsql.errors import Error, error
 from podsql.pod.config import SumsSection
 from podsql.pod.one_sum import Brought, Leave, OneSum, figures_of
+from podsql.pod.one_total import BroughtGroups, OneTotal
 from podsql.pod.requests import Ticket
+from podsql.policy.denial import Denial
 from podsql.relay.keys import PeerKeys
 from podsql.relay.sockets.endpoint import Endpoint, Request
 from podsql.sum_messages import (
@@ -25,10 +27,11 @@ from podsql.sum_messages import (
     SumShares,
     SumStart,
     SumSurvivors,
+    SumTotals,
     SumUnmask,
 )
 
-SumMessage = SumStart | SumKeys | SumRound | SumShares | SumSurvivors | SumUnmask
+SumMessage = SumStart | SumKeys | SumRound | SumShares | SumSurvivors | SumUnmask | SumTotals
 """What the coordinator of a sum asks a pod."""
 JOBS_PER_ANALYST: Final = 16
 """The job of which nothing was heard longest makes room for another."""
@@ -45,7 +48,7 @@ class Summing:
         self._keys = keys
         self._endpoint = endpoint
         self._terms = terms
-        self._jobs: OrderedDict[tuple[bytes, bytes], OneSum] = OrderedDict()
+        self._jobs: OrderedDict[tuple[bytes, bytes], OneSum | OneTotal] = OrderedDict()
 
     @property
     def apart(self) -> bool:
@@ -59,7 +62,12 @@ class Summing:
             found = self._begin(analyst, message.job)
         else:
             found = self._find(analyst, message.job)
-        found.serve(request, message)
+        if isinstance(found, OneTotal):
+            found.serve(request, message)
+        elif isinstance(message, SumTotals):
+            raise error("BAD_MESSAGE", "a sum is not judged on its total")
+        else:
+            found.serve(request, message)
         found.touched = time.monotonic()
         self._jobs.move_to_end((analyst, found.job.digest))
 
@@ -68,6 +76,12 @@ class Summing:
         custodian wants masks."""
         verdict = ticket.verdict
         assert verdict is not None
+        if verdict.merged is not None and ticket.reviewers:
+            raise Denial("MERGED_REVIEW")
+        if verdict.merged is not None and self.apart:
+            raise error(
+                "DENIED", "[sums] least does not go with thresholds on the total of all pods"
+            )
         if verdict.masked:
             self._of(ticket)[0].expect(ticket)
         elif verdict.model is not None and self._terms.required:
@@ -88,11 +102,26 @@ class Summing:
     ) -> None:
         """What ``ticket`` may show goes into its sum; ends in one of the two calls."""
         found, number = self._of(ticket)
+        assert isinstance(found, OneSum)
         limit = found.job.limit
         figures = figures_of(number, ticket, arrow, withheld=withheld, limit=limit)
         left = max(0.0, ticket.deadline - time.monotonic())
         self._endpoint.later(left, partial(found.late, ticket))
         found.bring(Brought(ticket=ticket, figures=figures, leave=leave, fail=fail))
+
+    def bring_groups(self, brought: BroughtGroups) -> None:
+        """The same of a ticket that is judged on the total of all pods. Of statements that are compared with
+        each other one is under way: a new one ends the others."""
+        ticket = brought.ticket
+        found, _ = self._of(ticket)
+        assert isinstance(found, OneTotal)
+        restart = error("SUM_RESTART", "another statement of this project began", hint="ask again")
+        for other in list(self._jobs.values()):
+            if isinstance(other, OneTotal) and other.scope == brought.groups.scope:
+                other.close(restart)
+        left = max(0.0, ticket.deadline - time.monotonic())
+        self._endpoint.later(left, partial(found.late, ticket))
+        found.bring(brought)
 
     def end(self, ticket: Ticket, fault: Error) -> None:
         """The ticket is over and brought nothing."""
@@ -113,7 +142,7 @@ class Summing:
         for key in [key for key, found in self._jobs.items() if found.touched < last]:
             self._close(key)
 
-    def _begin(self, analyst: bytes, body: bytes) -> OneSum:
+    def _begin(self, analyst: bytes, body: bytes) -> OneSum | OneTotal:
         job = read_job(body)
         key = analyst, job.digest
         found = self._jobs.get(key)
@@ -125,7 +154,8 @@ class Summing:
         own = [known for known in self._jobs if known[0] == analyst]
         for old in own[: len(own) + 1 - JOBS_PER_ANALYST]:
             self._close(old)
-        found = self._jobs[key] = OneSum(core, job, self._keys.identity_public)
+        kind = OneTotal if job.units else OneSum
+        found = self._jobs[key] = kind(core, job, self._keys.identity_public)
         found.touched = time.monotonic()
         return found
 
@@ -139,7 +169,7 @@ class Summing:
             if card.role == "pod" and (peers is None or card.name in (*peers, self._name))
         }
 
-    def _find(self, analyst: bytes, digest: bytes) -> OneSum:
+    def _find(self, analyst: bytes, digest: bytes) -> OneSum | OneTotal:
         found = self._jobs.get((analyst, digest))
         if found is None:
             raise error(
@@ -149,13 +179,13 @@ class Summing:
             )
         return found
 
-    def _of(self, ticket: Ticket) -> tuple[OneSum, int]:
+    def _of(self, ticket: Ticket) -> tuple[OneSum | OneTotal, int]:
         place = self._place(ticket)
         if place is None:
             raise error("REPLAY", "a request is for no round of a sum that is under way here")
         return place
 
-    def _place(self, ticket: Ticket) -> tuple[OneSum, int] | None:
+    def _place(self, ticket: Ticket) -> tuple[OneSum | OneTotal, int] | None:
         for (analyst, _), found in self._jobs.items():
             if analyst == ticket.peer.identity:
                 number = found.place(ticket)
