@@ -10,7 +10,7 @@ from podsql.errors import error
 from podsql.planner.masking import LEAST_UNITS
 from podsql.policy.document import Policy
 
-ENFORCED: Final = ("select", "train", "predict", "intersect")
+ENFORCED: Final = ("select", "train", "networks", "predict", "intersect")
 """Uses that this version knows how to keep to."""
 
 

@@ -50,6 +50,7 @@ KINDS: dict[JoinKind, tuple[str, str]] = {
 USES = {
     "select": "statements",
     "train": "training of models",
+    "networks": "networks fitted to its rows by local steps",
     "predict": "predictions that stay here, written as tables of this pod",
     "intersect": "private intersection",
     "template": "approved templates",
@@ -66,6 +67,7 @@ def plain_words(policy: Policy) -> tuple[str, ...]:
         *_statements(policy),
         *(_totals(policy.output) if on_totals(policy) else _output(policy.output)),
         *_intersect(policy),
+        *_networks(policy),
         *_dp(policy.dp),
     )
 
@@ -296,6 +298,21 @@ def _intersect(policy: Policy) -> Iterator[str]:
     yield (
         f"An analyst brings at most {rules.max_candidates} keys at once, and a project"
         f" {rules.candidates_per_day} a day."
+    )
+
+
+def _networks(policy: Policy) -> Iterator[str]:
+    allowed = {*policy.allow, *(use for one in policy.tables.values() for use in one.allow or ())}
+    if "networks" not in allowed:
+        return
+    rules = policy.networks
+    yield (
+        f"The weights of a network leave after each round here, at most {rules.weights} of them, and may"
+        " hold what single rows say."
+    )
+    yield (
+        f"A round needs {rules.min_units} privacy units here, and a project gets at most"
+        f" {rules.rounds} rounds over the same rows and columns."
     )
 
 

@@ -30,6 +30,7 @@ def review(policy: Policy) -> list[Finding]:
         *_release(policy),
         *_joins(policy),
         *_intersect(policy),
+        *_networks(policy),
         *_predict(policy),
         *_output(policy),
         *_dp(policy),
@@ -102,6 +103,15 @@ def _intersect(policy: Policy) -> Iterator[Finding]:
         yield _ask(
             "allow", "every table may be met by private intersection", "allow it table by table"
         )
+
+
+def _networks(policy: Policy) -> Iterator[Finding]:
+    allowed = {*policy.allow, *(use for one in policy.tables.values() for use in one.allow or ())}
+    if "networks" in allowed:
+        text = (
+            "weights that were fitted to this pod's rows leave, and may hold what single rows say"
+        )
+        yield _ask("allow", text, "'networks' only for people who might see the rows")
 
 
 def _predict(policy: Policy) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from podsql.policy.local_tables import LocalOrder
 from podsql.policy.masked import SumOrder
 from podsql.policy.merged import MergedOrder
 from podsql.policy.models import ModelOrder
+from podsql.policy.networks import NetworkOrder
 from podsql.policy.noised import NoiseOrder
 from podsql.policy.noisy_models import Series
 from podsql.policy.psi import PsiOrder
@@ -57,6 +58,12 @@ class Verdict:
     """Of a round of a model: which sums it is."""
     again: str = ""
     """The same round, where its design was judged before over the same data: no column ``_u``."""
+    network: NetworkOrder | None = None
+    """Of a round of a network, whose rows ``sql`` checks and counts."""
+    work: bytes = b""
+    """What the engine does after that (``planner/training/local_steps.py``)."""
+    figures: int = 0
+    """How many figures one group is; 0: one for each field that is no key."""
     series: Series | None = None
     """Of a noisy round of a model: the series of rounds that it is paid for with."""
     masked: bool = False

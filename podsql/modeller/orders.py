@@ -26,8 +26,8 @@ from podsql.relay.cards import Card
 from podsql.relay.keys import fingerprint, replace_file
 
 ORDER: Final = "order.bin"
-RECORD_BYTES: Final = 1 << 20
-"""Of an order; a larger one is refused."""
+ORDER_BYTES: Final = 1 << 20
+"""Of what an analyst signed, and of the job's record; larger ones are refused."""
 MOST_KEPT: Final = 500
 """Orders of one analyst; of more the oldest that ended are removed."""
 DAY_MS: Final = 24 * 3600 * 1000
@@ -127,8 +127,8 @@ def _work(order: JobOrder, folder: Path) -> Work:
 
 def _record(order: JobOrder, told: Delegation, federation: str, now: int) -> Job:
     """The job before its first round, as far as it is what the analyst signed."""
-    if len(order.record) > RECORD_BYTES:
-        raise error("BAD_MESSAGE", f"the record of an order is larger than {RECORD_BYTES} bytes")
+    if max(len(order.record), len(order.delegation.body)) > ORDER_BYTES:
+        raise error("BAD_MESSAGE", f"an order or its record is larger than {ORDER_BYTES} bytes")
     try:
         job = msgspec.json.decode(order.record, type=Job)
     except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -52,7 +52,6 @@ from podsql.pod.judging import Judging
 from podsql.pod.local_tables import LocalTables
 from podsql.pod.local_writing import LocalWriting
 from podsql.pod.offers import OfferBook
-from podsql.pod.one_total import BroughtGroups
 from podsql.pod.recording import entry_of, evidence_of
 from podsql.pod.refusing import failed, paused, public, refuse, used_up
 from podsql.pod.releasing import Released, Releasing
@@ -306,7 +305,8 @@ class Desk:
         verdict, policy = ticket.allowed, ticket.holding.gate.policy
         self._summing.expect(ticket)
         candidates = verdict.psi.candidates if verdict.psi is not None else 0
-        counted = policy.limits.queries_per_day is not None or candidates
+        network = verdict.network is not None
+        counted = policy.limits.queries_per_day is not None or candidates or network
         if verdict.noise is None and not counted and verdict.local is None:
             self._run(ticket, None)
             return
@@ -315,6 +315,7 @@ class Desk:
 
         def pay() -> Released | None:
             self._releasing.admit(policy, asker, _now(), candidates)
+            self._releasing.count_round(verdict, policy, asker, version, _now())
             if verdict.local is not None:
                 self.writing.require_room(ticket)
             if verdict.noise is None:
@@ -337,7 +338,7 @@ class Desk:
         if seconds is not None:
             ticket.deadline = min(ticket.deadline, time.monotonic() + seconds)
         guard = verdict.guard and not verdict.needs_ledger
-        job = self._job(ticket, verdict.sql, rows, guard=guard)
+        job = self._job(ticket, verdict.sql, rows, guard=guard, work=verdict.work)
         ticket.job = self._pool.run(job, lambda event: self._event(ticket, event))
 
     def _record(self, ticket: Ticket) -> None:
@@ -352,9 +353,10 @@ class Desk:
             on_stream=lambda: self._accept(ticket),
         )
 
-    def _job(self, ticket: Ticket, sql: str, rows: int, *, guard: bool) -> Job:
+    def _job(self, ticket: Ticket, sql: str, rows: int, *, guard: bool, work: bytes = b"") -> Job:
         return Job(
             sql=sql,
+            work=work,
             database=ticket.holding.database,
             datasets=ticket.holding.datasets,
             owner=f"{ticket.person.fingerprint}/{ticket.holding.gate.policy_hash}",
@@ -482,15 +484,14 @@ class Desk:
             kept = f"{withheld} groups kept back" if withheld else ""
             self._leave(ticket, released, "; ".join(filter(None, (note, of, kept))))
 
-        fail = partial(self._fail, ticket)
-
-        def bring(groups: TotalGroups | None) -> None:
-            if groups is None:
-                self._summing.bring(ticket, arrow, withheld=withheld, leave=leave, fail=fail)
-                return
-            brought = BroughtGroups(ticket=ticket, groups=groups, leave=leave, fail=fail)
-            self._summing.bring_groups(brought)
-
+        bring = partial(
+            self._summing.bring,
+            ticket,
+            arrow,
+            withheld=withheld,
+            leave=leave,
+            fail=partial(self._fail, ticket),
+        )
         self._aside.run(ticket, fix, bring)
 
     def _leave(self, ticket: Ticket, released: Released, note: str) -> None:

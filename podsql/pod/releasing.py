@@ -17,6 +17,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from podsql.engine.training.torch_there import require_torch
 from podsql.errors import error
 from podsql.messages import RequestHead
 from podsql.planner.fragment import Field
@@ -232,6 +233,24 @@ class Releasing:
         assert verdict.model is not None
         return verdict.model.mark, verdict.policy_hash, data_version, _project(policy, asker)
 
+    def count_round(
+        self, verdict: Verdict, policy: Policy, asker: Asker, data_version: str, now: int
+    ) -> None:
+        """One more round of a network over these rows and columns; QUOTA if there were enough.
+
+        Of anything else nothing is counted."""
+        if verdict.network is None:
+            return
+        require_torch()
+        mark, _, version, project = self._design(verdict, policy, asker, data_version)
+        scope = f"networks/{project}/{version}/{mark.hex()}"
+        if not self._ledger.take(scope, 1, now=now, total=verdict.network.rounds):
+            raise error(
+                "QUOTA",
+                "the custodian allows this project no more rounds of networks over these rows",
+                hint="fewer rounds with more epochs each; or ask the custodian",
+            )
+
     # -- secure sums -------------------------------------------------------------------------------
 
     def fix_cohort(
@@ -299,7 +318,7 @@ class Releasing:
     ) -> Released:
         """Drop groups that the guard, an overlap or a cap withholds, and the hidden columns."""
         table = pa.ipc.open_stream(arrow).read_all()
-        figures = 1 if verdict.bins else len(verdict.fields) - verdict.keys
+        figures = verdict.figures or (1 if verdict.bins else len(verdict.fields) - verdict.keys)
         groups = 1 if verdict.bins else max(1, table.num_rows)
         if verdict.sums is not None:
             # All that it answers for: who sees the caps would else learn how many groups this pod has.

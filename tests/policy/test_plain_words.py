@@ -17,7 +17,8 @@ roles = ["analyst"]
 purposes = ["cancer"]
 projects = ["p1"]
 services = ["ps1aaaaaaaaaaaaaaaaaaaa"]
-allow = ["select", "intersect"]
+allow = ["select", "intersect", "networks"]
+networks = {min_units = 50, rounds = 60, weights = 70}
 intersect = {answer = "rows", max_candidates = 8, candidates_per_day = 9}
 release = "sdc_local"
 valid = {from = 2026-01-01, until = 2026-12-31}

@@ -65,7 +65,7 @@ def federation():
     x = [float(i % 7) for i in range(60)]
     table = pa.table({"id": range(60), "x": x, "y": [2 * one + i % 2 for i, one in enumerate(x)]})
     made = WithModeller(
-        pods=dict.fromkeys(("north", "south", "west"), {"visits": table}),
+        pods={name: {"visits": table} for name in ("north", "south", "west")},
         reference={},
         local_keys={},
         privacy_unit={"visits": "id"},
