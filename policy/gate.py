@@ -41,7 +41,7 @@ from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair, require_joins
 from podsql.policy.local_tables import counted, kept_rows, local_order
 from podsql.policy.masked import judge_masked
-from podsql.policy.merged import is_merged, judge_merged, least_units
+from podsql.policy.merged import is_merged, judge_merged, least_units, released_as
 from podsql.policy.models import (
     ModelOrder,
     design_rows,
@@ -337,7 +337,7 @@ class Gate:
             sql=sql,
             guard=guarded,
             fields=tuple(output.field for output in outputs),
-            release=_released(order, merged, guarded=guarded),
+            release=released_as(order, merged, guarded=guarded),
             rounded=guarded and self.policy.output.round_base > 1,
             min_units=self.policy.output.min_units if guarded else 0,
             tables=tuple(sorted(scope.tables)),
@@ -589,14 +589,6 @@ def _leaves_by_row(source: Source, scope: Scope, release: Release | None) -> boo
     if strictest(rights.release, release) != "rows" or not rights.rows:
         return False
     return scope.used(source) <= rights.rows
-
-
-def _released(order: object, merged: object, *, guarded: bool) -> Release:
-    if order is not None:
-        return "dp"
-    if merged is not None:
-        return "sdc_merged"
-    return "sdc_local" if guarded else "rows"
 
 
 def _require_enforced(scope: Scope, release: Release | None) -> None:

@@ -475,8 +475,6 @@ class Desk:
         def fix() -> TotalGroups | None:
             if verdict.guard and not self._summing.apart:
                 self._releasing.fix_cohort(verdict, *ticket.terms, ticket.head.pods)
-            if verdict.merged is None:
-                return None
             return self._releasing.groups(arrow, verdict, *ticket.terms)
 
         def leave(vector: bytes, of: str) -> None:
