@@ -202,7 +202,7 @@ class Gate:
         kept = self._verdict(fragment, person, release)
         if isinstance(kept, Denial):
             raise Denial(kept.reason)
-        if granted is not None and not _covers(granted, kept.tables):
+        if granted is not None and not {*map(str.lower, kept.tables)} <= {*map(str.lower, granted)}:
             raise Denial("NOT_GRANTED")
         if kept.model is not None and isinstance(fragment, ModelStep):
             model = kept.model
@@ -322,8 +322,7 @@ class Gate:
                 sql, bins = judge_binned(
                     fragment, scope, pairs, outputs, self.policy, self._salt, guarded=guarded
                 )
-            elif by_total and isinstance(fragment, Aggregate):
-                assert sums is not None
+            elif by_total and isinstance(fragment, Aggregate) and sums is not None:
                 select, merged = judge_merged(
                     fragment, scope, outputs, pairs, self.policy, sums, self._salt
                 )
@@ -595,8 +594,3 @@ def _require_enforced(scope: Scope, release: Release | None) -> None:
     for source in protected(scope):
         if strictest(source.rights.release, release) not in ("sdc_local", "rows"):
             raise Denial("CONFLICTING_RELEASE")
-
-
-def _covers(granted: Sequence[str], tables: Sequence[str]) -> bool:
-    named = {name.lower() for name in granted}
-    return all(table.lower() in named for table in tables)

@@ -278,8 +278,8 @@ class Releasing:
     def groups(
         self, arrow: bytes, verdict: Verdict, policy: Policy, asker: Asker, _: str
     ) -> TotalGroups | None:
-        """A result that is judged on the total of all pods, None for any other. DENIED if other figures left before, which
-        are not compared with totals; whatever version the data had then."""
+        """A result that is judged on the total of all pods, None for any other. DENIED if other figures
+        left before, which are not compared with totals; whatever version the data had then."""
         if verdict.merged is None:
             return None
         scope = _project(policy, asker)
