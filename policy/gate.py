@@ -41,7 +41,7 @@ from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair, require_joins
 from podsql.policy.local_tables import counted, kept_rows, local_order
 from podsql.policy.masked import judge_masked
-from podsql.policy.merged import is_merged, judge_merged, least_units
+from podsql.policy.merged import is_merged, judge_merged, least_units, released_as
 from podsql.policy.models import (
     ModelOrder,
     design_rows,
@@ -202,7 +202,7 @@ class Gate:
         kept = self._verdict(fragment, person, release)
         if isinstance(kept, Denial):
             raise Denial(kept.reason)
-        if granted is not None and not _covers(granted, kept.tables):
+        if granted is not None and not {*map(str.lower, kept.tables)} <= {*map(str.lower, granted)}:
             raise Denial("NOT_GRANTED")
         if kept.model is not None and isinstance(fragment, ModelStep):
             model = kept.model
@@ -322,8 +322,7 @@ class Gate:
                 sql, bins = judge_binned(
                     fragment, scope, pairs, outputs, self.policy, self._salt, guarded=guarded
                 )
-            elif by_total and isinstance(fragment, Aggregate):
-                assert sums is not None
+            elif by_total and isinstance(fragment, Aggregate) and sums is not None:
                 select, merged = judge_merged(
                     fragment, scope, outputs, pairs, self.policy, sums, self._salt
                 )
@@ -337,7 +336,7 @@ class Gate:
             sql=sql,
             guard=guarded,
             fields=tuple(output.field for output in outputs),
-            release=_released(order, merged, guarded=guarded),
+            release=released_as(order, merged, guarded=guarded),
             rounded=guarded and self.policy.output.round_base > 1,
             min_units=self.policy.output.min_units if guarded else 0,
             tables=tuple(sorted(scope.tables)),
@@ -591,20 +590,7 @@ def _leaves_by_row(source: Source, scope: Scope, release: Release | None) -> boo
     return scope.used(source) <= rights.rows
 
 
-def _released(order: object, merged: object, *, guarded: bool) -> Release:
-    if order is not None:
-        return "dp"
-    if merged is not None:
-        return "sdc_merged"
-    return "sdc_local" if guarded else "rows"
-
-
 def _require_enforced(scope: Scope, release: Release | None) -> None:
     for source in protected(scope):
         if strictest(source.rights.release, release) not in ("sdc_local", "rows"):
             raise Denial("CONFLICTING_RELEASE")
-
-
-def _covers(granted: Sequence[str], tables: Sequence[str]) -> bool:
-    named = {name.lower() for name in granted}
-    return all(table.lower() in named for table in tables)

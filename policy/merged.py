@@ -99,3 +99,12 @@ def _require_levels(
             levels = scope.column(column).max_distinct
             if levels is not None and len(listed) > levels + 1:  # NULL is in each list
                 raise Denial("LIMIT")
+
+
+def released_as(noise: object, merged: MergedOrder | None, *, guarded: bool) -> Release:
+    """Under which release figures leave that have ``noise``, leave on the total, or are ``guarded``."""
+    if noise is not None:
+        return "dp"
+    if merged is not None:
+        return "sdc_merged"
+    return "sdc_local" if guarded else "rows"

@@ -52,7 +52,6 @@ from podsql.pod.judging import Judging
 from podsql.pod.local_tables import LocalTables
 from podsql.pod.local_writing import LocalWriting
 from podsql.pod.offers import OfferBook
-from podsql.pod.one_total import BroughtGroups
 from podsql.pod.recording import entry_of, evidence_of
 from podsql.pod.refusing import failed, paused, public, refuse, used_up
 from podsql.pod.releasing import Released, Releasing
@@ -476,8 +475,6 @@ class Desk:
         def fix() -> TotalGroups | None:
             if verdict.guard and not self._summing.apart:
                 self._releasing.fix_cohort(verdict, *ticket.terms, ticket.head.pods)
-            if verdict.merged is None:
-                return None
             return self._releasing.groups(arrow, verdict, *ticket.terms)
 
         def leave(vector: bytes, of: str) -> None:
@@ -485,15 +482,14 @@ class Desk:
             kept = f"{withheld} groups kept back" if withheld else ""
             self._leave(ticket, released, "; ".join(filter(None, (note, of, kept))))
 
-        fail = partial(self._fail, ticket)
-
-        def bring(groups: TotalGroups | None) -> None:
-            if groups is None:
-                self._summing.bring(ticket, arrow, withheld=withheld, leave=leave, fail=fail)
-                return
-            brought = BroughtGroups(ticket=ticket, groups=groups, leave=leave, fail=fail)
-            self._summing.bring_groups(brought)
-
+        bring = partial(
+            self._summing.bring,
+            ticket,
+            arrow,
+            withheld=withheld,
+            leave=leave,
+            fail=partial(self._fail, ticket),
+        )
         self._aside.run(ticket, fix, bring)
 
     def _leave(self, ticket: Ticket, released: Released, note: str) -> None:

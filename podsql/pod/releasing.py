@@ -277,9 +277,11 @@ class Releasing:
 
     def groups(
         self, arrow: bytes, verdict: Verdict, policy: Policy, asker: Asker, _: str
-    ) -> TotalGroups:
-        """A result that is judged on the total of all pods. DENIED if other figures left before, which
-        are not compared with totals; whatever version the data had then."""
+    ) -> TotalGroups | None:
+        """A result that is judged on the total of all pods, None for any other. DENIED if other figures
+        left before, which are not compared with totals; whatever version the data had then."""
+        if verdict.merged is None:
+            return None
         scope = _project(policy, asker)
         if self._overlaps.known(scope):
             raise error(

@@ -18,6 +18,7 @@ from podsql.pod.config import SumsSection
 from podsql.pod.one_sum import Brought, Leave, OneSum, figures_of
 from podsql.pod.one_total import BroughtGroups, OneTotal
 from podsql.pod.requests import Ticket
+from podsql.pod.total_groups import TotalGroups
 from podsql.policy.denial import Denial
 from podsql.relay.keys import PeerKeys
 from podsql.relay.sockets.endpoint import Endpoint, Request
@@ -95,12 +96,17 @@ class Summing:
         self,
         ticket: Ticket,
         arrow: bytes,
+        groups: TotalGroups | None,
         *,
         withheld: int,
         leave: Leave,
         fail: Callable[[Error], None],
     ) -> None:
-        """What ``ticket`` may show goes into its sum; ends in one of the two calls."""
+        """What ``ticket`` may show goes into its sum; ends in one of the two calls. ``groups``: of one
+        that is judged on the total of all pods."""
+        if groups is not None:
+            self._bring_groups(BroughtGroups(ticket=ticket, groups=groups, leave=leave, fail=fail))
+            return
         found, number = self._of(ticket)
         assert isinstance(found, OneSum)
         limit = found.job.limit
@@ -108,20 +114,6 @@ class Summing:
         left = max(0.0, ticket.deadline - time.monotonic())
         self._endpoint.later(left, partial(found.late, ticket))
         found.bring(Brought(ticket=ticket, figures=figures, leave=leave, fail=fail))
-
-    def bring_groups(self, brought: BroughtGroups) -> None:
-        """The same of a ticket that is judged on the total of all pods. Of statements that are compared with
-        each other one is under way: a new one ends the others."""
-        ticket = brought.ticket
-        found, _ = self._of(ticket)
-        assert isinstance(found, OneTotal)
-        restart = error("SUM_RESTART", "another statement of this project began", hint="ask again")
-        for other in list(self._jobs.values()):
-            if isinstance(other, OneTotal) and other.scope == brought.groups.scope:
-                other.close(restart)
-        left = max(0.0, ticket.deadline - time.monotonic())
-        self._endpoint.later(left, partial(found.late, ticket))
-        found.bring(brought)
 
     def end(self, ticket: Ticket, fault: Error) -> None:
         """The ticket is over and brought nothing."""
@@ -141,6 +133,20 @@ class Summing:
         last = time.monotonic() - IDLE_SECONDS
         for key in [key for key, found in self._jobs.items() if found.touched < last]:
             self._close(key)
+
+    def _bring_groups(self, brought: BroughtGroups) -> None:
+        """Of statements that are compared with each other one is under way:
+        a new one ends the others."""
+        ticket = brought.ticket
+        found, _ = self._of(ticket)
+        assert isinstance(found, OneTotal)
+        restart = error("SUM_RESTART", "another statement of this project began", hint="ask again")
+        for other in list(self._jobs.values()):
+            if isinstance(other, OneTotal) and other.scope == brought.groups.scope:
+                other.close(restart)
+        left = max(0.0, ticket.deadline - time.monotonic())
+        self._endpoint.later(left, partial(found.late, ticket))
+        found.bring(brought)
 
     def _begin(self, analyst: bytes, body: bytes) -> OneSum | OneTotal:
         job = read_job(body)
