@@ -85,16 +85,19 @@ def network_sql(
     plain = plain_step(step)
     full = " AND ".join(f"{name} IS NOT NULL" for name in model.names)
     complete = f"FROM ({model.rows}) WHERE {full}"
-    first, again = (model.sql(plain, passed=passed) for passed in (False, True))
     if network.least:
         enough = " AND ".join(
             f"(SELECT count(DISTINCT e{kind}) >= {network.least} {complete})"
             for kind in range(model.units)
         )
         first, again = (
-            f"SELECT * REPLACE (({GUARD} AND {enough or 'false'}) AS {GUARD}) FROM ({one})"
-            for one in (first, again)
+            f"SELECT * REPLACE (({GUARD} AND {enough or 'false'}) AS {GUARD})"
+            f" FROM ({model.sql(plain, passed=passed)})"
+            for passed in (False, True)
         )
+    else:
+        whole = f"CAST(count(*) FILTER (WHERE {full}) AS BIGINT)"
+        first = again = f"SELECT {whole} AS n, count(*) - {whole} AS dropped FROM ({model.rows})"
     # ordered by all values: the same rows come in the same order, whatever the engine's threads do
     rows = f"SELECT {', '.join(model.names)} {complete} ORDER BY ALL"
     return first, again, work_of(step, rows, pod)

@@ -95,6 +95,10 @@ def test_the_right_is_one_of_its_own():
         assert denied(step(), gate(policy=load_preset(preset))) == "DENIED_TABLE"
     bare = judged(step(), gate(policy=load_preset("open")))
     assert (bare.guard, bare.min_units) == (False, 0)
+    row, con = checked(bare)
+    assert row == {"n": 600, "dropped": 0}
+    con.execute("UPDATE person SET x = NULL WHERE id < 10")
+    assert con.sql(bare.sql).fetchall() == [(580, 20)]
 
 
 def test_a_round_is_checked_by_the_sums_of_its_columns_and_by_who_is_behind_it():
