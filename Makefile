@@ -6,6 +6,8 @@ READY := .venv/.installed
 SUITES := .suites/.made
 FORMAT ?= table
 FUZZ_SECONDS ?= 3600
+# Container images often set it; then every process of the tests compiles the whole package anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test check assurance soak fuzz suites bench coverage chromium format clean
 
@@ -13,7 +15,7 @@ demo: $(READY)
 	$(BIN)/podsql demo
 
 test: $(READY) $(SUITES)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -64,5 +66,5 @@ $(SUITES): tests/suites/make_suites.py
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,demo,dp,policy]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,demo,dp,policy,train]'
 	touch $(READY)

@@ -72,7 +72,7 @@ class _Federation:
     def round(self, lost: tuple[str, ...]) -> dict[str, float]:
         """Seconds of each kind of work; ``lost`` pods send no vector. The sum is checked."""
         self._spent = defaultdict(float)
-        end = self._drive(NextRound(bytes(32)), lost)
+        end = self._drive(NextRound(), lost)
         assert isinstance(end, Opened)
         there = [self._figures[name] for name in self._pods if name not in lost]
         assert end.sum.parts[0].units() == sum(there).tolist()

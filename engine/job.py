@@ -32,6 +32,9 @@ class Job:
     datasets: tuple[Dataset, ...] = ()
     inputs: tuple[tuple[str, bytes], ...] = ()
     """Relations of earlier stages: name and Arrow IPC stream."""
+    work: bytes = b""
+    """Of a round of a network (``planner/training/local_steps.py``): what follows ``sql``, which checks
+    and counts the rows; then the engine needs torch."""
     guard: bool = False
     """The last column is BOOLEAN ``_ok``: rows where it is not true are withheld."""
     max_rows: int = 1_000_000_000

@@ -46,6 +46,8 @@ class Configure(msgspec.Struct, frozen=True, array_like=True):
     """Empty: only try the sandbox and say what holds."""
     datasets: tuple[Dataset, ...]
     limits: Limits
+    torch: bool = False
+    """It takes the local steps of networks, so it loads torch before it restricts itself."""
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True):
@@ -57,6 +59,8 @@ class Run(msgspec.Struct, frozen=True, array_like=True):
     guard: bool
     max_rows: int
     max_bytes: int
+    work: bytes = b""
+    """As in ``Job``."""
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True):

@@ -184,7 +184,9 @@ class WorkerPool:
         engine.served += 1
         task.engine = engine
         self._tasks[engine.number] = task
-        run = Run(task.number, job.sql, job.inputs, job.guard, job.max_rows, job.max_bytes)
+        run = Run(
+            task.number, job.sql, job.inputs, job.guard, job.max_rows, job.max_bytes, job.work
+        )
         engine.send(Kind.RUN, msgspec.msgpack.encode(run))
         self.listen(task)
 
@@ -206,22 +208,24 @@ class WorkerPool:
         for engine in reversed(self._engines.values()):
             if engine.gone or engine.number in self._tasks or engine.serves != serves:
                 continue
+            if job.work and not engine.torch:
+                continue
             if engine.owner == job.owner:
                 self._engines.move_to_end(engine.number)
                 return engine
-            if not engine.owner and (spare is None or engine.ready):
+            if not (engine.owner or engine.torch) and (spare is None or engine.ready):
                 spare = engine
         self._refill_later()
         if spare is not None:
             self._engines.move_to_end(spare.number)
             return spare
-        return self._fork(serves)
+        return self._fork(serves, torch=bool(job.work))
 
-    def _fork(self, serves: Serves) -> EngineProcess:
+    def _fork(self, serves: Serves, *, torch: bool = False) -> EngineProcess:
         idle = [e for e in self._engines.values() if e.number not in self._tasks]
         for engine in idle[: max(0, len(self._engines) + 1 - self.limits.kept)]:
             self._discard(engine)
-        engine = self._parent.fork(serves, self.limits)
+        engine = self._parent.fork(serves, self.limits, torch=torch)
         self._engines[engine.number] = engine
         self._watch(engine)
         return engine

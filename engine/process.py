@@ -35,6 +35,8 @@ class EngineProcess:
 
     number: int
     serves: Serves
+    torch: bool = False
+    """It can take the local steps of networks."""
     pipe: socket.socket
     interrupts: socket.socket
     owner: str = ""
@@ -50,7 +52,7 @@ class EngineProcess:
         """Say what to serve; the process answers READY."""
         database, datasets = self.serves
         text = str(database) if database.name else ""
-        first = Configure(text, datasets, limits)
+        first = Configure(text, datasets, limits, self.torch)
         send_to_engine(self.pipe, Kind.CONFIGURE, msgspec.msgpack.encode(first))
         self.pipe.setblocking(False)
 
@@ -128,13 +130,13 @@ class ForkParent:
         control = self._open()
         self._io.watch_fd(control.fileno(), lambda: self._hear(lost))
 
-    def fork(self, serves: Serves, limits: Limits) -> EngineProcess:
+    def fork(self, serves: Serves, limits: Limits, *, torch: bool = False) -> EngineProcess:
         """Fork an engine for ``serves``; it gets ready while the caller goes on."""
         pipe, theirs = socket.socketpair()
         interrupts, theirs_too = socket.socketpair()
         self._numbers += 1
         engine = EngineProcess(
-            number=self._numbers, serves=serves, pipe=pipe, interrupts=interrupts
+            number=self._numbers, serves=serves, torch=torch, pipe=pipe, interrupts=interrupts
         )
         with theirs, theirs_too:
             fds = [theirs.fileno(), theirs_too.fileno()]

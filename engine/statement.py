@@ -77,6 +77,10 @@ def run_statement(
             con.register(name, pa.ipc.open_stream(stream).read_all())
             registered.append(name)
         reader = con.sql(statements[0]).to_arrow_reader(_BATCH_ROWS)
+        if run.work:
+            from podsql.engine.training.local_round import local_round
+
+            reader = local_round(con, reader, run.work)
         return _send(reader, run, started, piece)
     finally:
         con.abort()

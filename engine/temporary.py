@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 
 import duckdb
 import pyarrow as pa
@@ -15,10 +16,17 @@ import pyarrow as pa
 from podsql.engine.merge import Lane, fault_of
 from podsql.errors import Error, error
 from podsql.planner.fragment import Field
+from podsql.planner.own_names import SCRATCH
 from podsql.planner.syntax import binding_error, nearest
 from podsql.planner.wire_types import known_type, wire_type
 
 _ARRIVED = "arrived"
+_WRONG = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.InvalidInputException,
+)
+"""The statement is at fault, not a value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +93,67 @@ class Temporary:
                 name=name, fields=_fields(made), rows=answer.num_rows, origin=origin
             )
 
+    def make(self, name: str, columns: str, *, replace: bool, if_absent: bool) -> None:
+        """An empty table of ``columns`` (``(name type, …)``); CONFLICT if there is one.
+
+        ``if_absent``: one that is there stays.
+        """
+        with self._lock:
+            if name.lower() in self._tables and not replace:
+                if if_absent:
+                    return
+                raise self.taken(name)
+            verb = "CREATE OR REPLACE TABLE" if replace else "CREATE TABLE"
+            self._execute(f"{verb} {_quoted(name)} {columns}", ())
+            self._tables.pop(name.lower(), None)
+            made = self._connection().sql(f"SELECT * FROM {_quoted(name)}")
+            self._tables[name.lower()] = Table(
+                name=name, fields=_fields(made), rows=0, origin=Origin()
+            )
+
+    def change(
+        self,
+        name: str,
+        verb: str,
+        rest: str,
+        parameters: Sequence[object],
+        origin: Origin,
+        *,
+        seconds: float,
+        ticket: object,
+    ) -> int:
+        """``verb name rest``, as INSERT, UPDATE or DELETE; how many rows it changed.
+
+        ``origin``: what is said of the table from now on. DATA for a value that does not fit.
+        """
+        with self._lock:
+            table = self._tables.get(name.lower())
+            if table is None:
+                raise self.unknown(name)
+            with self._lane().until(time.monotonic() + seconds, ticket):
+                changed = self._execute(f"{verb} {_quoted(table.name)} {rest}", parameters)
+            counted = self._connection().sql(f"SELECT count(*) FROM {_quoted(table.name)}")
+            rows = int(counted.fetchall()[0][0])
+            self._tables[name.lower()] = replaced(table, rows=rows, origin=origin)
+            return changed
+
+    def _execute(self, sql: str, parameters: Sequence[object]) -> int:
+        """Run what has no rows to show: how many it changed."""
+        try:
+            found = self._connection().execute(sql, list(parameters)).fetchall()
+        except duckdb.InterruptException:
+            raise
+        except duckdb.ConstraintException:
+            raise error("DATA", "a value breaks a constraint of the table") from None
+        except (duckdb.ParserException, duckdb.SyntaxException):
+            raise error("SYNTAX", "DuckDB cannot read this statement") from None
+        except _WRONG as fault:
+            known = {table.name: table.fields for table in self._tables.values()}
+            raise binding_error(fault, known) from None
+        except duckdb.Error as fault:
+            raise fault_of(fault) from None
+        return int(found[0][0]) if found else 0
+
     def drop(self, name: str) -> bool:
         """Drop a table; False if there is none."""
         with self._lock:
@@ -149,7 +218,7 @@ class Temporary:
 
     def _lane(self) -> Lane:
         if self._opened is None:
-            self._opened = Lane()
+            self._opened = Lane(f"ATTACH ':memory:' AS {SCRATCH}", f"USE {SCRATCH}")
         return self._opened
 
     def _connection(self) -> duckdb.DuckDBPyConnection:

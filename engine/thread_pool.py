@@ -206,7 +206,9 @@ class ThreadPool:
             if task.ending or task.over:
                 # It was interrupted before there was anything to interrupt.
                 return Failed("CANCELLED", message_of("CANCELLED"))
-            run = Run(task.number, job.sql, job.inputs, job.guard, job.max_rows, job.max_bytes)
+            run = Run(
+                task.number, job.sql, job.inputs, job.guard, job.max_rows, job.max_bytes, job.work
+            )
             rows, withheld = run_statement(
                 con,
                 run,

@@ -50,6 +50,10 @@ def serve(pipe: socket.socket, interrupts: socket.socket) -> None:
             return
         configure = msgspec.msgpack.decode(first[1], type=Configure)
         limits = configure.limits
+        if configure.torch:
+            from podsql.engine.training.local_round import load
+
+            load()  # files are closed to it afterwards
         report = restrict(
             readable=[
                 *([Path(configure.database)] if configure.database else []),

@@ -86,6 +86,8 @@ def _how(stage: Stage, fragment: Aggregate) -> str:
         return ", one row a group" if fragment.keys else ", one row"
     groups = len(groups_of(stage.lists))
     listed = f"for each of {groups} declared groups" if fragment.keys else "one row"
+    if stage.units:
+        listed += f", if {stage.units} people or more are behind it at all pods together"
     return f" under masks, {listed}: only the sum over the pods is opened"
 
 

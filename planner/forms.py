@@ -9,6 +9,7 @@ from typing import Any
 
 from podsql.errors import Error, error
 from podsql.planner.closing import Value, pairs
+from podsql.planner.own_names import own_name
 from podsql.planner.syntax import nearest
 from podsql.planner.tokens import Token, scalar_text
 
@@ -76,11 +77,12 @@ class Rest:
         raise self.malformed()
 
     def own_name(self) -> str:
-        """The name of a temporary table: one part."""
+        """The name of a temporary table: one part, or two of which the first is ``scratch``."""
         parts, _ = self.name()
-        if len(parts) > 1:
+        name = own_name(parts)
+        if name is None:
             raise self.malformed()
-        return parts[0]
+        return name
 
     def values(self, known: Collection[str]) -> dict[str, Value]:
         """``WITH (name = value, …)`` or nothing, to the end; OPTION for a name not in ``known``."""

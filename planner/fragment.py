@@ -35,6 +35,10 @@ Family = OneOf[
     "hits",
 ]
 """What the sums of a model's round are of."""
+Activation = OneOf["relu", "tanh"]
+"""What stands between the layers of a network."""
+Loss = OneOf["squared", "logistic", "softmax"]
+"""What a network's local steps make smaller: squared errors, or cross-entropy of one condition or of classes."""
 
 
 class Literal(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -261,12 +265,36 @@ LOCAL_FIELDS = (Field("n", "BIGINT"),)
 class TorchStep(
     msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag="torch/1"
 ):
-    """One round of a gradient model: a module the pod knows by hash, weights by hash."""
+    """One round of a network: the pod takes local steps from the weights it is sent, and sends back its own.
+
+    ``module`` is of a closed list, whose sizes and order of weights ``planner/training/local_steps.py``
+    tells; no code travels. ``state``: the weights, little-endian 32-bit floats. Features are taken less
+    ``centre`` by ``scale``, the target of squared errors likewise by ``aim``. ``batch`` 0: all rows at
+    once. ``decay``: pull of the kernels to 0, ``proximal``: of all weights to those sent. ``epochs`` 0:
+    only the loss is asked. ``number``: which round of its job it is; with ``seed`` and the pod's name it
+    decides the order of rows.
+    """
 
     module: str
     source: str
     state: bytes
     literals: tuple[Literal, ...] = ()
+    features: tuple[Feature, ...] = ()
+    targets: tuple[Feature, ...] = ()
+    centre: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    aim: tuple[float, float] = (0.0, 1.0)
+    hidden: tuple[int, ...] = ()
+    activation: Activation = "relu"
+    loss: Loss = "squared"
+    epochs: int = 1
+    batch: int = 0
+    rate: float = 0.1
+    decay: float = 0.0
+    proximal: float = 0.0
+    seed: int = 0
+    number: int = 0
+    split: Split | None = None
 
 
 class PsiPart(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

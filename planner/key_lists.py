@@ -47,6 +47,11 @@ def groups_of(lists: Sequence[KeyList]) -> list[tuple[KeyValue, ...]]:
     return list(product(*lists))
 
 
+def group_count(lists: Sequence[KeyList]) -> int:
+    """How many groups there are."""
+    return prod(map(len, lists))
+
+
 def too_many(lists: Sequence[KeyList]) -> bool:
     """More groups than are answered for."""
-    return prod(map(len, lists)) > MOST_GROUPS
+    return group_count(lists) > MOST_GROUPS

@@ -19,6 +19,8 @@ WIDTH: Final[dict[Kind, int]] = {"count": 1, "whole": 1, "double": 2, "mean": 2,
 """Cells of 128 bits that a state takes: a double is two."""
 _CALL: Final = re.compile(r"(\w+)(\(.*\))", re.DOTALL)
 ROWS: Final = "count(*)"
+ROWS_ADDED: Final = "rows"
+"""Name of that column where the statement itself does not count rows."""
 _SUMS: Final = frozenset({"sum", "fsum"})
 
 
@@ -67,7 +69,7 @@ def _call(column: Column) -> tuple[str, str]:
 
 
 def _state(name: str, over: str, column: Column, places: dict[tuple[str, str], int]) -> State:
-    if over.lstrip("( ").upper().startswith("DISTINCT"):
+    if name != "count" and over.lstrip("( ").upper().startswith("DISTINCT"):
         raise _refused(f"{name}(DISTINCT …)")
     if name == "count" and column.type == "BIGINT":
         return State(kind="count")

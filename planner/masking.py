@@ -1,6 +1,6 @@
 """What a statement says of secure sums: ``WITH (secure_aggregation = true, colluders = c)``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +8,12 @@ from podsql.errors import error
 
 LEAST: Final = 3
 """A sum of fewer pods is never opened: of two, each would know the other's figures."""
+LEAST_UNITS: Final = 3
+"""Thresholds on totals (``sdc_merged``) are no lower: so groups are fewer than a third of their people."""
+TOTAL_ROUNDS: Final = 3
+"""Of a sum with such thresholds: new cells and their differences; the shown groups together; the figures."""
+MOST_CELLS: Final = 128
+"""Figures of one such statement, over all its groups."""
 MASKED_SETTINGS: Final = frozenset({"secure_aggregation", "colluders"})
 
 
@@ -18,14 +24,16 @@ class Masking:
     colluders: int
 
 
-def require_one_request(requests: int) -> None:
-    """NOT_SUPPORTED where pods lack columns and are asked for NULL instead: under masks, all are asked
-    the same, or those asked for less would leave the others' figures bare."""
-    if requests > 1:
+def require_one_request(asked: Sequence[Sequence[str]]) -> None:
+    """NOT_SUPPORTED where pods lack columns and are asked for NULL instead: pods add what one request asks
+    for, or nobody could say that it is not one pod's. ``asked``: the pods of each request."""
+    first, *others = asked
+    if others:
+        unlike = ", ".join(sorted(pod for pods in others for pod in pods))
         raise error(
             "NOT_SUPPORTED",
-            "not under masks: columns that some of the pods lack",
-            hint="leave out the columns, or the pods: WITH (pods = …)",
+            f"{unlike}: other columns than {', '.join(first)}, and under masks no pod may lack one",
+            hint="take columns that all pods have, or leave pods out: WITH (pods = …)",
         )
 
 

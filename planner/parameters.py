@@ -83,12 +83,14 @@ def _other(value: object) -> exp.Expression:
     if isinstance(value, dt.timedelta):
         micros = value // dt.timedelta(microseconds=1)
         return _cast(f"{micros} microseconds", "INTERVAL")
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _cast("".join(f"\\x{byte:02X}" for byte in bytes(value)), "BLOB")
     if isinstance(value, uuid.UUID):
         return _cast(str(value), "UUID")
     raise error(
         "PARAMETERS",
         f"a parameter of type {type(value).__name__} cannot be bound",
-        hint="pass a number, string, bool, date, time, interval, UUID or None",
+        hint="pass a number, string, bytes, bool, date, time, interval, UUID or None",
     )
 
 

@@ -54,6 +54,8 @@ class Stage:
     """It joins public tables that the statement itself joins elsewhere: a policy may deny that."""
     lists: tuple[KeyList, ...] = ()
     """Under masks, of each key: every pod answers for all these groups, whatever its rows are."""
+    units: int = 0
+    """Not 0: the pods judge on their total, with so many people behind each cell (``sdc_merged``)."""
     same_as: str = ""
     """An earlier stage that asks the same pods the same: both relations hold its answer."""
 

@@ -31,6 +31,7 @@ from podsql.planner.rules.choose_pods import choose_pods
 from podsql.planner.rules.find_aggregates import aggregate_name, aggregates_in
 from podsql.planner.rules.inline_ctes import inline_ctes
 from podsql.planner.rules.mask_stage import mask_plan, require_maskable
+from podsql.planner.rules.merge_totals import by_total, judged_together
 from podsql.planner.rules.narrow_sources import narrow_derived
 from podsql.planner.rules.plan_aggregate import plan_aggregate
 from podsql.planner.rules.plan_at_analyst import UNBOUND, plan_at_analyst
@@ -228,6 +229,7 @@ class _Part:
         masked = self.options.masking is not None
         if masked:
             require_maskable(query, noised=noised, names_pod=_names_pod(tree))
+        units = 0 if noised else by_total(scope.tables(), masked=masked)
         if not scope.sources:
             return _local(tree, self.statement, self.options, answer)
         first = self.stages + 1
@@ -254,6 +256,8 @@ class _Part:
             made = plan_rows(query, pods, self.statement, self.options, found, first)
         if masked:
             made = mask_plan(made, query)
+        if units:
+            made = judged_together(made, units)
         self.stages += len(made.stages)
         if any(table.partitioned for table in scope.tables()):
             return made

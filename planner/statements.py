@@ -11,9 +11,12 @@ from typing import Final, Literal, cast, get_args
 from podsql.errors import Error, error
 from podsql.planner.closing import split_options
 from podsql.planner.forms import Form, Rest
+from podsql.planner.own_names import SCRATCH
 from podsql.planner.plan import Options
 from podsql.planner.rights_orders import FORMS as ORDERS
 from podsql.planner.rights_orders import RightsOrder, ShowRights, show_rights
+from podsql.planner.scratch import FORMS as SCRATCH_FORMS
+from podsql.planner.scratch import Change, MakeTable, read_make
 from podsql.planner.syntax import nearest
 from podsql.planner.tokens import Token, scalar_text, scan, split_statements
 from podsql.planner.training.job_orders import FORMS as JOB_FORMS
@@ -120,6 +123,8 @@ Command = (
     | Describe
     | CreateTemporary
     | Drop
+    | MakeTable
+    | Change
     | Copy
     | RightsOrder
     | ShowRights
@@ -144,10 +149,21 @@ def classify(sql: str) -> Command:
     return Query(sql=sql)
 
 
+_WITHOUT_ROWS: Final = (
+    "create",
+    "drop",
+    "copy",
+    "export",
+    "import",
+    "cancel",
+    *SCRATCH_FORMS,
+)
+
+
 def has_result(sql: str) -> bool:
     """Whether one statement has rows to show, as far as its first word says."""
     tokens = scan(sql)
-    return not (tokens and tokens[0].says("create", "drop", "copy", "export", "import", "cancel"))
+    return not (tokens and tokens[0].says(*_WITHOUT_ROWS))
 
 
 def _explain(rest: Rest) -> Command:
@@ -234,11 +250,15 @@ def _only_options(rest: Rest) -> Options:
 
 def _create(rest: Rest) -> Command:
     replace = rest.takes("or", "replace")
-    if not rest.takes("temp"):
-        rest.require("temporary")
+    temporary = rest.takes("temp") or rest.takes("temporary")
     rest.require("table")
+    if_absent = rest.takes("if", "not", "exists")
+    # Without TEMP it must say that the table is not the pods'.
+    if not temporary and not (rest.tokens and scalar_text(rest.tokens[0]) == SCRATCH):
+        raise rest.malformed()
     name = rest.own_name()
-    rest.require("as")
+    if if_absent or not rest.takes("as"):
+        return read_make(rest, name, replace=replace, if_absent=if_absent)
     return CreateTemporary(name=name, sql=rest.text(), replace=replace)
 
 
@@ -328,8 +348,8 @@ _FORMS: Final = {
     ),
     "create": Form(
         _create,
-        "only temporary tables can be created, each from a SELECT",
-        "CREATE TEMP TABLE name AS SELECT …",
+        "only temporary tables can be created, from a SELECT or with columns of your own",
+        "CREATE TEMP TABLE name AS SELECT …, CREATE TABLE scratch.name (…)",
     ),
     "drop": Form(
         _drop, "only temporary tables and models can be dropped", "DROP TABLE [IF EXISTS] name"
@@ -339,6 +359,7 @@ _FORMS: Final = {
         "COPY writes a SELECT, or a table, to a file",
         "COPY (SELECT …) TO 'file' (FORMAT parquet)",
     ),
+    **SCRATCH_FORMS,
     **ORDERS,
     **MODEL_FORMS,
     **JOB_FORMS,

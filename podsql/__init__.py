@@ -23,8 +23,23 @@ from podsql.errors import (
 )
 
 if TYPE_CHECKING:
-    from podsql.driver import Connection, Cursor, connect
+    from podsql.cursor import Cursor
+    from podsql.driver import Connection, connect
     from podsql.local_federation import local
+    from podsql.type_objects import (
+        BINARY,
+        DATETIME,
+        NUMBER,
+        ROWID,
+        STRING,
+        Binary,
+        Date,
+        DateFromTicks,
+        Time,
+        TimeFromTicks,
+        Timestamp,
+        TimestampFromTicks,
+    )
 
 __version__: Final = "0.1.0"
 apilevel: Final = "2.0"
@@ -34,15 +49,41 @@ paramstyle: Final = "qmark"
 _LAZY: Final = {
     "connect": "podsql.driver",
     "Connection": "podsql.driver",
-    "Cursor": "podsql.driver",
+    "Cursor": "podsql.cursor",
     "local": "podsql.local_federation",
+    "load_ipython_extension": "podsql.notebook",
+    **dict.fromkeys(
+        (
+            "BINARY",
+            "DATETIME",
+            "NUMBER",
+            "ROWID",
+            "STRING",
+            "Binary",
+            "Date",
+            "DateFromTicks",
+            "Time",
+            "TimeFromTicks",
+            "Timestamp",
+            "TimestampFromTicks",
+        ),
+        "podsql.type_objects",
+    ),
 }
 
 __all__ = [
+    "BINARY",
+    "DATETIME",
+    "NUMBER",
+    "ROWID",
+    "STRING",
+    "Binary",
     "Connection",
     "Cursor",
     "DataError",
     "DatabaseError",
+    "Date",
+    "DateFromTicks",
     "Error",
     "IntegrityError",
     "InterfaceError",
@@ -51,6 +92,10 @@ __all__ = [
     "OperationalError",
     "PolicyError",
     "ProgrammingError",
+    "Time",
+    "TimeFromTicks",
+    "Timestamp",
+    "TimestampFromTicks",
     "Warning",
     "__version__",
     "apilevel",

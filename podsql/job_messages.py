@@ -27,8 +27,8 @@ class Delegation(Message, frozen=True, array_like=True, tag="delegation/1"):
     """``statement_hash`` of the text."""
     families: tuple[str, ...]
     """Kinds of rounds."""
-    columns: tuple[bytes, ...]
-    """Marks of the columns that may be asked for (``planner/training/marks.py``)."""
+    designs: tuple[bytes, ...]
+    """Marks of what a round may ask for, all columns of one in one (``planner/training/marks.py``)."""
     tables: tuple[str, ...]
     purpose: str
     project: str
@@ -75,11 +75,13 @@ class JobAsk(Message, frozen=True, array_like=True, tag="job?/1"):
 
 class JobReply(Message, frozen=True, array_like=True, tag="job/1"):
     """What was asked for, each part as JSON: records without statements and checkpoints, newest
-    last; the lines of a log; a finished model."""
+    last; the lines of a log; a finished model. ``orders``: of each record the analyst's delegation, by
+    which an analyst who kept no record of the job knows it for an own one."""
 
     records: tuple[bytes, ...] = ()
     lines: tuple[bytes, ...] = ()
     model: bytes = b""
+    orders: tuple[Signed, ...] = ()
 
 
 def statement_hash(text: str) -> bytes:

@@ -246,10 +246,16 @@ class LocalFederation:
         timeout: float = 60.0,
     ) -> Connection:
         """A new connection as ``analyst`` (default: the first)."""
+        return Connection(
+            borrow(self.membership(analyst)), project=project, purpose=purpose, timeout=timeout
+        )
+
+    def membership(self, analyst: str | None = None) -> Membership:
+        """What ``podsql.connect`` and ``podsql.aio.connect`` take for this federation."""
         membership = self._members.get(analyst or self._analysts[0])
         if membership is None or membership.role != "analyst":
             raise error("ARGUMENT", f"no analyst {analyst!r} in this federation")
-        return Connection(borrow(membership), project=project, purpose=purpose, timeout=timeout)
+        return membership
 
     def close(self) -> None:
         """Stop pods and relay; idempotent."""

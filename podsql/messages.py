@@ -40,6 +40,7 @@ from podsql.sum_messages import (
     SumShares,
     SumStart,
     SumSurvivors,
+    SumTotals,
     SumUnmask,
 )
 
@@ -352,6 +353,7 @@ AnyMessage = (
     | SumMasked
     | SumSurvivors
     | SumAgreed
+    | SumTotals
     | SumUnmask
     | SumOpening
     | Cancel

@@ -40,6 +40,8 @@ class SumJob(Message, frozen=True, array_like=True, tag="sum-job/1"):
     parts: tuple[SumPart, ...]
     rounds: int
     """The rounds are 1 to this."""
+    units: int = 0
+    """Not 0: pods judge on their total (``engine/sums/totals.py``), with so many units behind each cell."""
 
 
 class SumStart(Message, frozen=True, array_like=True, tag="sum-start/1"):
@@ -76,8 +78,6 @@ class SumRound(Message, frozen=True, array_like=True, tag="sum-round/1"):
 
     job: bytes
     round: int
-    content: bytes
-    """32 bytes: hash of what every pod is asked for. Pods that are told of different ones share no mask."""
 
 
 class SumDeal(Message, frozen=True, array_like=True, tag="sum-deal/1"):
@@ -142,6 +142,15 @@ class SumAgreed(Message, frozen=True, array_like=True, tag="sum-agreed/1"):
     """A pod's signed list."""
 
     survivors: Signed
+
+
+class SumTotals(Message, frozen=True, array_like=True, tag="sum-totals/1"):
+    """What a round opened that is for the pods alone; answered by ``Done``. ``vector``: as in ``SumMasked``,
+    without the number of rows, under the pods' common mask."""
+
+    job: bytes
+    round: int
+    vector: bytes
 
 
 class SumUnmask(Message, frozen=True, array_like=True, tag="sum-unmask/1"):

@@ -2,7 +2,8 @@
 
 A modeller asks with its own key, in a session of its own, for the analyst who signed the order. Who
 may do what is then judged of the analyst. Rule to keep: an order serves for the rounds of one model
-over the columns that its analyst signed, at the pods, for the purpose and until the time it names.
+of the design that its analyst signed, under masks if they were ordered under masks, at the pods, for the purpose and
+until the time it names.
 """
 
 from podsql.errors import error
@@ -10,7 +11,7 @@ from podsql.job_messages import LONGEST_MS, Delegation, statement_hash
 from podsql.message import Signed
 from podsql.messages import RequestHead, decode_as
 from podsql.planner.fragment import Fragment, ModelStep
-from podsql.planner.training.marks import marks_asked
+from podsql.planner.training.marks import mark_asked
 from podsql.policy.decisions import SKEW_MS
 from podsql.relay.signing import verify
 
@@ -46,6 +47,6 @@ def require_round(told: Delegation, statement: str, fragment: Fragment) -> None:
         statement_hash(statement) != told.statement
         or not isinstance(fragment, ModelStep)
         or fragment.family not in told.families
-        or not marks_asked(fragment, told.job) <= set(told.columns)
+        or mark_asked(fragment, told.job) not in told.designs
     ):
         raise error("DELEGATION", "the round is not of the model that the analyst ordered")

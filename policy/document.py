@@ -25,7 +25,7 @@ KEY_DOTS: Final = 16
 PRESETS: Final = ("open", "standard", "strict", "dp")
 
 Release = Literal["sdc_local", "sdc_merged", "dp", "rows"]
-Use = Literal["select", "train", "predict", "intersect", "template"]
+Use = Literal["select", "train", "networks", "predict", "intersect", "template"]
 JoinKind = Literal["co_located", "reference", "psi_count"]
 Role = Literal["entity_key", "join_key", "dimension", "filter", "measure"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -144,6 +144,17 @@ class Intersect(Clause, frozen=True, kw_only=True):
     """Of one project (or person, where ``projects`` is ``*``)."""
 
 
+class Networks(Clause, frozen=True, kw_only=True):
+    """``[networks]``: networks that are trained here by local steps, where ``allow`` has ``networks``."""
+
+    min_units: Positive = 100
+    """Privacy units behind each round here; never fewer than ``output.min_units``."""
+    rounds: Positive = 1000
+    """Of one project over one design and one state of the data."""
+    weights: Positive = 10_000
+    """Of one network."""
+
+
 class Dp(Clause, frozen=True, kw_only=True):
     """``[dp]``: noise and a durable budget, counted per dataset (this document)."""
 
@@ -198,6 +209,7 @@ class Policy(Clause, frozen=True, kw_only=True):
     filters: Filters = Filters()
     output: Output = Output()
     intersect: Intersect = Intersect()
+    networks: Networks = Networks()
     dp: Dp | None = None
     limits: PolicyLimits = PolicyLimits()
 
@@ -221,6 +233,7 @@ CLAUSES: Final = (
     Caps,
     Output,
     Intersect,
+    Networks,
     Dp,
     PolicyLimits,
 )

@@ -3,13 +3,14 @@
 Rule to keep: a clause leaves this list only together with the code and the tests that enforce it.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from podsql.errors import error
+from podsql.planner.masking import LEAST_UNITS
 from podsql.policy.document import Policy
 
-ENFORCED: Final = ("select", "train", "predict", "intersect")
+ENFORCED: Final = ("select", "train", "networks", "predict", "intersect")
 """Uses that this version knows how to keep to."""
 
 
@@ -24,14 +25,11 @@ def unenforced(policy: Policy) -> tuple[str, ...]:
     }
     names = [name for name, is_set in found.items() if is_set]
     names += [f"allow {use!r}" for use in policy.allow if use not in ENFORCED]
-    if policy.release == "sdc_merged":
-        names.append(f"release {policy.release!r}")
+    names += _beside_totals(policy)
     for table, clause in policy.tables.items():
         names += [
             f"tables.{table}.allow {use!r}" for use in clause.allow or () if use not in ENFORCED
         ]
-        if clause.release == "sdc_merged":
-            names.append(f"tables.{table}.release {clause.release!r}")
         for column, rules in clause.columns.items():
             at = f"tables.{table}.columns.{column}"
             set_here = {
@@ -39,6 +37,29 @@ def unenforced(policy: Policy) -> tuple[str, ...]:
             }
             names += [f"{at}.{name}" for name, is_set in set_here.items() if is_set]
     return tuple(names)
+
+
+def _beside_totals(policy: Policy) -> Iterator[str]:
+    """What goes not with ``sdc_merged``: figures that leave otherwise are not compared with totals."""
+    kept = {
+        name: clause.release or policy.release
+        for name, clause in policy.tables.items()
+        if not clause.public
+    }
+    if "sdc_merged" not in kept.values() and policy.release != "sdc_merged":
+        return
+    output = policy.output
+    found = {
+        **{
+            f"tables.{name}.release {release!r}": release != "sdc_merged"
+            for name, release in kept.items()
+        },
+        "output.round_base": output.round_base > 1,
+        f"output.min_units {output.min_units}": output.min_units < LEAST_UNITS,
+    }
+    for name, is_set in found.items():
+        if is_set:
+            yield f"{name} beside release 'sdc_merged'"
 
 
 def require_enforceable(policy: Policy, *, services: Collection[str] = ()) -> None:

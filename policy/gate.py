@@ -23,11 +23,14 @@ from podsql.planner.fragment import (
     NoisyStep,
     Psi,
     Rows,
+    TorchStep,
     encode_fragment,
 )
 from podsql.planner.key_lists import declared_texts
 from podsql.planner.local_keys import key_column
 from podsql.planner.offer import ColumnOffer, TableOffer
+from podsql.planner.training.local_steps import LOCAL_FIELDS
+from podsql.planner.training.local_steps import without_numbers as network_alone
 from podsql.policy.binned import judge_binned
 from podsql.policy.denial import Denial
 from podsql.policy.document import Policy, Release, Use, policy_hash
@@ -38,12 +41,15 @@ from podsql.policy.guard import GUARD, guard_column
 from podsql.policy.joins import Pair, require_joins
 from podsql.policy.local_tables import counted, kept_rows, local_order
 from podsql.policy.masked import judge_masked
+from podsql.policy.merged import is_merged, judge_merged, least_units, released_as
 from podsql.policy.models import (
+    ModelOrder,
     design_rows,
     judge_model,
     model_fields,
     without_numbers,
 )
+from podsql.policy.networks import judge_network, network_design, network_sql
 from podsql.policy.noised import judge_noised, judge_noisy_bins
 from podsql.policy.noisy_models import judge_noisy_model, plain_step
 from podsql.policy.per_unit import with_unit_rules
@@ -118,12 +124,18 @@ class Gate:
         """Tables whose keys may be met by an analyst's own: of those, nothing else."""
         self._training = _all_rights(policy, tables, "train")
         self._training |= {name: one for name, one in self._rights.items() if one.public}
+        granted = _all_rights(policy, tables, "networks")
+        self._networks = {
+            name: one for name, one in self._training.items() if one.public or name in granted
+        }
+        """Tables that networks may be trained on: by a word of its own, beside that for models."""
         self._keeping = _all_rights(policy, tables, "predict") if keeps else {}
         if self._keeping:
             self._keeping |= {name: one for name, one in self._rights.items() if one.public}
         self._keeps = keeps
         self._verdicts: OrderedDict[tuple[object, ...], Verdict | Denial] = OrderedDict()
         self._lock = threading.Lock()
+        self._origins = {one.name: one.origins for one in tables.values()}
 
     @property
     def table_names(self) -> tuple[str, ...]:
@@ -163,6 +175,7 @@ class Gate:
             if released is not None:
                 uses: list[Use] = ["select"] if name in self._rights else []
                 uses += ["train"] if name in self._training else []
+                uses += ["networks"] if name in self._networks else []
                 uses += ["predict"] if name in self._keeping else []
                 uses += ["intersect"] if name in self._meeting else []
                 released = strictest(rights.release, released)
@@ -189,7 +202,7 @@ class Gate:
         kept = self._verdict(fragment, person, release)
         if isinstance(kept, Denial):
             raise Denial(kept.reason)
-        if granted is not None and not _covers(granted, kept.tables):
+        if granted is not None and not {*map(str.lower, kept.tables)} <= {*map(str.lower, granted)}:
             raise Denial("NOT_GRANTED")
         if kept.model is not None and isinstance(fragment, ModelStep):
             model = kept.model
@@ -199,6 +212,9 @@ class Gate:
                 sql=model.sql(fragment),
                 again=model.sql(fragment, passed=True),
             )
+        if kept.model is not None and kept.network is not None and isinstance(fragment, TorchStep):
+            sql, again, work = network_sql(fragment, kept.model, kept.network, self.pod)
+            return replace(kept, sql=sql, again=again, work=work)
         return kept
 
     def _verdict(
@@ -208,6 +224,8 @@ class Gate:
             fragment = with_fields(fragment, epoch=b"")  # which nothing here depends on
         if isinstance(fragment, ModelStep):
             fragment = without_numbers(fragment)
+        if isinstance(fragment, TorchStep):
+            fragment = network_alone(fragment)
         encoded = encode_fragment(fragment)
         if len(encoded) > KEPT_BYTES:
             return self._judged(fragment, release)
@@ -241,6 +259,8 @@ class Gate:
         """``tables``: other ones than statements may read."""
         if isinstance(fragment, ModelStep):
             return self._judge_model(fragment, release)
+        if isinstance(fragment, TorchStep):
+            return self._judge_network(fragment, release)
         if isinstance(fragment, NoisyStep):
             return self._judge_noisy_model(fragment, release)
         if isinstance(fragment, LocalTable):
@@ -271,9 +291,10 @@ class Gate:
             # Rows do not leave: judged again, with a role for every column.
             scope = bind(reading, explicit, pod, derive)
             pairs = self._check_source(scope, release)[1]
-        if guarded:
+        by_total = guarded and masked and is_merged(scope, release)
+        if guarded and not by_total:
             _require_enforced(scope, release)
-        order = bins = psi = sums = None
+        order = bins = psi = sums = merged = None
         cells = 0
         if isinstance(fragment, Rows):
             require_no_aggregates(scope.outputs)
@@ -301,6 +322,11 @@ class Gate:
                 sql, bins = judge_binned(
                     fragment, scope, pairs, outputs, self.policy, self._salt, guarded=guarded
                 )
+            elif by_total and isinstance(fragment, Aggregate) and sums is not None:
+                select, merged = judge_merged(
+                    fragment, scope, outputs, pairs, self.policy, sums, self._salt
+                )
+                sql, cells = text_of(select), merged.figures
             elif open_rows:
                 sql = text_of(aggregate_select(fragment, scope, outputs))
             else:
@@ -310,11 +336,11 @@ class Gate:
             sql=sql,
             guard=guarded,
             fields=tuple(output.field for output in outputs),
-            release="dp" if order is not None else "sdc_local" if guarded else "rows",
+            release=released_as(order, merged, guarded=guarded),
             rounded=guarded and self.policy.output.round_base > 1,
             min_units=self.policy.output.min_units if guarded else 0,
             tables=tuple(sorted(scope.tables)),
-            protected=tuple(sorted(scope.protected)),
+            protected=self._protected(scope),
             limits=self.policy.limits,
             max_rows=self.policy.output.max_rows,
             keys=0 if isinstance(fragment, Rows) else len(fragment.keys),
@@ -330,6 +356,7 @@ class Gate:
             psi=psi,
             masked=masked,
             sums=sums,
+            merged=merged,
         )
 
     def _judge_model(self, step: ModelStep, release: Release | None) -> Verdict:
@@ -338,24 +365,42 @@ class Gate:
             design_rows(step), self._training, release, noisy=False
         )
         model = judge_model(step, scope, pairs, self.policy, self._salt, guarded=not open_rows)
+        least = 0 if open_rows else self.policy.output.min_units
+        found = self._of_model(model, scope, family=step.family, least=least, guarded=not open_rows)
+        return replace(found, masked=step.masked)
+
+    def _judge_network(self, step: TorchStep, release: Release | None) -> Verdict:
+        """A round of a network, of a design that is judged as that of its sums."""
+        scope, pairs, open_rows = self._row_scope(
+            design_rows(network_design(step)), self._networks, release, noisy=False
+        )
+        model, network = judge_network(
+            step, scope, pairs, self.policy, self._salt, guarded=not open_rows
+        )
+        least = network.least
+        found = self._of_model(model, scope, family="network", least=least, guarded=not open_rows)
+        return replace(found, fields=LOCAL_FIELDS, network=network, figures=network.weights)
+
+    def _of_model(
+        self, model: ModelOrder, scope: Scope, *, family: str, least: int, guarded: bool
+    ) -> Verdict:
         return Verdict(
             sql="",
-            guard=not open_rows,
+            guard=guarded,
             fields=(),
-            release="rows" if open_rows else "sdc_local",
+            release="sdc_local" if guarded else "rows",
             rounded=False,
-            min_units=0 if open_rows else self.policy.output.min_units,
+            min_units=least,
             tables=tuple(sorted(scope.tables)),
-            protected=tuple(sorted(scope.protected)),
+            protected=self._protected(scope),
             limits=self.policy.limits,
             max_rows=self.policy.output.max_rows,
             keys=0,
             policy_hash=self.policy_hash,
             cells=model.cells,
-            needs_ledger=model.cells > 0 or (not open_rows and self.policy.output.caps is not None),
+            needs_ledger=model.cells > 0 or (guarded and self.policy.output.caps is not None),
             model=model,
-            family=step.family,
-            masked=step.masked,
+            family=family,
         )
 
     def _judge_noisy_model(self, step: NoisyStep, release: Release | None) -> Verdict:
@@ -372,7 +417,7 @@ class Gate:
             rounded=False,
             min_units=0,
             tables=tuple(sorted(scope.tables)),
-            protected=tuple(sorted(scope.protected)),
+            protected=self._protected(scope),
             limits=self.policy.limits,
             max_rows=self.policy.output.max_rows,
             keys=0,
@@ -416,6 +461,11 @@ class Gate:
             return entity_rights(inner, derived, self.policy, open_rows=leaves, pairs=pairs)
 
         return derive
+
+    def _protected(self, scope: Scope) -> tuple[str, ...]:
+        """Tables whose rows have a unit, and the files they come from: another table may be of the same."""
+        names = scope.protected
+        return tuple(sorted({*names, *(one for name in names for one in self._origins[name])}))
 
     def _require_size(self, scope: Scope) -> None:
         most = self.policy.limits.rows_scanned
@@ -507,7 +557,7 @@ class Gate:
             content_hash=rights.table.content_hash,
             data_version=self.data_version,
             policy_hash=self.policy_hash,
-            min_units=0 if by_row else self.policy.output.min_units,
+            min_units=0 if by_row else least_units(self.policy, release),
             psi_count="psi_count" in self.policy.joins.kinds
             and not rights.public
             and release in ("sdc_local", "rows"),
@@ -544,8 +594,3 @@ def _require_enforced(scope: Scope, release: Release | None) -> None:
     for source in protected(scope):
         if strictest(source.rights.release, release) not in ("sdc_local", "rows"):
             raise Denial("CONFLICTING_RELEASE")
-
-
-def _covers(granted: Sequence[str], tables: Sequence[str]) -> bool:
-    named = {name.lower() for name in granted}
-    return all(table.lower() in named for table in tables)

@@ -20,7 +20,7 @@ from podsql.policy.document import (
 
 RELEASES: dict[Release, str] = {
     "sdc_local": "figures over groups, judged by this pod alone",
-    "sdc_merged": "figures over groups, judged on the total of all pods",
+    "sdc_merged": "counts over groups, judged on the total of all pods, which the pods see",
     "dp": "figures with noise, paid for from a budget",
     "rows": "rows of the columns named for it",
 }
@@ -50,6 +50,7 @@ KINDS: dict[JoinKind, tuple[str, str]] = {
 USES = {
     "select": "statements",
     "train": "training of models",
+    "networks": "networks fitted to its rows by local steps",
     "predict": "predictions that stay here, written as tables of this pod",
     "intersect": "private intersection",
     "template": "approved templates",
@@ -64,8 +65,9 @@ def plain_words(policy: Policy) -> tuple[str, ...]:
         f"Used for, unless a table says otherwise: {_list(USES[use] for use in policy.allow)}.",
         *_tables(policy),
         *_statements(policy),
-        *_output(policy.output),
+        *(_totals(policy.output) if on_totals(policy) else _output(policy.output)),
         *_intersect(policy),
+        *_networks(policy),
         *_dp(policy.dp),
     )
 
@@ -78,6 +80,8 @@ def output_words(policy: Policy, release: str, *, public: bool = False) -> tuple
     if release == "rows":
         return ("Rows of the columns named for it leave as they are.",)
     rules = policy.output
+    if release == "sdc_merged":
+        return tuple(_totals(rules))
     if public:
         rules = msgspec.structs.replace(rules, p_percent=0, nk=None)
     return tuple(_output(rules))
@@ -197,6 +201,37 @@ def _statements(policy: Policy) -> Iterator[str]:
     yield f"A statement has at most {limits.sql_bytes} bytes and is nested at most {limits.depth} deep."
 
 
+def on_totals(policy: Policy) -> bool:
+    """A document that says it of one table says it of all that are protected (``enforcement``)."""
+    return "sdc_merged" in (policy.release, *(one.release for one in policy.tables.values()))
+
+
+def _totals(rules: Output) -> Iterator[str]:
+    units = max(rules.min_units, rules.overlap_guard)
+    yield (
+        "On the total of all pods only counts leave, of rows or of people, over one table and under masks;"
+        " plain statements, sums, rows, models and joins are refused."
+    )
+    yield (
+        f"A figure leaves only if at least {units} people stand behind it at all pods together, also"
+        f" without those of any one pod, of which no more than {-(-units // 2)} count."
+    )
+    yield (
+        "It is withheld too if it, or the shown groups together, differ by fewer people from what"
+        " the project was shown before."
+    )
+    yield (
+        "The pods are told how many people are behind each group at all of them together (up to"
+        f" {-(-units // 2)} of each pod), also of small groups; the analyst is not."
+    )
+    yield (
+        "Pods rely on each other: one that lies about its numbers, or tells an analyst what it is told, is"
+        " not found out."
+    )
+    yield "A group that nobody is in is withheld like a small one, unless all others are shown."
+    yield from _how_many(rules)
+
+
 def _output(rules: Output) -> Iterator[str]:
     yield f"A figure leaves only if at least {rules.min_units} privacy units stand behind it."
     if rules.zero_cells == "show":
@@ -230,13 +265,17 @@ def _output(rules: Output) -> Iterator[str]:
         "exact": "Medians and other quantiles leave exactly, although each is one unit's own value.",
     }
     yield quantiles[rules.quantile]
-    if rules.group_levels:
-        yield f"No more than {rules.group_levels} groups, and no more than a third of the units."
     if rules.overlap_guard:
         yield (
             "Two figures answered to one project may not differ by 1 to"
             f" {rules.overlap_guard - 1} units."
         )
+    yield from _how_many(rules)
+
+
+def _how_many(rules: Output) -> Iterator[str]:
+    if rules.group_levels:
+        yield f"No more than {rules.group_levels} groups, and no more than a third of the units."
     if rules.caps is not None:
         yield (
             f"A project is answered at most {rules.caps.per_day} figures a day"
@@ -259,6 +298,21 @@ def _intersect(policy: Policy) -> Iterator[str]:
     yield (
         f"An analyst brings at most {rules.max_candidates} keys at once, and a project"
         f" {rules.candidates_per_day} a day."
+    )
+
+
+def _networks(policy: Policy) -> Iterator[str]:
+    allowed = {*policy.allow, *(use for one in policy.tables.values() for use in one.allow or ())}
+    if "networks" not in allowed:
+        return
+    rules = policy.networks
+    yield (
+        f"The weights of a network leave after each round here, at most {rules.weights} of them, and may"
+        " hold what single rows say."
+    )
+    yield (
+        f"A round needs {rules.min_units} privacy units here, and a project gets at most"
+        f" {rules.rounds} rounds over the same rows and columns."
     )
 
 

@@ -30,6 +30,7 @@ def review(policy: Policy) -> list[Finding]:
         *_release(policy),
         *_joins(policy),
         *_intersect(policy),
+        *_networks(policy),
         *_predict(policy),
         *_output(policy),
         *_dp(policy),
@@ -104,6 +105,15 @@ def _intersect(policy: Policy) -> Iterator[Finding]:
         )
 
 
+def _networks(policy: Policy) -> Iterator[Finding]:
+    allowed = {*policy.allow, *(use for one in policy.tables.values() for use in one.allow or ())}
+    if "networks" in allowed:
+        text = (
+            "weights that were fitted to this pod's rows leave, and may hold what single rows say"
+        )
+        yield _ask("allow", text, "'networks' only for people who might see the rows")
+
+
 def _predict(policy: Policy) -> Iterator[Finding]:
     if "predict" in policy.allow:
         text = "predictions over every table may be written to this pod's disk"
@@ -115,6 +125,9 @@ def _output(policy: Policy) -> Iterator[Finding]:
     releases = {policy.release, *(clause.release for clause in policy.tables.values())}
     if not releases & {"sdc_local", "sdc_merged"}:
         return
+    if "sdc_merged" in releases:
+        text = "pods are told how many people of all pods are in small groups, and trust each other's numbers"
+        yield _ask("release", text, "'sdc_local', unless the custodians have agreed to it")
     if rules.min_units < USUAL_UNITS:
         text = f"groups of {rules.min_units} units are shown"
         yield _ask("output.min_units", text, f"{USUAL_UNITS} is usual")
@@ -125,10 +138,10 @@ def _output(policy: Policy) -> Iterator[Finding]:
         yield _ask("output.extremes", "a smallest or largest value is one unit's value", "'deny'")
     if rules.quantile == "exact":
         yield _ask("output.quantile", "an exact quantile is one unit's value", "'binned'")
-    if not rules.complement:
+    if not rules.complement and "sdc_merged" not in releases:
         text = "a figure may leave out a few units of its group, which tells of them"
         yield _ask("output.complement", text, "true")
-    if rules.overlap_guard < rules.min_units:
+    if rules.overlap_guard < rules.min_units and "sdc_merged" not in releases:
         text = "two answers may differ by fewer units than the smallest group"
         yield _ask("output.overlap_guard", text, f"{rules.min_units}")
     if rules.caps is None:

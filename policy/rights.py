@@ -26,6 +26,8 @@ class PodTable:
     rows: int = 0
     numbered: bool = True
     """The engine numbers its rows (``rowid``): false of a dataset that is served in place."""
+    origins: tuple[str, ...] = ()
+    """The files that its rows come from, by whatever name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,9 @@ from podsql.policy.binned import BinOrder
 from podsql.policy.document import PolicyLimits, Release
 from podsql.policy.local_tables import LocalOrder
 from podsql.policy.masked import SumOrder
+from podsql.policy.merged import MergedOrder
 from podsql.policy.models import ModelOrder
+from podsql.policy.networks import NetworkOrder
 from podsql.policy.noised import NoiseOrder
 from podsql.policy.noisy_models import Series
 from podsql.policy.psi import PsiOrder
@@ -30,7 +32,7 @@ class Verdict:
     min_units: int
     tables: tuple[str, ...]
     protected: tuple[str, ...]
-    """Those of ``tables`` that are not public."""
+    """Those of ``tables`` that are not public, and the files that their rows come from."""
     limits: PolicyLimits
     max_rows: int
     """0: no rule."""
@@ -56,12 +58,20 @@ class Verdict:
     """Of a round of a model: which sums it is."""
     again: str = ""
     """The same round, where its design was judged before over the same data: no column ``_u``."""
+    network: NetworkOrder | None = None
+    """Of a round of a network, whose rows ``sql`` checks and counts."""
+    work: bytes = b""
+    """What the engine does after that (``planner/training/local_steps.py``)."""
+    figures: int = 0
+    """How many figures one group is; 0: one for each field that is no key."""
     series: Series | None = None
     """Of a noisy round of a model: the series of rounds that it is paid for with."""
     masked: bool = False
     """What leaves does so under the masks of a secure sum, or not at all."""
     sums: SumOrder | None = None
     """Of a statement under masks: how its groups become cells."""
+    merged: MergedOrder | None = None
+    """Of counts that leave on the total of all pods: what they are judged by."""
     local: LocalOrder | None = None
     """Of a table that stays here, whose rows ``sql`` counts: what is written."""
 

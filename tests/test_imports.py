@@ -21,7 +21,7 @@ POSIX_ONLY = {
     "spwd",
 }
 HEAVY = {"duckdb", "pyarrow", "zmq", "torch", "pandas", "polars", "numpy", "sqlglot", "nacl"}
-HEAVY |= {"starlette", "uvicorn", "jinja2", "webauthn", "joserfc"}
+HEAVY |= {"starlette", "uvicorn", "jinja2", "webauthn", "joserfc", "sqlalchemy", "IPython"}
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -43,6 +43,11 @@ def heads(names: set[str]) -> set[str]:
 
 def test_the_front_door_is_light():
     assert not heads(loaded_after("import podsql")) & HEAVY
+
+
+def test_the_drivers_load_frames_and_toolkits_only_when_asked():
+    loaded = heads(loaded_after("import podsql.driver, podsql.aio"))
+    assert not loaded & {"pandas", "polars", "torch", "sqlalchemy", "IPython"}
 
 
 def test_the_command_line_is_light():

@@ -28,9 +28,9 @@ class Begin:
 class NextRound:
     """Begin a round, only once it is ``Ready``; what is unfinished of the one before is given up.
 
-    ``content``: hash of what every pod is asked for, 32 bytes."""
+    ``asked``: what the pods are asked for, as each of them says it (``pod_round.Input``)."""
 
-    content: bytes
+    asked: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,8 @@ class Coordinator:
         match event:
             case Begin():
                 return self._ask_all(Step.KEYS, SumStart(job=self._body))
-            case NextRound(content):
-                return self._begin_round(content)
+            case NextRound(asked):
+                return self._begin_round(asked)
             case Replied(pod, message):
                 if self._round is not None:
                     return list(self._round.replied(pod, message))
@@ -97,13 +97,13 @@ class Coordinator:
             case Close():
                 return list(self._round.close()) if self._round else self._close()
 
-    def _begin_round(self, content: bytes) -> list[Effect]:
+    def _begin_round(self, asked: bytes) -> list[Effect]:
         if self._step != Step.READY:
             raise error("ARGUMENT", "a round of a secure sum begins before its pods are ready")
         if self._number == self.job.rounds:
             raise error("ARGUMENT", "a secure sum has no more rounds")
         self._number += 1
-        self._round = CoordinatorRound(self.job, self._number, content)
+        self._round = CoordinatorRound(self.job, self._number, asked)
         return list(self._round.begin())
 
     # -- before the first round --------------------------------------------------------------------

@@ -42,12 +42,12 @@ class Step(IntEnum):
 
 
 class CoordinatorRound:
-    """One round over the members of ``job``."""
+    """One round over the members of ``job``. ``asked``: what each of them is asked for."""
 
-    def __init__(self, job: Job, number: int, content: bytes) -> None:
+    def __init__(self, job: Job, number: int, asked: bytes = b"") -> None:
         self._job = job
+        self._asked = asked
         self._number = number
-        self._content = content
         self._step = Step.DEAL
         self._waiting = set(job.members)
         self._deals: dict[str, SumDeal] = {}
@@ -60,7 +60,7 @@ class CoordinatorRound:
 
     def begin(self) -> list[RoundEffect]:
         """Ask every member."""
-        asked = SumRound(job=self._job.digest, round=self._number, content=self._content)
+        asked = SumRound(job=self._job.digest, round=self._number)
         return [Ask(pod, asked) for pod in self._job.members]
 
     def replied(self, pod: str, message: Message) -> list[RoundEffect]:
@@ -197,7 +197,14 @@ class CoordinatorRound:
         self._end()
         openings = dict(list(self._openings.items())[: job.quorum])
         try:
-            unmask(self._total, job, survivors, deals=self._deals, openings=openings)
+            unmask(
+                self._total,
+                job,
+                survivors,
+                deals=self._deals,
+                openings=openings,
+                asked=self._asked,
+            )
             opened = read_sum(
                 self._total, job, self._number, pods=survivors.alive, missing=survivors.missing
             )

@@ -15,7 +15,7 @@ from podsql.engine.sums.masks import CELL_LIMIT
 from podsql.engine.sums.quorum import quorum, too_few
 from podsql.errors import Error, error
 from podsql.messages import decode_as
-from podsql.planner.masking import LEAST
+from podsql.planner.masking import LEAST, LEAST_UNITS, TOTAL_ROUNDS
 from podsql.sum_messages import SumJob, SumPart
 
 HASH_BYTES: Final = 32
@@ -47,6 +47,8 @@ class Job:
     word: int
     parts: tuple[SumPart, ...]
     rounds: int
+    units: int
+    """0, or how many people are behind each cell that pods let out by their total."""
     members: tuple[str, ...] = field(init=False)
     places: Mapping[str, int] = field(init=False)
     """At which place each member holds its shares: 1, 2, …"""
@@ -89,6 +91,8 @@ def read_job(body: bytes) -> Job:
         raise _wrong("has a number out of range")
     if any(part.cells < 1 or not 0 <= part.fraction < told.word - 1 for part in told.parts):
         raise _wrong("has a part of no cells, or of a quantum that its word cannot hold")
+    if told.units and not _by_totals(told):
+        raise _wrong("judges totals that its cells cannot hold")
     job = Job(
         digest=blake2b(body, digest_size=HASH_BYTES, person=b"ps-sum-job").digest(),
         about=told.about,
@@ -97,6 +101,7 @@ def read_job(body: bytes) -> Job:
         word=told.word,
         parts=told.parts,
         rounds=told.rounds,
+        units=told.units,
     )
     if job.quorum > len(names):
         raise too_few(len(names), job.quorum)
@@ -120,6 +125,13 @@ def require_acceptable(job: Job, terms: Terms, pod: str, identity: bytes) -> Non
         raise error("DENIED", "the sum reckons with fewer dishonest pods than this pod's file does")
     if len(job.members) < terms.least:
         raise too_few(len(job.members), terms.least)
+
+
+def _by_totals(told: SumJob) -> bool:
+    """Whether cells and rounds are those of pods that judge by their totals."""
+    [part] = told.parts if len(told.parts) == 1 else [None]
+    whole = part is not None and part.fraction == 0 and told.word == 128
+    return whole and LEAST_UNITS <= told.units < 2**31 and told.rounds == TOTAL_ROUNDS
 
 
 def _wrong(what: str) -> Error:

@@ -10,7 +10,7 @@ from typing import NoReturn
 from podsql.engine.sums.job import Job
 from podsql.engine.sums.masks import add_masks
 from podsql.engine.sums.quorum import neighbours
-from podsql.engine.sums.seeds import tag, unseal
+from podsql.engine.sums.seeds import pair_mask, tag, unseal
 from podsql.engine.sums.shamir import SEED_BYTES, SHARE_BYTES, Interpolation
 from podsql.engine.sums.words import Words
 from podsql.errors import error
@@ -32,10 +32,11 @@ def unmask(
     *,
     deals: Mapping[str, SumDeal],
     openings: Mapping[str, SumOpening],
+    asked: bytes,
 ) -> None:
     """Take the masks of ``listed`` off ``total``, in place; BAD_MESSAGE if a seed is not right.
 
-    ``openings`` are of ``job.quorum`` pods.
+    ``openings`` are of ``job.quorum`` pods; ``asked``: what all of ``listed`` answer.
     """
     shown = {job.places[pod]: told for pod, told in openings.items()}
     interpolation = Interpolation(list(shown))
@@ -53,7 +54,7 @@ def unmask(
         for other in neighbours(listed.alive, pod):
             seed = seeds[other]
             _require_tag(job, seed, deals[other], of=other, among=pod)
-            (taken if other < pod else added).append(seed)
+            (taken if other < pod else added).append(pair_mask(seed, asked))
     add_masks(total, plus=added, minus=taken)
 
 

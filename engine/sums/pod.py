@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from nacl.bindings import crypto_scalarmult_base
 
 from podsql.engine.sums.documents import read_keys
-from podsql.engine.sums.job import HASH_BYTES, Job, Terms, read_job, require_acceptable
+from podsql.engine.sums.job import Job, Terms, read_job, require_acceptable
 from podsql.engine.sums.pod_round import Input, Party, PodRound
 from podsql.engine.sums.quorum import neighbours
 from podsql.engine.sums.seeds import pair_root
@@ -56,7 +56,7 @@ class SumPod:
     """One pod in one job. What is refused raises an error and changes nothing."""
 
     def __init__(self, *, name: str, seed: bytes, terms: Terms, draw: Draw = os.urandom) -> None:
-        self._name = name
+        self.pod = name
         self._seed = seed
         self._terms = terms
         self._draw = draw
@@ -68,11 +68,8 @@ class SumPod:
         self.apart: tuple[str, ...] = ()
         """The pods that signed, with their keys, that the same may be summed without them; none where
         this pod does not let it."""
-
-    @property
-    def content(self) -> bytes:
-        """What the present round is about, as this pod was told."""
-        return b"" if self._round is None else self._round.content
+        self.note = b""
+        """What it tells the other pods of the next round, sealed for each."""
 
     def handle(self, event: Event) -> list[Effect]:
         """What to do about ``event``."""
@@ -89,7 +86,7 @@ class SumPod:
                 self._secret = b""
                 return [Reply(Done())]
             case SumRound():
-                return [Reply(self._begin(job, event).deal())]
+                return [Reply(self._begin(job, event.round).deal(self.note))]
             case SumShares():
                 self._current(event.round).take(event)
                 return [Compute(event.round, job)]
@@ -100,16 +97,21 @@ class SumPod:
             case SumUnmask():
                 return [Reply(self._current(event.round).open(event))]
 
+    @property
+    def notes(self) -> dict[str, bytes]:
+        """What the pods of the present round told each other, once their shares are there."""
+        return {} if self._round is None else self._round.notes
+
     def _start(self, asked: SumStart) -> SumKeyed:
         if self._job is not None:
             raise error("REPLAY", "a sum has begun already")
         job = read_job(asked.job)
-        require_acceptable(job, self._terms, self._name, signing_public(self._seed))
+        require_acceptable(job, self._terms, self.pod, signing_public(self._seed))
         self._job = job
         self._secret = self._draw(SEED_BYTES)
         key = SumKey(
             job=job.digest,
-            pod=self._name,
+            pod=self.pod,
             key=crypto_scalarmult_base(self._secret),
             apart=self._terms.apart,
         )
@@ -120,10 +122,10 @@ class SumPod:
             raise error("REPLAY", "a sum has its pods' keys already")
         keys = read_keys(job, asked.keys)
         own = crypto_scalarmult_base(self._secret)
-        if keys[self._name].key != own:
+        if keys[self.pod].key != own:
             raise error("SIGNATURE", "a sum names another key of this pod than it made")
         roots: dict[str, bytes] = {}
-        for other in neighbours(job.members, self._name):
+        for other in neighbours(job.members, self.pod):
             root = pair_root(job.digest, self._secret, own, keys[other].key)
             if root is None:
                 raise error("BAD_MESSAGE", f"the key of {other!r} keeps nothing secret")
@@ -132,26 +134,23 @@ class SumPod:
             self.apart = tuple(name for name, told in keys.items() if told.apart)
         return Party(
             job=job,
-            name=self._name,
+            name=self.pod,
             seed=self._seed,
             roots=roots,
             least=self._terms.least,
             draw=self._draw,
         )
 
-    def _begin(self, job: Job, asked: SumRound) -> PodRound:
+    def _begin(self, job: Job, number: int) -> PodRound:
         """A later round: no number is used twice, or masks would be."""
-        number = asked.round
         if self._party is None:
             raise error("BAD_MESSAGE", "a round begins before its pods know each other")
         if number <= self._last:
             raise error("REPLAY", "a round of a sum is asked for a second time")
         if number > job.rounds:
             raise error("BAD_MESSAGE", "a sum has no such round")
-        if len(asked.content) != HASH_BYTES:
-            raise error("BAD_MESSAGE", "a round of a sum does not say what it is about")
         self._last = number
-        self._round = PodRound(self._party, number, asked.content)
+        self._round = PodRound(self._party, number)
         return self._round
 
     def _current(self, number: int) -> PodRound:

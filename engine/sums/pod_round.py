@@ -15,7 +15,15 @@ from podsql.engine.sums.encoding import Figures, put_floats, put_integers
 from podsql.engine.sums.job import Job
 from podsql.engine.sums.masks import add_masks
 from podsql.engine.sums.quorum import neighbours, too_few
-from podsql.engine.sums.seeds import names_hash, pair_seed, seal, share_key, tag, unseal
+from podsql.engine.sums.seeds import (
+    names_hash,
+    pair_mask,
+    pair_seed,
+    seal,
+    share_key,
+    tag,
+    unseal,
+)
 from podsql.engine.sums.shamir import SEED_BYTES, SHARE_BYTES, Draw, split
 from podsql.engine.sums.words import Words, words_of_bytes, zero_words
 from podsql.errors import error
@@ -54,6 +62,10 @@ class Input:
     spoiled: tuple[int, ...] = ()
     """Cells after that of the rows in which the pod brings a random word instead, uniform and of its own:
     so their sums are uniform too, and tell neither its figure nor another pod's."""
+    hidden: bytes = b""
+    """Seed of a mask on all figures that the other pods of the job know (``totals``); empty: none."""
+    asked: bytes = b""
+    """What the figures answer: with a pod that was asked otherwise no mask vanishes, and the sum is noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -79,22 +91,23 @@ class _Shares:
 class PodRound:
     """A round of ``party``, until it is opened or another one begins."""
 
-    def __init__(self, party: Party, number: int, content: bytes) -> None:
+    def __init__(self, party: Party, number: int) -> None:
         self.number = number
-        self.content = content
-        """Hash of what the pods are asked for: it is in every seed that two of them share."""
         self._party = party
         self._step = Step.DEALT
         self._self_seed = party.draw(SEED_BYTES)
-        self._pairs = {pod: pair_seed(root, number, content) for pod, root in party.roots.items()}
+        self._pairs = {pod: pair_seed(root, number) for pod, root in party.roots.items()}
         self._held: dict[str, _Shares] = {}
         self._dealers: tuple[str, ...] = ()
         self._list: SumList | None = None
+        self.notes: dict[str, bytes] = {}
+        """What each dealer sealed for this pod beside its shares, and this pod for the others."""
 
     # -- shares ------------------------------------------------------------------------------------
 
-    def deal(self) -> SumDeal:
-        """Share what makes this pod's masks removable among it and its neighbours."""
+    def deal(self, note: bytes = b"") -> SumDeal:
+        """Share what makes this pod's masks removable among it and its neighbours, and tell them
+        ``note``."""
         party, job = self._party, self._party.job
         others = neighbours(job.members, party.name)
         bundle_key = party.draw(SEED_BYTES)
@@ -108,6 +121,7 @@ class PodRound:
             )
         ]
         self._held[party.name] = held.pop()
+        self.notes[party.name] = note
         return SumDeal(
             job=job.digest,
             round=self.number,
@@ -116,7 +130,9 @@ class PodRound:
             bundle=seal(bundle_key, b"".join(self._pairs[pod] for pod in others), party.draw),
             shares=tuple(
                 seal(
-                    self._box_key(pod, dealer=party.name), one.own_mask + one.bundle_key, party.draw
+                    self._box_key(pod, dealer=party.name),
+                    one.own_mask + one.bundle_key + note,
+                    party.draw,
                 )
                 for pod, one in zip(others, held, strict=True)
             ),
@@ -136,15 +152,16 @@ class PodRound:
         if len(asked.dealers) < least:
             raise too_few(len(asked.dealers), least)
         held: dict[str, _Shares] = {}
+        notes: dict[str, bytes] = {}
         for pod, box in zip(others, asked.shares, strict=True):
             shares = unseal(self._box_key(pod, dealer=pod), box)
-            if shares is None or len(shares) != 2 * SHARE_BYTES:
-                _refuse(
-                    f"a share is not one that {pod!r} sealed for this pod in this round, "
-                    "asked for the same"
-                )
-            held[pod] = _Shares(shares[:SHARE_BYTES], shares[SHARE_BYTES:])
+            size = 2 * SHARE_BYTES
+            if shares is None or len(shares) < size or (shares[size:] and not party.job.units):
+                _refuse(f"a share is not one that {pod!r} sealed for this pod in this round")
+            held[pod] = _Shares(shares[:SHARE_BYTES], shares[SHARE_BYTES:size])
+            notes[pod] = shares[size:]
         self._held |= held
+        self.notes |= notes
         self._dealers = asked.dealers
         self._step = Step.TAKEN
 
@@ -155,11 +172,14 @@ class PodRound:
         self._require(Step.TAKEN)
         party = self._party
         cells = _cells_of(party.job, brought, party.draw)
-        others = neighbours(self._dealers, party.name)
+        pairs = {
+            pod: pair_mask(self._pairs[pod], brought.asked)
+            for pod in neighbours(self._dealers, party.name)
+        }
         add_masks(
             cells,
-            plus=[self._self_seed, *(self._pairs[pod] for pod in others if party.name < pod)],
-            minus=[self._pairs[pod] for pod in others if pod < party.name],
+            plus=[self._self_seed, *(seed for pod, seed in pairs.items() if party.name < pod)],
+            minus=[seed for pod, seed in pairs.items() if pod < party.name],
         )
         self._step = Step.MASKED
         return SumMasked(job=party.job.digest, round=self.number, vector=cells.tobytes())
@@ -217,7 +237,7 @@ class PodRound:
 
     def _box_key(self, other: str, *, dealer: str) -> bytes:
         """Of the box with the shares of ``dealer``, between this pod and ``other``."""
-        return share_key(self._party.roots[other], self.number, self.content, dealer)
+        return share_key(self._party.roots[other], self.number, dealer)
 
     def _require(self, step: Step) -> None:
         if self._step > step:
@@ -247,6 +267,8 @@ def _cells_of(job: Job, brought: Input, draw: Draw) -> Words:
     if brought.spoiled:
         words = draw(len(brought.spoiled) * job.word // 8)
         cells[:, [1 + cell for cell in brought.spoiled]] = words_of_bytes(words, job.word)
+    if brought.hidden:
+        add_masks(cells[:, 1:], plus=[brought.hidden], minus=())
     return cells
 
 

@@ -1,9 +1,8 @@
 """Seeds of one job and round, each derived for one use, and boxes that one pod seals for another.
 
 Two pods share a root by X25519 of their job keys; everything of a round is derived from the root
-the round and what is asked in it, so what a round reveals frees nothing of another, and pods that are
-asked for different things share nothing. Rule to keep: 32 bytes throughout, and no two uses of a key
-with the same personalisation.
+and the round, so what a round reveals frees nothing of another. Rule to keep: 32 bytes throughout,
+and no two uses of a key with the same personalisation.
 """
 
 from hashlib import blake2b
@@ -34,14 +33,19 @@ def pair_root(job: bytes, secret: bytes, own: bytes, other: bytes) -> bytes | No
     return _derive(b"ps-sum-root", shared, job + min(own, other) + max(own, other))
 
 
-def pair_seed(root: bytes, number: int, content: bytes) -> bytes:
-    """Seed of the mask that two pods share in round ``number``, if both are asked for ``content``."""
-    return _derive(b"ps-sum-pair", root, _of_round(number, content))
+def pair_seed(root: bytes, number: int) -> bytes:
+    """Seed of the mask that two pods share in round ``number``."""
+    return _derive(b"ps-sum-pair", root, _of_round(number))
 
 
-def share_key(root: bytes, number: int, content: bytes, dealer: str) -> bytes:
+def pair_mask(seed: bytes, asked: bytes) -> bytes:
+    """Seed of the mask itself, of two pods that were asked ``asked``: with another it does not vanish."""
+    return _derive(b"ps-sum-asked", seed, asked)
+
+
+def share_key(root: bytes, number: int, dealer: str) -> bytes:
     """Key under which ``dealer`` seals its shares of a round for the other one."""
-    return _derive(b"ps-sum-share", root, _of_round(number, content) + dealer.encode())
+    return _derive(b"ps-sum-share", root, _of_round(number) + dealer.encode())
 
 
 def stream_key(seed: bytes) -> bytes:
@@ -78,5 +82,5 @@ def _derive(use: bytes, key: bytes, body: bytes = b"") -> bytes:
     return blake2b(body, digest_size=SEED_BYTES, key=key, person=use).digest()
 
 
-def _of_round(number: int, content: bytes) -> bytes:
-    return number.to_bytes(8) + content
+def _of_round(number: int) -> bytes:
+    return number.to_bytes(8)

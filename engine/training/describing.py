@@ -8,8 +8,10 @@ from podsql.engine.training.fitted import (
     Components,
     Estimate,
     Fitted,
+    Network,
     estimates,
 )
+from podsql.engine.training.network_predicting import kernels
 
 
 def described(fitted: Fitted) -> tuple[Estimate, ...]:
@@ -21,6 +23,8 @@ def described(fitted: Fitted) -> tuple[Estimate, ...]:
             return tuple(_components(model, fitted.terms))
         case Classes() as model:
             return tuple(_classes(model, fitted.terms))
+        case Network() as model:
+            return tuple(_weights(model, fitted.terms))
         case _:
             return estimates(fitted)
 
@@ -53,3 +57,14 @@ def _classes(model: Classes, terms: tuple[str, ...]) -> Iterator[Estimate]:
                 term=f"{name}: log probability of {terms[place]}",
                 estimate=model.log_true[number][at],
             )
+
+
+def _weights(model: Network, terms: tuple[str, ...]) -> Iterator[Estimate]:
+    """Of each unit of each layer its constant, then what it makes of the layer before."""
+    before = terms
+    for layer, (kernel, biases) in enumerate(kernels(model), 1):
+        for unit, (row, bias) in enumerate(zip(kernel.tolist(), biases.tolist(), strict=True), 1):
+            yield Estimate(term=f"layer {layer}, unit {unit}: (intercept)", estimate=bias)
+            for term, weight in zip(before, row, strict=True):
+                yield Estimate(term=f"layer {layer}, unit {unit}: {term}", estimate=weight)
+        before = tuple(f"unit {unit + 1}" for unit in range(len(biases)))

@@ -10,6 +10,7 @@ import msgspec
 
 from podsql.engine.training.survival import Curve, LogRank
 from podsql.engine.training.tails import normal_two_sided, student_two_sided
+from podsql.planner.fragment import Activation, Loss
 
 INTERCEPT = "(intercept)"
 """The name of the constant among a model's terms."""
@@ -92,6 +93,23 @@ class Classes(
     """0 for the levels of a column: what a row is not says nothing beside what it is."""
 
 
+class Network(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="network/1", kw_only=True
+):
+    """Layers of weighted sums, an activation between them (``planner/training/local_steps.py`` tells the
+    order of ``weights``) over ``(x[j] - centre[j]) / scale[j]``. The output of squared errors is
+    ``aim[0] + aim[1] * z``."""
+
+    sizes: tuple[int, ...]
+    """Features, units of each hidden layer, outputs."""
+    activation: Activation
+    loss: Loss
+    weights: tuple[float, ...]
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    aim: tuple[float, float]
+
+
 class Curves(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="curves/1", kw_only=True):
     """Survival by bin of time: a curve for each arm. It foretells nothing of a row."""
 
@@ -102,7 +120,7 @@ class Curves(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="curve
     """None: there is nothing to compare."""
 
 
-Parameters = Coefficients | Centres | Components | Classes | Curves
+Parameters = Coefficients | Centres | Components | Classes | Network | Curves
 
 
 class Fitted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="fitted/1", kw_only=True):

@@ -3,7 +3,7 @@
 The columns of ``outputs`` by kind: a linear predictor gives ``linear`` and ``response`` (of a Cox model the
 hazard beside a row at the means); clusters ``cluster`` and ``distance`` (in units of the scale);
 components ``component_1``, …; classes ``probability_1``, … and ``class``, the number of the likeliest,
-from 1. A row that lacks a feature has NULL in all of them.
+from 1; networks as one or the other. A row that lacks a feature has NULL in all of them.
 Rule to keep: ``predicting_sql.py`` says the same by the same formulas.
 """
 
@@ -13,8 +13,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from podsql.engine.training.fitted import Centres, Classes, Coefficients, Components, Curves, Fitted
+from podsql.engine.training.fitted import (
+    Centres,
+    Classes,
+    Coefficients,
+    Components,
+    Curves,
+    Fitted,
+    Network,
+)
 from podsql.engine.training.information import Array
+from podsql.engine.training.network_predicting import network_outputs, network_predicted
 from podsql.errors import Error, error
 
 
@@ -32,6 +41,8 @@ def outputs(fitted: Fitted) -> tuple[str, ...]:
             return tuple(f"component_{c + 1}" for c in range(len(loadings)))
         case Classes(classes=classes):
             return (*(f"probability_{c + 1}" for c in range(len(classes))), "class")
+        case Network() as model:
+            return network_outputs(model)
         case Curves():
             raise no_prediction(fitted)
 
@@ -94,6 +105,8 @@ def _predicted(fitted: Fitted, x: Array) -> Mapping[str, Any]:
                 f"probability_{c + 1}": share[:, c] for c in range(len(share.T))
             }
             return found | {"class": best + 1}
+        case Network() as model:
+            return network_predicted(model, x)
         case Curves():
             raise no_prediction(fitted)
 

@@ -14,7 +14,9 @@ from podsql.engine.training.fitted import (
     Components,
     Curves,
     Fitted,
+    Network,
 )
+from podsql.engine.training.network_predicting import network_sql
 from podsql.engine.training.predicting import no_prediction
 from podsql.errors import error
 from podsql.planner.training.written import number
@@ -47,6 +49,8 @@ def predict_sql(fitted: Fitted, features: Sequence[str]) -> Mapping[str, str]:
             }
         case Classes() as model:
             return _classes(model, x)
+        case Network() as model:
+            return network_sql(model, x)
         case Curves():
             raise no_prediction(fitted)
 

@@ -15,6 +15,8 @@ from podsql.engine.training.glm import Glm, GlmState
 from podsql.engine.training.kmeans import Kmeans, KmeansState
 from podsql.engine.training.moments import listed
 from podsql.engine.training.naive_bayes import NaiveBayes, NaiveBayesState
+from podsql.engine.training.network_options import NETWORKS
+from podsql.engine.training.networks import NetworkState
 from podsql.engine.training.noisy import NoisyState
 from podsql.engine.training.options import Option, Options, checked
 from podsql.engine.training.pca import Pca, PcaState
@@ -22,7 +24,7 @@ from podsql.engine.training.survival import KAPLAN_MEIER
 from podsql.errors import error
 from podsql.planner.fragment import Family
 
-State = GlmState | CoxState | KmeansState | PcaState | NaiveBayesState | NoisyState
+State = GlmState | CoxState | KmeansState | PcaState | NaiveBayesState | NoisyState | NetworkState
 """Every kind of checkpoint."""
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[State] = msgspec.msgpack.Decoder(State)
@@ -62,7 +64,7 @@ def model(name: str) -> Model:
         raise error(
             "OPTION",
             f"no kind of model is called {name!r}",
-            hint=f"known: {', '.join((*_MODELS, KAPLAN_MEIER))}",
+            hint=f"known: {', '.join((*_MODELS, *NETWORKS, KAPLAN_MEIER))}",
         )
     return _MODELS[name]
 

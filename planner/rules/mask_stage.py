@@ -13,7 +13,7 @@ from sqlglot import exp
 from podsql.errors import Error, error
 from podsql.planner.fragment import Aggregate, Column, Field
 from podsql.planner.key_lists import KeyList, key_list, too_many
-from podsql.planner.masked_states import ROWS, read_states, with_counts
+from podsql.planner.masked_states import ROWS, ROWS_ADDED, read_states, with_counts
 from podsql.planner.masking import LEAST
 from podsql.planner.plan import Plan
 from podsql.planner.scope import Query
@@ -48,7 +48,7 @@ def mask_plan(made: Plan, query: Query) -> Plan:
     asked = fragment.aggregates
     if fragment.keys and all(column.sql != ROWS for column in asked):
         # A group without a row is none, and the pods answer for it all the same.
-        asked = (*asked, Column("rows", ROWS, "BIGINT"))
+        asked = (*asked, Column(ROWS_ADDED, ROWS, "BIGINT"))
     columns = tuple(with_fields(column, disclosure="additive") for column in with_counts(asked))
     read_states(columns)
     lists = tuple(

@@ -59,6 +59,16 @@ class Design:
         first, second = len(self.features), len(self.features) + len(self.targets)
         return tuple(made[:first]), tuple(made[first:second]), tuple(made[second:])
 
+    def asked(
+        self, part: Part, *, references: bool
+    ) -> tuple[tuple[Feature, ...], tuple[Feature, ...]]:
+        """Features and targets of a round; ``references``: of every level of its categories alone."""
+        features, targets, firsts = self.given(part)
+        if not references:
+            return features, targets
+        listed = zip((*features, *targets, *firsts), self.listed, strict=True)
+        return tuple(given for given, column in listed if column.level is not None), ()
+
 
 def plan_design(
     sql: str,

@@ -1,10 +1,12 @@
-"""Marks of the columns of a model: by them a pod knows that a round is over what was ordered.
+"""Marks of the designs of a model's rounds: by them a pod knows that a round is of what was ordered.
 
-A mark is a keyed hash of one column's text with its FROM, WHERE, literals and part of the people. Rule to keep: whatever
-decides which rows and values a round adds up is in the mark; coefficients and scales are not.
+A mark is a keyed hash of FROM, WHERE, literals, part of the people, every feature and every target, and of
+whether the sums leave under masks. Rule to keep: whatever decides which rows and values a round adds up, and who
+sees the sums, is in the mark, and all of it in one: of fewer columns other rows are complete. Coefficients
+and scales are not.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -13,35 +15,35 @@ from podsql.planner.fragment import Feature, Literal, ModelStep, Split
 from podsql.planner.training.designing import Design
 
 
-def marks_of(design: Design, key: bytes) -> tuple[bytes, ...]:
-    """One for each column that a round of ``design`` may ask a pod for; ``key``: the job's id."""
-    found: set[bytes] = set()
+def marks_of(design: Design, key: bytes, *, masked: bool) -> tuple[bytes, ...]:
+    """One for each design that a round may ask a pod for; ``key``: the job's id."""
+    found = set()
     for part in design.parts:
-        columns = [one for group in design.given(part) for one in group]
-        found |= _marks(part.source, part.literals, design.split, columns, key)
+        for references in (False, True):
+            features, targets = design.asked(part, references=references)
+            if features or targets:
+                rows = (part.source, part.literals, design.split)
+                found.add(_mark(*rows, features, targets, masked=masked, key=key))
     return tuple(sorted(found))
 
 
-def marks_asked(step: ModelStep, key: bytes) -> frozenset[bytes]:
-    """Those of the columns that ``step`` asks for."""
-    columns = (*step.features, *step.targets)
-    return frozenset(_marks(step.source, step.literals, step.split, columns, key))
+def mark_asked(step: ModelStep, key: bytes) -> bytes:
+    """That of the design of ``step``."""
+    rows = (step.source, step.literals, step.split)
+    return _mark(*rows, step.features, step.targets, masked=step.masked, key=key)
 
 
-def _marks(
+def _mark(
     source: str,
     literals: Sequence[Literal],
     split: Split | None,
-    columns: Iterable[Feature],
+    features: Sequence[Feature],
+    targets: Sequence[Feature],
+    *,
+    masked: bool,
     key: bytes,
-) -> set[bytes]:
-    rows = msgspec.msgpack.encode((source, tuple(literals), split))
-    return {
-        blake2b(
-            msgspec.msgpack.encode((rows, one.sql, one.indicator)),
-            digest_size=16,
-            key=key,
-            person=b"ps-column",
-        ).digest()
-        for one in columns
-    }
+) -> bytes:
+    columns = [[(one.sql, one.indicator) for one in group] for group in (features, targets)]
+    parts = (source, tuple(literals), split, columns, masked)
+    body = msgspec.msgpack.encode(parts)
+    return blake2b(body, digest_size=16, key=key, person=b"ps-design").digest()

@@ -5,7 +5,7 @@ what would join them with the pods' tables is refused.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,10 +14,11 @@ import pyarrow as pa
 from podsql.analyst.bench import Bench
 from podsql.analyst.statement import Outcome, Statement
 from podsql.engine.merge import Merger
-from podsql.engine.temporary import Table
+from podsql.engine.temporary import Origin, Table
 from podsql.errors import error
 from podsql.planner.closing import split_options
 from podsql.planner.fragment import Field
+from podsql.planner.own_names import own_name
 from podsql.planner.plan import Options
 from podsql.planner.tables_read import tables_read
 
@@ -80,7 +81,7 @@ def temporary_tables(sql: str, bench: Bench) -> tuple[Table, ...]:
         return ()
     text, options = split_options(sql)
     named = tables_read(text)
-    found = {parts: kept[parts[0].lower()] for parts in named if _is_temporary(parts, kept)}
+    found = {parts: table for parts in named if (table := _temporary(parts, kept)) is not None}
     if not found:
         return ()
     others = sorted(".".join(parts) for parts in named if parts not in found)
@@ -96,8 +97,9 @@ def temporary_tables(sql: str, bench: Bench) -> tuple[Table, ...]:
     return tuple(found.values())
 
 
-def _is_temporary(parts: tuple[str, ...], kept: Mapping[str, Table]) -> bool:
-    return len(parts) == 1 and parts[0].lower() in kept
+def _temporary(parts: tuple[str, ...], kept: Mapping[str, Table]) -> Table | None:
+    name = own_name(parts)
+    return None if name is None else kept.get(name.lower())
 
 
 def _near(statement: Statement, tables: Sequence[Table], bench: Bench) -> Answer:
@@ -111,14 +113,24 @@ def _near(statement: Statement, tables: Sequence[Table], bench: Bench) -> Answer
         seconds=statement.timeout,
         ticket=statement,
     )
-    origins = [table.origin for table in tables]
+    origin = together(table.origin for table in tables)
     statement.outcome = Outcome(
-        release=max((o.release for o in origins), key=_LOOSER.index),
-        withheld=sum(o.withheld for o in origins),
-        pods=tuple(sorted({pod for o in origins for pod in o.pods})),
+        release=origin.release,
+        withheld=origin.withheld,
+        pods=origin.pods,
         merge_micros=(time.perf_counter_ns() - start) // 1000,
     )
     return answer_of(found, fields)
+
+
+def together(origins: Iterable[Origin]) -> Origin:
+    """What is said of an answer that was made from tables of these."""
+    known = tuple(origins)
+    return Origin(
+        release=max((o.release for o in known), key=_LOOSER.index),
+        withheld=sum(o.withheld for o in known),
+        pods=tuple(sorted({pod for o in known for pod in o.pods})),
+    )
 
 
 def _require_wanted(statement: Statement) -> None:

@@ -23,14 +23,17 @@ from podsql.analyst.explaining import explain
 from podsql.analyst.federation import Bound
 from podsql.analyst.ordering import give_order, show_rights
 from podsql.analyst.profiling import summarize
+from podsql.analyst.scratch import change_table, make_table, refuse_hiding
 from podsql.analyst.statement import Statement, missing_pods
 from podsql.analyst.training.commands import run_order
 from podsql.analyst.training.job_commands import run_job_order
 from podsql.analyst.writing import require_free, write_file
 from podsql.engine.temporary import Origin
 from podsql.errors import Error, error
+from podsql.planner.own_names import own_name
 from podsql.planner.plan import Options
 from podsql.planner.rights_orders import RightsOrder, ShowRights
+from podsql.planner.scratch import Change, MakeTable
 from podsql.planner.statements import (
     Command,
     Copy,
@@ -72,6 +75,10 @@ def run(command: Command, statement: Statement, bench: Bench) -> Answer:
             if not bench.temporary.drop(command.name) and not command.if_exists:
                 raise bench.temporary.unknown(command.name)
             return Answer(rows=0)
+        case MakeTable():
+            return make_table(command, statement, bench)
+        case Change():
+            return change_table(command, statement, bench)
         case Copy():
             return _copy(command, statement, bench)
         case RightsOrder():
@@ -129,7 +136,8 @@ def _shown(command: Show, statement: Statement, bench: Bench) -> Answer:
 
 
 def _describe(command: Describe, statement: Statement, bench: Bench) -> Answer:
-    own = bench.temporary.tables.get(command.table.lower())
+    name = own_name(command.table.split("."))
+    own = bench.temporary.tables.get(name.lower()) if name else None
     if own is not None:
         return answer_of(described_temporary(own))
     bound = _offers(command.options, statement)
@@ -164,7 +172,7 @@ def _create(command: CreateTemporary, statement: Statement, bench: Bench) -> Ans
     kept = bench.temporary
     if command.name.lower() in kept.tables and not command.replace:
         raise kept.taken(command.name)
-    _refuse_hiding(command.name, statement)
+    refuse_hiding(command.name, statement)
     statement.sql, statement.keeps = command.sql, True
     answer = select(statement, bench)
     table = answer.table()
@@ -172,19 +180,6 @@ def _create(command: CreateTemporary, statement: Statement, bench: Bench) -> Ans
     origin = Origin(pods=outcome.pods, release=outcome.release, withheld=outcome.withheld)
     kept.create(command.name, answer.fields, table, origin, replace=command.replace)
     return Answer(rows=table.num_rows)
-
-
-def _refuse_hiding(name: str, statement: Statement) -> None:
-    """A name must not mean another table than it did before."""
-    deadline = time.monotonic() + statement.timeout
-    bound = statement.federation.bind(statement.purpose, statement.project, deadline=deadline)
-    for offered in bound.catalog.tables:
-        if offered.partition(".")[2].lower() == name.lower():
-            raise error(
-                "CONFLICT",
-                f"the pods offer a table {offered!r}, which {name!r} would hide",
-                hint="choose another name",
-            )
 
 
 def _copy(command: Copy, statement: Statement, bench: Bench) -> Answer:

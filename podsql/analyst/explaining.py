@@ -14,6 +14,7 @@ from podsql.planner.closing import split_options
 from podsql.planner.drawing import draw
 from podsql.planner.explaining import explain_text
 from podsql.planner.explanation import explain_json, explanation
+from podsql.planner.fragment import Field
 from podsql.planner.measured import PodRun, Run, StageRun
 from podsql.planner.plan import Plan
 
@@ -33,6 +34,11 @@ def explain(statement: Statement, bench: Bench, *, form: str, analyze: bool) -> 
         return explain_text(plan, catalog, run)
     shown = explanation(plan, catalog, run)
     return explain_json(shown) if form == "json" else draw(shown)
+
+
+def columns_of(statement: Statement, bench: Bench) -> tuple[Field, ...]:
+    """The columns a SELECT would answer with; pods are asked for their offers only."""
+    return _planned(statement, bench)[0].columns
 
 
 def _planned(statement: Statement, bench: Bench) -> tuple[Plan, Catalog]:

@@ -20,7 +20,15 @@ from podsql.message import Message
 from podsql.messages import Failed, decode, encode
 from podsql.relay.cards import Card
 from podsql.relay.sockets.endpoint import Endpoint
-from podsql.sum_messages import SumJob, SumMasked, SumShares, SumSurvivors, SumUnmask
+from podsql.sum_messages import (
+    SumJob,
+    SumMasked,
+    SumRound,
+    SumShares,
+    SumSurvivors,
+    SumTotals,
+    SumUnmask,
+)
 
 LATE = frozenset({SumSurvivors, SumUnmask})
 """What is asked once the figures are there: enough pods of the job will do."""
@@ -97,27 +105,68 @@ class Leader:
         self._run(self._coordinator.handle(Begin()), {}, deadline)
 
     def sum(self, exchanges: Sequence[Exchange], deadline: float, content: bytes) -> Sum:
-        """One round. ``exchanges``, one a pod and not started, ask for what the pods bring, all of
-        them for ``content`` (32 bytes).
+        """One round. ``exchanges``, one a pod and not started, ask for what the pods bring: all for
+        what has the hash ``content``.
 
         PodsLost, or the error of a pod that refuses or withholds its figures: nothing is opened then.
         """
         asked = {exchange.card.name: exchange for exchange in exchanges}
-        self.round += 1
-        effects = self._coordinator.handle(NextRound(content))
+        effects = self._next_round(content)
         self._ask(effects, deadline)
         for pod, exchange in asked.items():
             exchange.start(partial(self._events.put, _Queried(pod)))
-        opened = self._run([], asked, deadline)
+        return self._opened([], asked, deadline)
+
+    def sum_by_total(self, exchanges: Sequence[Exchange], deadline: float, content: bytes) -> Sum:
+        """All rounds of a job whose pods judge on their total: what is opened before the last round is
+        brought back to them. ``exchanges``, ``content`` and errors as in ``sum``."""
+        asked = {exchange.card.name: exchange for exchange in exchanges}
+        for number in range(1, self.job.rounds):
+            self._ask(self._next_round(content), deadline)
+            if number == 1:
+                for pod, exchange in asked.items():
+                    exchange.start(partial(self._events.put, _Queried(pod)))
+            opened = self._opened([], asked, deadline, last=False)
+            self._bring_back(opened, asked, deadline)
+        return self._opened(self._next_round(content), asked, deadline)
+
+    def _next_round(self, content: bytes) -> list[Effect]:
+        self.round += 1
+        return self._coordinator.handle(NextRound(content))
+
+    def _opened(
+        self,
+        effects: list[Effect],
+        asked: Mapping[str, Exchange],
+        deadline: float,
+        *,
+        last: bool = True,
+    ) -> Sum:
+        opened = self._run(effects, asked, deadline, last=last)
         assert opened is not None
         if opened.missing or opened.pods != self.job.members:
             raise error("BAD_RESULT", "a secure sum is over other pods than were asked")
         return opened
 
+    def _bring_back(self, opened: Sum, asked: Mapping[str, Exchange], deadline: float) -> None:
+        """To all pods, what is for them alone."""
+        [part] = opened.parts
+        told = SumTotals(job=self.job.digest, round=opened.round, vector=part.cells.tobytes())
+        self._ask([Ask(pod, told) for pod in self.job.members], deadline)
+        while self._open:
+            self._next(asked, {}, {}, deadline)
+
     def _run(
-        self, effects: list[Effect], asked: Mapping[str, Exchange], deadline: float
+        self,
+        effects: list[Effect],
+        asked: Mapping[str, Exchange],
+        deadline: float,
+        *,
+        last: bool = True,
     ) -> Sum | None:
-        """Until the round is opened, or (None) the pods know each other."""
+        """Until the round is opened, or (None) the pods know each other.
+
+        Not the ``last`` that ``asked`` are for: no pod has signed for its figures then."""
         vectors: dict[str, bytes] = {}
         signed: dict[str, bytes] = {}
         opened: Sum | None = None
@@ -136,6 +185,8 @@ class Leader:
                     case Ask():
                         pass
             self._ask(effects, deadline)
+            if opened is not None and not last:
+                return opened
             if opened is not None and len(signed) == len(asked):
                 # What each pod put in its own audit is what was added.
                 if signed != vectors:
@@ -199,7 +250,8 @@ class Leader:
             self.listed |= isinstance(effect.message, SumSurvivors)
             now = time.monotonic()
             # A pod computes before it answers with its figures.
-            computes = isinstance(effect.message, SumShares)
+            waits = SumShares | SumRound if self.job.units and self.round == 1 else SumShares
+            computes = isinstance(effect.message, waits)
             self._until = deadline if computes else min(deadline, now + self._seconds)
             self._open[effect.pod] = (self._asked, type(effect.message) in LATE)
             number, pod = self._asked, effect.pod

@@ -15,10 +15,13 @@ from podsql.analyst.federation import Bound
 from podsql.analyst.leading import Leader, PodsLost
 from podsql.analyst.sum_jobs import lead
 from podsql.engine.sums.groups import Group, GroupSums, Values
+from podsql.engine.sums.totals import Shape
 from podsql.errors import Error, error
 from podsql.messages import QueryPayload, content_hash, encode, sum_about, sum_request
 from podsql.planner.fragment import Aggregate, encode_fragment
+from podsql.planner.key_lists import groups_of
 from podsql.planner.masked_states import ROWS, read_states
+from podsql.planner.masking import TOTAL_ROUNDS
 from podsql.planner.plan import Plan, Stage
 from podsql.planner.sum_names import group_figures
 
@@ -48,16 +51,18 @@ def open_groups(
         masking,
         pods=stage.pods,
         about=sum_about(head, statement.sql, names),
-        cells=sums.cells,
-        rounds=1,
+        cells=_cells(stage, sums),
+        rounds=TOTAL_ROUNDS if stage.units else 1,
         seconds=statement.deadline - time.monotonic(),
+        units=stage.units,
     )
     exchanges = [
         _exchange(statement, stage, plan, bound, payload, pod, leader) for pod in stage.pods
     ]
     statement.take_on(exchanges)
     try:
-        opened = leader.sum(exchanges, statement.deadline, content)
+        lead_all = leader.sum_by_total if stage.units else leader.sum
+        opened = lead_all(exchanges, statement.deadline, content)
     except Error as fault:
         statement.cancel_pods()
         if isinstance(fault, PodsLost):
@@ -68,8 +73,16 @@ def open_groups(
     for exchange in exchanges:
         statement.note(exchange)
     [part] = opened.parts
-    found, whole = sums.read(part.units(), len(stage.pods))
+    found, whole = sums.read(part.units()[: sums.cells], len(stage.pods))
     return _table(found, fragment, schema), whole
+
+
+def _cells(stage: Stage, sums: GroupSums) -> int:
+    """Of the sum; where pods judge on their total, of the largest of its rounds."""
+    if not stage.units:
+        return sums.cells
+    shape = Shape(groups=len(groups_of(stage.lists)), figures=len(sums.states))
+    return shape.cells(sums.cells)
 
 
 def _exchange(
@@ -106,7 +119,9 @@ def _exchange(
 def _table(found: dict[Group, Values], fragment: Aggregate, schema: pa.Schema) -> pa.Table:
     """Groups that have rows; without keys there is always one."""
     if fragment.keys:
-        rows = [column.sql for column in fragment.aggregates].index(ROWS)
+        # Rows, or (on the total of all pods) people.
+        calls = [column.sql for column in fragment.aggregates]
+        rows = calls.index(ROWS) if ROWS in calls else 0
         found = {group: values for group, values in found.items() if values[rows]}
     listed = [(*group, *values) for group, values in found.items()]
     try:

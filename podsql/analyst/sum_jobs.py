@@ -27,9 +27,11 @@ def lead(
     cells: int,
     rounds: int,
     seconds: float,
+    units: int = 0,
 ) -> Leader:
     """The leader of a new job over ``pods``, which know each other by now. ``cells``: of integers,
-    beside the number of rows. ``seconds``: what a round may take."""
+    beside the number of rows. ``seconds``: what a round may take.
+    ``units``: how many people are behind each cell that pods let out by their total."""
     told = SumJob(
         nonce=os.urandom(32),
         about=about,
@@ -38,6 +40,7 @@ def lead(
         word=WORD,
         parts=(SumPart(cells, 0),),
         rounds=rounds,
+        units=units,
     )
     leader = Leader(statement.federation.endpoint, bound.cards, told, seconds=STEP * seconds)
     statement.on_cancel = leader.stop

@@ -15,7 +15,7 @@ from podsql.errors import Error, error
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from podsql.driver import Cursor
+    from podsql.cursor import Cursor
 
 Statement = Annotated[
     str, typer.Argument(help="SQL, a file that holds it (query.sql), or - for stdin.")

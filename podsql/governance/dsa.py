@@ -13,14 +13,21 @@ from podsql.governance.facts import Facts
 from podsql.governance.pages import Grid, Heading, Items, Page, Pairs, Text
 from podsql.governance.plain import modes
 from podsql.governance.retention import retention
-from podsql.policy.plain_words import plain_words
+from podsql.policy.plain_words import on_totals, plain_words
 from podsql.times import iso
 
 KIND: Final = "dsa-annex"
+_LOCAL: Final = (
+    "Totals over several pods: none of the tables is released on the total of all pods (sdc_merged)."
+    " Where that is agreed one day, each custodian is told totals over the others' small groups, and this annex"
+    " has to say so."
+)
 _MERGED: Final = (
-    "Totals over several pods: none of the tables is released on the total of all pods (sdc_merged),"
-    " and this version does not offer it. Where it is agreed one day, each custodian will see totals"
-    " over the others' small groups, and this annex has to say so."
+    "Totals over several pods: tables are released on the total of all pods (sdc_merged). So each custodian's"
+    " pod is told how many people of all pods together are behind each group that is asked for, also of groups"
+    " that are too small to leave, and by how many people groups differ; of each pod a few count at"
+    " most. The custodians agree to this, keep it to themselves, declare truthfully that nobody is in two"
+    " pods, and rely on each other's numbers: a pod that lies, or tells an analyst what it is told, is not found out."
 )
 
 
@@ -68,7 +75,7 @@ def annex(facts: Facts) -> Annex:
         purposes=facts.policy.purposes,
         projects={name: p.purpose for name, p in facts.declared.projects.items()},
         modes=modes(facts.policy),
-        merged_clause=_MERGED,
+        merged_clause=_MERGED if on_totals(facts.policy) else _LOCAL,
         data=data_card(facts),
         terms=plain_words(facts.policy),
         retention_years=kept.audit_years,

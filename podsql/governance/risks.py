@@ -119,13 +119,19 @@ def _disclosure(policy: Policy) -> str:
     rules = policy.output
     kinds = {policy.release, *(t.release for t in policy.tables.values() if t.release)}
     said = []
-    if kinds & {"sdc_local", "sdc_merged"}:
+    caps = "caps" if rules.caps else "no caps"
+    if "sdc_merged" in kinds:
+        units = max(rules.min_units, rules.overlap_guard)
+        said.append(
+            f"at least {units} people of all pods together behind a count, and between two, also"
+            f" without any one pod; pods see small totals, {caps}"
+        )
+    if "sdc_local" in kinds and "sdc_merged" not in kinds:
         guard = (
             f"figures may not differ by fewer than {rules.overlap_guard} units"
             if rules.overlap_guard
             else "no overlap guard"
         )
-        caps = "caps" if rules.caps else "no caps"
         said.append(f"at least {rules.min_units} units a figure, {guard}, {caps}")
     if "dp" in kinds and policy.dp is not None:
         said.append(f"noise, budget epsilon {policy.dp.epsilon_budget:g}")

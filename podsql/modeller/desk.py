@@ -17,13 +17,13 @@ from podsql.job_messages import JobAsk, JobOrder, JobReply
 from podsql.message import Message
 from podsql.messages import Failed, decode, encode
 from podsql.modeller.config import Section
-from podsql.modeller.orders import Orders, Work
+from podsql.modeller.orders import MOST_KEPT, Orders, Work
 from podsql.policy.delegations import read_delegation
 from podsql.relay.cards import Card
 
 log = logging.getLogger("podsql.modeller")
 
-JOBS_SHOWN: Final = 500
+JOBS_SHOWN: Final = MOST_KEPT
 LINES_SHOWN: Final = 2000
 REPLY_BYTES: Final = 1 << 20
 
@@ -112,7 +112,10 @@ class ModellerDesk:
 
 
 def _told(*found: Work) -> JobReply:
-    return JobReply(records=tuple(_shown(work) for work in found))
+    return JobReply(
+        records=tuple(_shown(work) for work in found),
+        orders=tuple(work.order.delegation for work in found),
+    )
 
 
 def _shown(work: Work) -> bytes:

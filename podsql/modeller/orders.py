@@ -7,6 +7,7 @@ Rule to keep: an order counts once ``order.bin`` is there, which is written last
 
 import shutil
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,10 @@ from podsql.relay.cards import Card
 from podsql.relay.keys import fingerprint, replace_file
 
 ORDER: Final = "order.bin"
+ORDER_BYTES: Final = 1 << 20
+"""Of what an analyst signed, and of the job's record; larger ones are refused."""
+MOST_KEPT: Final = 500
+"""Orders of one analyst; of more the oldest that ended are removed."""
 DAY_MS: Final = 24 * 3600 * 1000
 
 
@@ -101,11 +106,14 @@ class Orders:
         return work
 
     def sweep(self, keep_days: float, now: int) -> None:
-        """Remove what ended so long ago."""
+        """Remove what ended so long ago, and of each analyst what ended before ``MOST_KEPT`` newer orders:
+        who orders and cancels again and again would else fill the disk."""
         last = now - int(keep_days * DAY_MS)
-        for work in self.all():
+        newer: Counter[bytes] = Counter()
+        for work in reversed(self.all()):
+            newer[work.told.analyst] += 1
             job = work.job
-            if job.over and (job.ended or 0) < last:
+            if job.over and ((job.ended or 0) < last or newer[work.told.analyst] > MOST_KEPT):
                 with self._lock:
                     del self._kept[work.told.analyst, work.id]
                 (work.folder / ORDER).unlink()
@@ -119,6 +127,8 @@ def _work(order: JobOrder, folder: Path) -> Work:
 
 def _record(order: JobOrder, told: Delegation, federation: str, now: int) -> Job:
     """The job before its first round, as far as it is what the analyst signed."""
+    if max(len(order.record), len(order.delegation.body)) > ORDER_BYTES:
+        raise error("BAD_MESSAGE", f"an order or its record is larger than {ORDER_BYTES} bytes")
     try:
         job = msgspec.json.decode(order.record, type=Job)
     except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -42,6 +42,10 @@ class Beliefs:
         """Whether any service has stopped this pod."""
         return any(belief.frozen for belief in self._now.values())
 
+    def ended(self, person: bytes) -> bool:
+        """Whether any service has ended this person, or this modeller."""
+        return any(person in belief.people for belief in self._now.values())
+
     def reached(self, service: bytes, epoch: int, now: int) -> None:
         """A service spoke of its epoch; Unavailable if it went back."""
         self._move(service, reached(self.of(service), epoch), now)

@@ -4,7 +4,7 @@ Two sets over the same data may be gone on with after each other, never be opene
 once a quorum has signed its list, and tells something only if every pod of the job brought its
 figures. So a pod that signed keeps to that set; before, it may go on with a smaller one, of a quorum
 of each that went before, and signs none of these any more. Then the figures of an honest pod are in
-opened sums of one set at most (docs/decisions/0021).
+opened sums of one set at most (docs/decisions/0023).
 Rule to keep: what was brought and signed is on the ledger before it leaves.
 """
 
@@ -53,29 +53,43 @@ class Cohorts:
         self._answers = answers
         self._lock = threading.Lock()
 
-    def bring(self, scope: bytes, cohort: Cohort) -> None:
-        """Figures of ``scope`` (project, data and table) may go under the masks of ``cohort``; or DENIED."""
+    def bring(self, scopes: Sequence[bytes], cohort: Cohort) -> None:
+        """Figures of ``scopes`` (project, data and table) may go under the masks of ``cohort``; or DENIED."""
         with self._lock:
-            known = self._known(scope)
-            for place, earlier in enumerate(known):
-                if earlier.pods == cohort.pods or _free(earlier, cohort):
-                    continue
-                if self._signed(scope, place) or not _succeeds(cohort, earlier):
-                    raise _other_pods()
-            if all(earlier.pods != cohort.pods for earlier in known):
-                if len(known) == MOST:
-                    raise _other_pods()
-                self._answers.keep_answer(_mark(scope, len(known)), msgspec.msgpack.encode(cohort))
+            # What is denied leaves no mark, or it would decide for the statements that follow.
+            new = {scope: self._new(scope, cohort) for scope in scopes}
+            for scope, place in new.items():
+                if place is not None:
+                    self._answers.keep_answer(_mark(scope, place), msgspec.msgpack.encode(cohort))
 
-    def sign(self, scope: bytes, cohort: Cohort) -> None:
+    def sign(self, scopes: Sequence[bytes], cohort: Cohort) -> None:
         """The sum over ``cohort`` may be opened; DENIED once figures were brought to its successor."""
         with self._lock:
-            known = self._known(scope)
-            pods = [one.pods for one in known]
-            place = pods.index(cohort.pods)
-            if not all(_free(known[place], later) for later in known[place + 1 :]):
+            places = {scope: self._unfollowed(scope, cohort) for scope in scopes}
+            for scope, place in places.items():
+                self._answers.keep_answer(_mark(scope, place, _SIGNED), _SIGNED)
+
+    def _new(self, scope: bytes, cohort: Cohort) -> int | None:
+        """After how many others ``cohort`` is the next one, None if it is known; DENIED."""
+        known = self._known(scope)
+        for place, earlier in enumerate(known):
+            if earlier.pods == cohort.pods or _free(earlier, cohort):
+                continue
+            if self._signed(scope, place) or not _succeeds(cohort, earlier):
                 raise _other_pods()
-            self._answers.keep_answer(_mark(scope, place, _SIGNED), _SIGNED)
+        if any(earlier.pods == cohort.pods for earlier in known):
+            return None
+        if len(known) == MOST:
+            raise _other_pods()
+        return len(known)
+
+    def _unfollowed(self, scope: bytes, cohort: Cohort) -> int:
+        """Where ``cohort`` stands; DENIED where others that it is not free of came after it."""
+        known = self._known(scope)
+        place = [one.pods for one in known].index(cohort.pods)
+        if not all(_free(known[place], later) for later in known[place + 1 :]):
+            raise _other_pods()
+        return place
 
     def _known(self, scope: bytes) -> list[Cohort]:
         """The sets that figures were brought to, in that order."""
@@ -95,16 +109,18 @@ class Claim:
     cohorts: Cohorts
     scopes: Sequence[bytes]
     cohort: Cohort
+    at_once: bool = False
+    """These stay its pods from the first figures on, whatever becomes of the sum."""
 
     def bring(self) -> None:
         """Before they are masked."""
-        for scope in self.scopes:
-            self.cohorts.bring(scope, self.cohort)
+        self.cohorts.bring(self.scopes, self.cohort)
+        if self.at_once:
+            self.sign()
 
     def sign(self) -> None:
         """Before their sum is opened."""
-        for scope in self.scopes:
-            self.cohorts.sign(scope, self.cohort)
+        self.cohorts.sign(self.scopes, self.cohort)
 
 
 def scope_of(project: str, data_version: str, table: str) -> bytes:

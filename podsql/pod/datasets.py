@@ -11,6 +11,7 @@ from podsql.pod.holding import Holding
 from podsql.pod.holds import Holds
 from podsql.pod.local_tables import LocalTables
 from podsql.pod.opting_out import Watch, read_list
+from podsql.pod.origins import origins
 from podsql.pod.releasing import load_secret, salt
 from podsql.policy.document import Policy, load_policy, load_preset
 from podsql.policy.enforcement import require_enforceable
@@ -165,6 +166,7 @@ def pod_tables(config: PodConfig, snapshot: Snapshot) -> dict[str, PodTable]:
         qualified(name) for name, section in config.tables.items() if section.mode == "in_place"
     }
     found = {}
+    files = origins(config)
     sections: dict[str, TableSection | ViewSection] = {**config.tables, **config.views}
     for name, section in sections.items():
         full = qualified(name)
@@ -177,5 +179,6 @@ def pod_tables(config: PodConfig, snapshot: Snapshot) -> dict[str, PodTable]:
             content_hash=snapshot.hashes[full],
             rows=snapshot.rows[full],
             numbered=full not in served_in_place,
+            origins=files[full],
         )
     return found

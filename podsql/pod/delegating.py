@@ -36,15 +36,22 @@ class Asking:
 
 
 class Delegations:
-    """Reads orders; what is refused has its line in the audit. ``pod``: this pod's identity."""
+    """Reads orders; what is refused has its line in the audit. ``pod``: this pod's identity; ``ended``:
+    whether a policy service has ended who has this key, which a service that is silent cannot say."""
 
     def __init__(
-        self, pod: bytes, audit: Audit, store: ManifestStore, clock: Callable[[], int]
+        self,
+        pod: bytes,
+        audit: Audit,
+        store: ManifestStore,
+        clock: Callable[[], int],
+        ended: Callable[[bytes], bool],
     ) -> None:
         self._pod = pod
         self._audit = audit
         self._store = store
         self._clock = clock
+        self._ended = ended
 
     def read(self, peer: Card, message: Message) -> Asking:
         """For whom ``message`` of ``peer`` is asked, and what."""
@@ -69,6 +76,8 @@ class Delegations:
     def _delegated(self, peer: Card, message: Delegated) -> Asking:
         if peer.role != "modeller":
             raise error("ROLE", "only a modeller asks in another's place")
+        if self._ended(peer.identity):
+            raise error("DELEGATION", "the modeller of an order may not ask any more")
         order = read_delegation(message.delegation, modeller=peer.identity, now=self._clock())
         manifest = self._store.current
         analyst = manifest.by_identity(order.analyst) if manifest is not None else None

@@ -59,6 +59,7 @@ from podsql.pod.requests import Held, Ticket, fragment_of
 from podsql.pod.results import Output
 from podsql.pod.reviewing import Reviewing
 from podsql.pod.summing import SumMessage, Summing
+from podsql.pod.total_groups import TotalGroups
 from podsql.policy.audit import Audit
 from podsql.policy.decisions import Unavailable, read_head
 from podsql.policy.denial import Denial, Withheld
@@ -126,7 +127,9 @@ class Desk:
             pod=keys.identity_public,
             guarded=self._guarded,
         )
-        self._delegations = Delegations(keys.identity_public, audit, endpoint.store, _now)
+        self._delegations = Delegations(
+            keys.identity_public, audit, endpoint.store, _now, services.beliefs.ended
+        )
         self._aside = Aside(gatekeepers, endpoint=endpoint, guarded=self._guarded, fail=self._fail)
         self.writing = LocalWriting(local, self._aside, audit=audit, run=self._run_beside)
         self._held = Held(limit_bytes=limits.spool_mb << 20)
@@ -137,9 +140,7 @@ class Desk:
             guarded=self._guarded,
             then=self._agreed,
         )
-        self._summing = Summing(
-            name=name, keys=keys, endpoint=endpoint, terms=sums, aside=self._aside
-        )
+        self._summing = Summing(self._aside, name=name, keys=keys, endpoint=endpoint, terms=sums)
         self.answered = self.refused = 0
 
     # -- entry ---------------------------------------------------------------------------------
@@ -220,8 +221,6 @@ class Desk:
     def running(self) -> int:
         """Statements that have not ended."""
         return self._held.running()
-
-    # -- offers --------------------------------------------------------------------------------
 
     # -- queries -------------------------------------------------------------------------------
 
@@ -306,7 +305,8 @@ class Desk:
         verdict, policy = ticket.allowed, ticket.holding.gate.policy
         self._summing.expect(ticket)
         candidates = verdict.psi.candidates if verdict.psi is not None else 0
-        counted = policy.limits.queries_per_day is not None or candidates
+        network = verdict.network is not None
+        counted = policy.limits.queries_per_day is not None or candidates or network
         if verdict.noise is None and not counted and verdict.local is None:
             self._run(ticket, None)
             return
@@ -315,6 +315,7 @@ class Desk:
 
         def pay() -> Released | None:
             self._releasing.admit(policy, asker, _now(), candidates)
+            self._releasing.count_round(verdict, policy, asker, version, _now())
             if verdict.local is not None:
                 self.writing.require_room(ticket)
             if verdict.noise is None:
@@ -337,7 +338,7 @@ class Desk:
         if seconds is not None:
             ticket.deadline = min(ticket.deadline, time.monotonic() + seconds)
         guard = verdict.guard and not verdict.needs_ledger
-        job = self._job(ticket, verdict.sql, rows, guard=guard)
+        job = self._job(ticket, verdict.sql, rows, guard=guard, work=verdict.work)
         ticket.job = self._pool.run(job, lambda event: self._event(ticket, event))
 
     def _record(self, ticket: Ticket) -> None:
@@ -352,9 +353,10 @@ class Desk:
             on_stream=lambda: self._accept(ticket),
         )
 
-    def _job(self, ticket: Ticket, sql: str, rows: int, *, guard: bool) -> Job:
+    def _job(self, ticket: Ticket, sql: str, rows: int, *, guard: bool, work: bytes = b"") -> Job:
         return Job(
             sql=sql,
+            work=work,
             database=ticket.holding.database,
             datasets=ticket.holding.datasets,
             owner=f"{ticket.person.fingerprint}/{ticket.holding.gate.policy_hash}",
@@ -467,9 +469,12 @@ class Desk:
 
     def _mask(self, ticket: Ticket, arrow: bytes, withheld: int, note: str) -> None:
         """What may leave is brought to the sum that the request is for."""
-        cohort = self._summing.cohort(ticket)
-        claim = self._releasing.claim(ticket.allowed, *ticket.terms, cohort)
+        claim = self._releasing.claim(ticket.allowed, *ticket.terms, self._summing.cohort(ticket))
         ticket.raw.clear()
+
+        def fix() -> TotalGroups | None:
+            claim.bring()
+            return self._releasing.groups(arrow, ticket.allowed, *ticket.terms)
 
         def leave(vector: bytes, of: str) -> None:
             released = Released(arrow=b"", rows=1, withheld=0, vector=vector)
@@ -485,7 +490,7 @@ class Desk:
             leave=leave,
             fail=partial(self._fail, ticket),
         )
-        self._aside.run(ticket, claim.bring, lambda _: bring())
+        self._aside.run(ticket, fix, bring)
 
     def _leave(self, ticket: Ticket, released: Released, note: str) -> None:
         """The last step: the audit, the evidence, the answer."""

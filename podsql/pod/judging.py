@@ -13,6 +13,7 @@ from podsql.pod.requests import Ticket
 from podsql.policy.decisions import Agreed, Outcome, require_agreement
 from podsql.policy.denial import Denial
 from podsql.policy.document import Release
+from podsql.policy.gate import KEPT_BYTES
 from podsql.policy.verdict import Verdict
 
 SEEN = 4096
@@ -54,7 +55,8 @@ class Judging:
         def done(found: Verdict | Denial) -> None:
             if len(self._seen) > SEEN:
                 self._seen.clear()
-            self._seen.add(key)
+            if len(encoded) <= KEPT_BYTES:
+                self._seen.add(key)
             self._judged(ticket, fragment, found)
 
         if key in self._seen:

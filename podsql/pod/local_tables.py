@@ -1,8 +1,8 @@
 """Predictions that stay at the pod: one Parquet file a table, and a card of it beside, both mode 0600.
 
 The card stands in the file too, so that a table is there, with its card, once one rename is done; the
-JSON beside it is for people and lists. Rule to keep: nothing here tells one person of another's table, and what
-an analyst is told depends on names and numbers of tables alone, never on the size of one.
+JSON beside it is for people and lists. Rule to keep: one person is told of another's table that its name is taken
+and no more, and what an analyst is told depends on names and numbers of tables alone, never on the size of one.
 """
 
 import os
@@ -140,6 +140,8 @@ class LocalTables:
         What the same statement has written is its own: it is asked again where a pod moved on.
         """
         held = {path.stem: self._read(path.stem) for path in self._files()}
+        if self._card(table).exists() and self._read(table) is None:
+            held[table] = None  # a file that is no card of ours: the custodian's own
         if table in held:
             card = held[table]
             own = card is not None and card.fingerprint == fingerprint

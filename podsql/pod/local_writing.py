@@ -76,10 +76,16 @@ class LocalWriting:
                 hint="choose rows with WHERE",
             )
         slack = ticket.holding.gate.policy.output.round_base
+
+        def begin(sql: str) -> Callable[[OnEvent], JobHandle]:
+            return lambda on_event: self._run(ticket, sql, store.most_rows + slack, on_event)
+
         writing = Writing(
             draft=partial(store.draft, self._card(ticket, order)),
             keep=partial(self._keep, ticket, order),
-            begin=lambda on_event: self._run(ticket, order.sql, store.most_rows + slack, on_event),
+            begin=begin(order.sql),
+            # That there are so many is not told either, nor by a name that stays free.
+            instead=begin(f"SELECT * FROM ({order.sql}) LIMIT 0") if told is None else None,
             failure=partial(_failure, order),
             post=self._aside.post,
         )
@@ -89,11 +95,6 @@ class LocalWriting:
         def work() -> None:
             try:
                 writing.write()
-            except Error as fault:
-                if fault.code != "RESULT_TOO_BIG" or told is not None:
-                    raise
-                # That there are so many is not told either: it is as if they had been written.
-                self._note(ticket, "too many rows: not written", 0, 0)
             finally:
                 self._active.discard(writing)
 
@@ -114,9 +115,11 @@ class LocalWriting:
         self._audit.append(removal(card, why, _now()))
         store.drop(card)
 
-    def _keep(self, ticket: Ticket, order: LocalOrder, draft: Draft, card: TableCard) -> None:
+    def _keep(
+        self, ticket: Ticket, order: LocalOrder, draft: Draft, card: TableCard, why: str
+    ) -> None:
         # The audit line stands before the table does.
-        note = partial(self._note, ticket, "", card.rows, card.bytes)
+        note = partial(self._note, ticket, why, card.rows, card.bytes)
         self._kept().keep(draft, card, overwrite=order.overwrite, before=note)
 
     def _note(self, ticket: Ticket, why: str, rows: int, size: int) -> None:
@@ -160,8 +163,10 @@ class Writing:
     """One table on its way: a job of the ticket, as its engine's is. ``write`` runs on a writer."""
 
     draft: Callable[[], Draft]
-    keep: Callable[[Draft, TableCard], None]
+    keep: Callable[[Draft, TableCard, str], None]
     begin: Callable[[OnEvent], JobHandle]
+    instead: Callable[[OnEvent], JobHandle] | None
+    """What is written where there are too many rows; None: that is told."""
     failure: Callable[[JobFailed], Error]
     post: Callable[[Callable[[], None]], None]
 
@@ -188,9 +193,18 @@ class Writing:
 
     def write(self) -> None:
         """Rows to a file, and the file to its place."""
+        try:
+            self._write(self.begin, "")
+        except Error as fault:
+            if fault.code != "RESULT_TOO_BIG" or self.instead is None:
+                raise
+            self._ahead = 0
+            self._write(self.instead, "too many rows: none is written")
+
+    def _write(self, begin: Callable[[OnEvent], JobHandle], why: str) -> None:
         draft = self.draft()
         try:
-            self.post(self._start)
+            self.post(partial(self._start, begin))
             reader = GuardedReader(schema=None, max_rows=1 << 40, max_bytes=TABLE_BYTES)
             while isinstance(item := self._arrived.get(), bytes):
                 for batch in reader.feed(item):
@@ -204,17 +218,17 @@ class Writing:
             with self._lock:
                 if self._stopped:
                     raise _cancelled()
-                self.keep(draft, card)
+                self.keep(draft, card, why)
         finally:
             draft.close()
 
     # -- on the I/O thread -------------------------------------------------------------------------
 
-    def _start(self) -> None:
+    def _start(self, begin: Callable[[OnEvent], JobHandle]) -> None:
         if self._stopped:
             return
         try:
-            self._job = self.begin(self._event)
+            self._job = begin(self._event)
         except Error as fault:
             self._arrived.put(fault)
 

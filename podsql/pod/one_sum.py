@@ -2,9 +2,9 @@
 
 Methods run on the endpoint's I/O thread. A round needs two things from the analyst: the shares of the
 others, and a signed request whose row is what the pod brings; whichever comes first waits for the other.
-Rule to keep: a request is for one job and one round, which its id is made of, and is what all pods of
-the round are asked for; all requests of a job are about one design over the same data; masked cells
-leave once the audit says so, and a list is signed once the ledger says of whom.
+Rule to keep: a request is for one job and one round, which its id is made of; all requests of a job are
+about one design over the same data; what all pods of a round are asked is the same to the byte, or no mask
+vanishes; masked cells leave once the audit says so, and a list is signed once the ledger says of whom.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,6 +55,8 @@ class OneSum:
         self.job = job
         self.touched = 0.0
         """When the analyst last sent something (monotonic)."""
+        self.person = b""
+        """For whom figures were asked: where a modeller leads the job, its analyst."""
         self._core = core
         self._identity = identity
         self._aside = aside
@@ -84,7 +86,8 @@ class OneSum:
         assert isinstance(effect, Reply)
         reply = encode(effect.message)
         if isinstance(message, SumSurvivors):
-            assert self._claim is not None
+            if self._claim is None:  # masked, but the audit did not take it
+                raise error("BAD_MESSAGE", "a list is of figures that did not leave")
             self._aside.apart(
                 self._claim.sign, lambda _: request.reply(reply), partial(refuse, request)
             )
@@ -107,17 +110,12 @@ class OneSum:
 
     def expect(self, ticket: Ticket) -> None:
         """Refuse a request that is not what this job is about: before anything runs."""
-        head, verdict = ticket.head, ticket.verdict
-        assert verdict is not None
+        verdict = ticket.allowed
+        if verdict.merged is not None:  # its groups are not judged yet
+            raise error("DENIED", "a sum is not judged on its total, as the pod's policy wants it")
         names, cells = figures_asked(ticket)
-        if head.pods != self.job.members:
-            raise error("BAD_MESSAGE", "a request names other pods than its sum")
-        if self.job.about != sum_about(head, ticket.statement, names):
-            raise error("REPLAY", "a sum is about another statement than this request")
-        if (self.job.word, self.job.cells) != (128, 1 + cells):
-            raise error("BAD_MESSAGE", "a sum has other cells than the request has figures")
-        if ticket.head.request_id == sum_request(self.job.digest, self._round, self._identity):
-            self._require_content(ticket)
+        require_asked(self.job, ticket, names, cells)
+        self.person = ticket.person.identity
         mark = verdict.model.mark if verdict.model is not None else b""
         about = (mark, verdict.policy_hash, ticket.holding.data_version)
         if self._about and self._about != about:
@@ -132,7 +130,6 @@ class OneSum:
         """The row of a ticket may go into its round; the ticket ends by ``leave`` or ``fail``."""
         if self._brought is not None or brought.figures.round != self._round:
             raise error("REPLAY", "a request belongs to a round that is over")
-        self._require_content(brought.ticket)
         self._brought = brought
         self._mask()
 
@@ -172,21 +169,26 @@ class OneSum:
             assert isinstance(effect.message, SumMasked)
             brought.leave(effect.message.vector, self._for(brought.figures.round))
         except Error as fault:
-            brought.fail(_told(fault, brought.ticket))  # whose end is that of this round here
+            brought.fail(told(fault, brought.ticket))  # whose end is that of this round here
             return
         self._asked, self._claim = None, brought.claim
         asked.reply(encode(effect.message))
-
-    def _require_content(self, ticket: Ticket) -> None:
-        """The masks of the present round vanish only among pods that were all told of this content."""
-        if ticket.content != self._core.content:
-            raise error("REPLAY", "a round of a sum is about something else than this request")
 
     def _for(self, number: int) -> str:
         return (
             f"masked for a sum of {len(self.job.members)} pods, "
             f"job {self.job.digest.hex()[:16]}, round {number}"
         )
+
+
+def require_asked(job: Job, ticket: Ticket, names: tuple[str, ...], cells: int) -> None:
+    """REPLAY or BAD_MESSAGE unless ``job`` is about the request of ``ticket``, with so many cells."""
+    if ticket.head.pods != job.members:
+        raise error("BAD_MESSAGE", "a request names other pods than its sum")
+    if job.about != sum_about(ticket.head, ticket.statement, names):
+        raise error("REPLAY", "a sum is about another statement than this request")
+    if (job.word, job.cells) != (128, 1 + cells):
+        raise error("BAD_MESSAGE", "a sum has other cells than the request has figures")
 
 
 def figures_asked(ticket: Ticket) -> tuple[tuple[str, ...], int]:
@@ -205,14 +207,16 @@ def figures_of(number: int, ticket: Ticket, arrow: bytes, *, withheld: int, limi
     verdict = ticket.verdict
     assert verdict is not None
     if verdict.sums is not None:
-        return input_of(number, verdict, arrow, withheld=withheld, limit=limit)
+        return input_of(
+            number, verdict, arrow, withheld=withheld, limit=limit, asked=ticket.content
+        )
     try:
         row = pa.ipc.open_stream(arrow).read_all().to_pylist()[0]
         counts = [int(row.pop(name) or 0) for name in COUNTS]
         cells = to_cells([value or 0.0 for value in row.values()])
     except Error as fault:
-        raise _told(fault, ticket) from None
-    return Input(round=number, rows=counts[0], parts=([*counts[1:], *cells],))
+        raise told(fault, ticket) from None
+    return Input(round=number, rows=counts[0], parts=([*counts[1:], *cells],), asked=ticket.content)
 
 
 def cells_of(fields: Sequence[Field]) -> int:
@@ -220,7 +224,7 @@ def cells_of(fields: Sequence[Field]) -> int:
     return len(COUNTS) - 1 + CELLS * (len(fields) - len(COUNTS))
 
 
-def _told(fault: Error, ticket: Ticket) -> Error:
+def told(fault: Error, ticket: Ticket) -> Error:
     """Over protected rows, a figure that does not fit is told like one of a small group."""
     guarded = ticket.verdict is not None and ticket.verdict.guard
     return Withheld(fault.code) if guarded and fault.code in ("DATA", "OVERFLOW") else fault

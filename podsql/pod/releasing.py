@@ -17,19 +17,23 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from podsql.engine.training.torch_there import require_torch
 from podsql.errors import error
 from podsql.messages import RequestHead
 from podsql.planner.fragment import Field
+from podsql.planner.key_lists import group_count
 from podsql.pod.cohorts import Claim, Cohort, Cohorts, scope_of
 from podsql.pod.joining import join_bins
 from podsql.pod.series import keep_round, round_left
 from podsql.pod.shares import Shares, read_shares, together, views
 from podsql.pod.spending import Spent, spent_of
+from podsql.pod.total_groups import TotalGroups, groups_in
 from podsql.policy.binned import BinOrder
 from podsql.policy.document import Dp, Policy
 from podsql.policy.guard import GUARD
 from podsql.policy.ledger.cost import Cost, cap_of, epsilon_of
 from podsql.policy.ledger.overlap import Overlaps
+from podsql.policy.ledger.past import Past
 from podsql.policy.ledger.store import Ledger
 from podsql.policy.noise.backend import NoiseBackend, choose_backend
 from podsql.policy.noised import NoiseOrder
@@ -86,6 +90,7 @@ class Releasing:
         self._spent: tuple[object, list[Spent]] | None = None
         self._overlaps = Overlaps(ledger, _derived(secret, "overlap"))
         self._cohorts = Cohorts(ledger)
+        self._past = Past(ledger, _derived(secret, "past"))
         self._designs: dict[tuple[bytes, str, str, str], None] = {}
 
     def close(self) -> None:
@@ -230,17 +235,55 @@ class Releasing:
         assert verdict.model is not None
         return verdict.model.mark, verdict.policy_hash, data_version, _project(policy, asker)
 
+    def count_round(
+        self, verdict: Verdict, policy: Policy, asker: Asker, data_version: str, now: int
+    ) -> None:
+        """One more round of a network over these rows and columns; QUOTA if there were enough.
+
+        Of anything else nothing is counted."""
+        if verdict.network is None:
+            return
+        require_torch()
+        mark, _, version, project = self._design(verdict, policy, asker, data_version)
+        scope = f"networks/{project}/{version}/{mark.hex()}"
+        if not self._ledger.take(scope, 1, now=now, total=verdict.network.rounds):
+            raise error(
+                "QUOTA",
+                "the custodian allows this project no more rounds of networks over these rows",
+                hint="fewer rounds with more epochs each; or ask the custodian",
+            )
+
     # -- secure sums -------------------------------------------------------------------------------
 
     def claim(
         self, verdict: Verdict, policy: Policy, asker: Asker, data_version: str, cohort: Cohort
     ) -> Claim:
-        """Of a table, whatever it is joined to, one project has one sum over one set of pods until its
-        data change: else the sum with a pod less the one without it would be that pod's."""
-        project = _project(policy, asker)
+        """Of a table, or another of the same file, whatever it is joined to, one project has one sum over
+        one set of pods until its data change (on totals: for ever): else the sum with a pod less the one
+        without it would be that pod's."""
+        whose = _project(policy, asker)
+        # What left on totals is compared with new data too: so there the pods are the same for ever.
+        merged = verdict.merged is not None
+        version = "" if merged else data_version
         tables = verdict.protected if verdict.guard else ()
-        scopes = [scope_of(project, data_version, table) for table in tables]
-        return Claim(cohorts=self._cohorts, scopes=scopes, cohort=cohort)
+        scopes = [scope_of(whose, version, table) for table in tables]
+        return Claim(cohorts=self._cohorts, scopes=scopes, cohort=cohort, at_once=merged)
+
+    def groups(
+        self, arrow: bytes, verdict: Verdict, policy: Policy, asker: Asker, _: str
+    ) -> TotalGroups | None:
+        """A result that is judged on the total of all pods, None for any other. DENIED if other figures
+        left before, which are not compared with totals; whatever version the data had then."""
+        if verdict.merged is None:
+            return None
+        scope = _project(policy, asker)
+        if self._overlaps.known(scope):
+            raise error(
+                "DENIED",
+                "figures left to this project before that were judged by the pods alone",
+                hint="its custodian gives the policy another name, and its analysts another project",
+            )
+        return groups_in(verdict, arrow, self._past, scope)
 
     # -- after it ran ------------------------------------------------------------------------------
 
@@ -271,10 +314,17 @@ class Releasing:
     ) -> Released:
         """Drop groups that the guard, an overlap or a cap withholds, and the hidden columns."""
         table = pa.ipc.open_stream(arrow).read_all()
-        figures = 1 if verdict.bins else len(verdict.fields) - verdict.keys
+        figures = verdict.figures or (1 if verdict.bins else len(verdict.fields) - verdict.keys)
         groups = 1 if verdict.bins else max(1, table.num_rows)
+        if verdict.sums is not None:
+            # All that it answers for: who sees the caps would else learn how many groups this pod has.
+            groups = group_count(verdict.sums.lists)
         if verdict.guard and not self._count(policy, asker, groups * max(1, figures), now):
             raise error("QUOTA", "the custodian releases no more figures to this project")
+        if verdict.merged is not None:
+            return Released(arrow=arrow, rows=table.num_rows, withheld=0)
+        if verdict.guard and self._past.names(_project(policy, asker)):
+            raise error("DENIED", "figures left to this project before on the total of all pods")
         if verdict.bins is not None:
             return self._bins(table, verdict.bins, verdict, policy, asker)
         shown = [value is True for value in table[GUARD].to_pylist()]

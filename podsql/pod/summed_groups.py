@@ -17,7 +17,9 @@ def sums_of(order: SumOrder) -> GroupSums:
     return GroupSums(states=order.states, lists=order.lists)
 
 
-def input_of(number: int, verdict: Verdict, arrow: bytes, *, withheld: int, limit: int) -> Input:
+def input_of(
+    number: int, verdict: Verdict, arrow: bytes, *, withheld: int, limit: int, asked: bytes
+) -> Input:
     """What the pod brings to round ``number``; ``withheld`` groups are not in the table ``arrow``."""
     assert verdict.sums is not None
     table = pa.ipc.open_stream(arrow).read_all()
@@ -26,4 +28,4 @@ def input_of(number: int, verdict: Verdict, arrow: bytes, *, withheld: int, limi
     figures, spoiled = sums_of(verdict.sums).put(
         rows, short=withheld > 0, limit=limit, hides=verdict.guard
     )
-    return Input(round=number, rows=0, parts=(figures,), spoiled=spoiled)
+    return Input(round=number, rows=0, parts=(figures,), spoiled=spoiled, asked=asked)

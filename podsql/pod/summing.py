@@ -18,7 +18,10 @@ from podsql.pod.aside import Aside
 from podsql.pod.cohorts import Claim, Cohort
 from podsql.pod.config import SumsSection
 from podsql.pod.one_sum import Brought, Leave, OneSum, figures_of
+from podsql.pod.one_total import BroughtGroups, OneTotal
 from podsql.pod.requests import Ticket
+from podsql.pod.total_groups import TotalGroups
+from podsql.policy.denial import Denial
 from podsql.relay.keys import PeerKeys
 from podsql.relay.sockets.endpoint import Endpoint, Request
 from podsql.sum_messages import (
@@ -27,10 +30,11 @@ from podsql.sum_messages import (
     SumShares,
     SumStart,
     SumSurvivors,
+    SumTotals,
     SumUnmask,
 )
 
-SumMessage = SumStart | SumKeys | SumRound | SumShares | SumSurvivors | SumUnmask
+SumMessage = SumStart | SumKeys | SumRound | SumShares | SumSurvivors | SumUnmask | SumTotals
 """What the coordinator of a sum asks a pod."""
 JOBS_PER_ANALYST: Final = 16
 """The job of which nothing was heard longest makes room for another."""
@@ -41,14 +45,14 @@ class Summing:
     """The jobs of one pod, by analyst and job."""
 
     def __init__(
-        self, *, name: str, keys: PeerKeys, endpoint: Endpoint, terms: SumsSection, aside: Aside
+        self, aside: Aside, *, name: str, keys: PeerKeys, endpoint: Endpoint, terms: SumsSection
     ) -> None:
         self._name = name
         self._keys = keys
         self._endpoint = endpoint
         self._terms = terms
         self._aside = aside
-        self._jobs: OrderedDict[tuple[bytes, bytes], OneSum] = OrderedDict()
+        self._jobs: OrderedDict[tuple[bytes, bytes], OneSum | OneTotal] = OrderedDict()
 
     def serve(self, request: Request, message: SumMessage) -> None:
         """A message of the analyst who leads a job."""
@@ -57,7 +61,12 @@ class Summing:
             found = self._begin(analyst, message.job)
         else:
             found = self._find(analyst, message.job)
-        found.serve(request, message)
+        if isinstance(found, OneTotal):
+            found.serve(request, message)
+        elif isinstance(message, SumTotals):
+            raise error("BAD_MESSAGE", "a sum is not judged on its total")
+        else:
+            found.serve(request, message)
         found.touched = time.monotonic()
         self._jobs.move_to_end((analyst, found.job.digest))
 
@@ -66,6 +75,12 @@ class Summing:
         custodian wants masks."""
         verdict = ticket.verdict
         assert verdict is not None
+        if verdict.merged is not None and ticket.reviewers:
+            raise Denial("MERGED_REVIEW")
+        if verdict.merged is not None and self._terms.least is not None:
+            raise error(
+                "DENIED", "[sums] least does not go with thresholds on the total of all pods"
+            )
         if verdict.masked:
             self._of(ticket)[0].expect(ticket)
         elif verdict.model is not None and self._terms.required:
@@ -83,14 +98,20 @@ class Summing:
         self,
         ticket: Ticket,
         arrow: bytes,
+        groups: TotalGroups | None,
         *,
         withheld: int,
         claim: Claim,
         leave: Leave,
         fail: Callable[[Error], None],
     ) -> None:
-        """What ``ticket`` may show goes into its sum; ends in one of the two calls."""
+        """What ``ticket`` may show goes into its sum; ends in one of the two calls. ``groups``: of one
+        that is judged on the total of all pods."""
+        if groups is not None:
+            self._bring_groups(BroughtGroups(ticket=ticket, groups=groups, leave=leave, fail=fail))
+            return
         found, number = self._of(ticket)
+        assert isinstance(found, OneSum)
         limit = found.job.limit
         figures = figures_of(number, ticket, arrow, withheld=withheld, limit=limit)
         left = max(0.0, ticket.deadline - time.monotonic())
@@ -105,9 +126,9 @@ class Summing:
             found.end(number, fault)
 
     def drop(self, analyst: bytes | None) -> None:
-        """End the jobs of ``analyst``, or (None) of everybody."""
-        for identity, digest in list(self._jobs):
-            if analyst in (None, identity):
+        """End the jobs that ``analyst`` leads or has led by a modeller, or (None) of everybody."""
+        for (identity, digest), found in list(self._jobs.items()):
+            if analyst in (None, identity, found.person):
                 self._close((identity, digest))
 
     def sweep(self) -> None:
@@ -116,7 +137,21 @@ class Summing:
         for key in [key for key, found in self._jobs.items() if found.touched < last]:
             self._close(key)
 
-    def _begin(self, analyst: bytes, body: bytes) -> OneSum:
+    def _bring_groups(self, brought: BroughtGroups) -> None:
+        """Of statements that are compared with each other one is under way:
+        a new one ends the others."""
+        ticket = brought.ticket
+        found, _ = self._of(ticket)
+        assert isinstance(found, OneTotal)
+        restart = error("SUM_RESTART", "another statement of this project began", hint="ask again")
+        for other in list(self._jobs.values()):
+            if isinstance(other, OneTotal) and other.scope == brought.groups.scope:
+                other.close(restart)
+        left = max(0.0, ticket.deadline - time.monotonic())
+        self._endpoint.later(left, partial(found.late, ticket))
+        found.bring(brought)
+
+    def _begin(self, analyst: bytes, body: bytes) -> OneSum | OneTotal:
         job = read_job(body)
         key = analyst, job.digest
         found = self._jobs.get(key)
@@ -133,7 +168,11 @@ class Summing:
         own = [known for known in self._jobs if known[0] == analyst]
         for old in own[: len(own) + 1 - JOBS_PER_ANALYST]:
             self._close(old)
-        found = self._jobs[key] = OneSum(core, job, self._keys.identity_public, self._aside)
+        own_key = self._keys.identity_public
+        found = (
+            OneTotal(core, job, own_key) if job.units else OneSum(core, job, own_key, self._aside)
+        )
+        self._jobs[key] = found
         found.touched = time.monotonic()
         return found
 
@@ -147,7 +186,7 @@ class Summing:
             if card.role == "pod" and (peers is None or card.name in (*peers, self._name))
         }
 
-    def _find(self, analyst: bytes, digest: bytes) -> OneSum:
+    def _find(self, analyst: bytes, digest: bytes) -> OneSum | OneTotal:
         found = self._jobs.get((analyst, digest))
         if found is None:
             raise error(
@@ -157,13 +196,13 @@ class Summing:
             )
         return found
 
-    def _of(self, ticket: Ticket) -> tuple[OneSum, int]:
+    def _of(self, ticket: Ticket) -> tuple[OneSum | OneTotal, int]:
         place = self._place(ticket)
         if place is None:
             raise error("REPLAY", "a request is for no round of a sum that is under way here")
         return place
 
-    def _place(self, ticket: Ticket) -> tuple[OneSum, int] | None:
+    def _place(self, ticket: Ticket) -> tuple[OneSum | OneTotal, int] | None:
         for (analyst, _), found in self._jobs.items():
             if analyst == ticket.peer.identity:
                 number = found.place(ticket)

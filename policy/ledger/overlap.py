@@ -98,6 +98,12 @@ class Overlaps:
             raise
         return found
 
+    def known(self, scope: str) -> int:
+        """How many cells of ``scope`` left."""
+        with self._ledger.transaction() as db:
+            (count,) = db.execute("SELECT count(*) FROM cell WHERE scope = ?", [scope]).fetchone()
+        return int(count)
+
     def _load(self, db: Any, scope: str) -> _Scope:
         """The scope as the file has it: another process may have added to it."""
         known = self._scopes.setdefault(scope, _Scope())

@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS member (scope TEXT, unit INTEGER, row INTEGER, place 
   PRIMARY KEY (scope, unit, row));
 CREATE INDEX IF NOT EXISTS by_place ON member (scope, place);
 CREATE TABLE IF NOT EXISTS cell (scope TEXT, digest BLOB, body BLOB NOT NULL, PRIMARY KEY (scope, digest));
+CREATE TABLE IF NOT EXISTS past (scope TEXT, name BLOB, settled INTEGER NOT NULL, body BLOB NOT NULL,
+  PRIMARY KEY (scope, name));
 CREATE TABLE IF NOT EXISTS clock (one INTEGER PRIMARY KEY CHECK (one = 1), mark INTEGER NOT NULL);
 """
 _START: Final = b"\0" * 32
@@ -279,7 +281,7 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """For the overlap guard, whose tables lie in the same file."""
+        """For what compares with earlier figures, whose tables lie in the same file."""
         with self._write() as db:
             yield db
 

@@ -56,7 +56,7 @@ def choose_backend(name: Name) -> NoiseBackend:
     if name == "python":
         return PythonNoise()
     try:
-        import opendp.prelude  # noqa: F401
+        import opendp.measurements  # noqa: F401
     except ImportError:
         raise error(
             "CONFIG",
@@ -68,11 +68,16 @@ def choose_backend(name: Name) -> NoiseBackend:
 
 @lru_cache(maxsize=256)
 def _mechanism(scale: float) -> Callable[[list[int]], Any]:
-    import opendp.prelude as dp
+    # Not opendp.prelude: it loads scikit-learn, pandas and polars wherever they are installed.
+    from opendp.domains import atom_domain, vector_domain
+    from opendp.measurements import make_gaussian
+    from opendp.metrics import l2_distance
+    from opendp.mod import enable_features
 
-    dp.enable_features("contrib")
-    space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="f64")
-    made: Callable[[list[int]], Any] = dp.m.make_gaussian(*space, scale=scale)
+    enable_features("contrib")
+    made: Callable[[list[int]], Any] = make_gaussian(
+        vector_domain(atom_domain(T="i64")), l2_distance(T="f64"), scale=scale
+    )
     return made
 
 

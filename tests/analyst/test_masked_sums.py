@@ -86,6 +86,7 @@ def federation(pooled, tmp_path_factory):
         pods=pods,
         reference={"names": names},
         privacy_unit=units,
+        local_keys={"three": ["id"]},
         policy=file,
         isolation="thread",
     ) as made:
@@ -107,6 +108,7 @@ MANY = "count(*), sum(big), avg(weight), stddev_pop(weight)"
     [
         f"SELECT {MANY}, sum(age) FILTER (WHERE j > 40) FROM visits",
         "SELECT sum(price), var_pop(age) FROM three WHERE age > 30",
+        "SELECT flag, count(DISTINCT id) FROM three GROUP BY flag ORDER BY flag",
         "SELECT age > 50 AS old, flag, count(*) FROM visits GROUP BY ALL ORDER BY 1, 2",
         BY_WARD,
         "SELECT ward, count(*) AS n FROM visits GROUP BY 1 HAVING sum(age) > 9000 ORDER BY n LIMIT 2",

@@ -47,7 +47,7 @@ def test_what_would_stop_the_pod_is_a_failure_with_a_next_step(folder, text, che
 
 
 def test_a_clause_this_version_does_not_enforce_is_named(folder):
-    (folder / "mine.toml").write_text('version = 1\nname = "mine"\nrelease = "sdc_merged"\n')
+    (folder / "mine.toml").write_text('version = 1\nname = "mine"\norgs = ["uni-x"]\n')
     text = '[tables.visits]\npath = "v.parquet"\n[policy]\nfile = "mine.toml"\n'
     (finding,) = [f for f in found(folder, text) if f.check == "policy"]
     assert "not enforced" in finding.text

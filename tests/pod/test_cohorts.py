@@ -33,18 +33,41 @@ def denied(work, *parts):
 
 def test_before_a_list_is_signed_a_smaller_set_may_follow_and_nothing_leads_back():
     pod = Cohorts(Kept())
-    pod.bring(SCOPE, cohort("abcde"))
-    denied(pod.bring, SCOPE, cohort("abcf"))
-    denied(pod.bring, SCOPE, cohort("abcdef"))
-    denied(pod.bring, SCOPE, cohort("abc"))  # 4 of 5 are a quorum
-    pod.bring(SCOPE, cohort("abcd"))
-    denied(pod.sign, SCOPE, cohort("abcde"))
-    denied(pod.bring, SCOPE, cohort("abcde"))
-    denied(pod.bring, SCOPE, cohort("abc"))
-    pod.bring(SCOPE, cohort("abcd"))
-    pod.sign(SCOPE, cohort("abcd"))
-    pod.bring(scope_of("", "v2", "visits"), cohort("abc"))
-    pod.bring(scope_of("", "v1", "staff"), cohort("abc"))
+    pod.bring([SCOPE], cohort("abcde"))
+    denied(pod.bring, [SCOPE], cohort("abcf"))
+    denied(pod.bring, [SCOPE], cohort("abcdef"))
+    denied(pod.bring, [SCOPE], cohort("abc"))  # 4 of 5 are a quorum
+    pod.bring([SCOPE], cohort("abcd"))
+    denied(pod.sign, [SCOPE], cohort("abcde"))
+    denied(pod.bring, [SCOPE], cohort("abcde"))
+    denied(pod.bring, [SCOPE], cohort("abc"))
+    pod.bring([SCOPE], cohort("abcd"))
+    pod.sign([SCOPE], cohort("abcd"))
+    pod.bring([scope_of("", "v2", "visits")], cohort("abc"))
+    pod.bring([scope_of("", "v1", "staff")], cohort("abc"))
+
+
+def test_what_is_denied_for_one_table_leaves_no_mark_on_another():
+    pod = Cohorts(Kept())
+    staff = scope_of("", "v1", "staff")
+    pod.bring([SCOPE], cohort("abcd"))
+    for scopes in ([SCOPE, staff], [staff, SCOPE]):
+        denied(pod.bring, scopes, cohort("bcdef"))
+    pod.bring([staff], cohort("abc"))
+    pod.bring(
+        [SCOPE], cohort("abc")
+    )  # so the first is signed no more, and the other one is not either
+    later = scope_of("", "v2", "staff")
+    pod.bring([later], cohort("abcd"))
+    denied(pod.sign, [later, SCOPE], cohort("abcd"))
+    pod.bring([later], cohort("abc"))
+
+
+def test_a_set_that_holds_at_once_has_no_successor():
+    pod = Cohorts(Kept())
+    Claim(cohorts=pod, scopes=[SCOPE], cohort=cohort("abcd"), at_once=True).bring()
+    denied(pod.bring, [SCOPE], cohort("abc"))
+    pod.bring([SCOPE], cohort("abcd"))
 
 
 def test_after_a_signature_the_set_stays_also_over_a_restart(tmp_path):
@@ -58,9 +81,9 @@ def test_after_a_signature_the_set_stays_also_over_a_restart(tmp_path):
     ledger = Ledger(**place)
     pod = Cohorts(ledger)
     for scope in scopes:
-        denied(pod.bring, scope, cohort("abc"))
-        pod.bring(scope, cohort("abcd"))
-        pod.sign(scope, cohort("abcd"))
+        denied(pod.bring, [scope], cohort("abc"))
+        pod.bring([scope], cohort("abcd"))
+        pod.sign([scope], cohort("abcd"))
     ledger.close()
 
 
@@ -74,22 +97,22 @@ def test_all_custodians_whose_pods_would_be_told_apart_must_let_it():
         (cohort("abc", "abc"), cohort("abcd", "abc"), False),
     ):
         pod = Cohorts(Kept())
-        pod.bring(SCOPE, first)
-        pod.sign(SCOPE, first)
+        pod.bring([SCOPE], first)
+        pod.sign([SCOPE], first)
         if may:
-            pod.bring(SCOPE, second)
-            pod.sign(SCOPE, second)
-            pod.sign(SCOPE, first)
+            pod.bring([SCOPE], second)
+            pod.sign([SCOPE], second)
+            pod.sign([SCOPE], first)
         else:
-            denied(pod.bring, SCOPE, second)
+            denied(pod.bring, [SCOPE], second)
 
 
 def test_there_is_an_end_to_sets():
     pod = Cohorts(Kept())
     names = [f"p{at}" for at in range(MOST + 1)]
     for one in names[:MOST]:
-        pod.bring(SCOPE, cohort(("a", "b", one), ("a", "b", *names)))
-    denied(pod.bring, SCOPE, cohort(("a", "b", names[-1]), ("a", "b", *names)))
+        pod.bring([SCOPE], cohort(("a", "b", one), ("a", "b", *names)))
+    denied(pod.bring, [SCOPE], cohort(("a", "b", names[-1]), ("a", "b", *names)))
 
 
 def play(seed):
@@ -118,10 +141,10 @@ def play(seed):
             continue
         try:
             if pod in brought[one.pods]:
-                honest[pod].sign(SCOPE, one)
+                honest[pod].sign([SCOPE], one)
                 signed[one.pods].add(pod)
             else:
-                honest[pod].bring(SCOPE, one)
+                honest[pod].bring([SCOPE], one)
                 brought[one.pods].add(pod)
         except Error:
             pass
@@ -154,7 +177,8 @@ def test_a_rule_without_its_parts_would_be_seen(monkeypatch):
         patched.setattr(cohorts, "_succeeds", lambda one, two: True)
         assert any(told_twice(play(seed)) for seed in range(300))
 
-    def sign(self, scope, asked):
+    def sign(self, scopes, asked):
+        [scope] = scopes
         place = [one.pods for one in self._known(scope)].index(asked.pods)
         self._answers.keep_answer(cohorts._mark(scope, place, b"signed"), b"")
 

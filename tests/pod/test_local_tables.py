@@ -89,6 +89,11 @@ def test_a_name_has_one_owner_and_a_person_so_many_tables(tmp_path):
     # What lies there without a card is nobody's to write over.
     (tmp_path / "local" / "d.parquet").write_bytes(b"the custodian's own")
     assert code(store, "d", "bob", overwrite=True) == "FILE_EXISTS"
+    for text in ("the custodian's own", "{}"):
+        (tmp_path / "local" / "e.json").write_text(text)
+        assert code(store, "e", "bob", overwrite=True) == "FILE_EXISTS"
+    (tmp_path / "local" / "e.json").unlink()
+    assert code(store, "e", "bob") == ""
     store.begin()
     assert (tmp_path / "local" / "d.parquet").read_bytes() == b"the custodian's own"
     assert [one.table for one in store.all()] == ["a", "b", "c"]
@@ -273,10 +278,16 @@ def too_many_rows_are_told_only_where_their_number_is(federation):
             predict(federation, con, "true", "many")
         assert caught.value.code == "RESULT_TOO_BIG"
         # Sixty rows of three people: withheld, so that they are too many is withheld too.
+        assert not list(federation.folder.glob("*many*"))
         assert predict(federation, con, "x > 8", "many") == [(None, "WITHHELD")]
-    assert not list(federation.folder.glob("*many*"))
+        # So is whether the name is taken by now: a table of no rows is there.
+        with pytest.raises(Error) as caught:
+            predict(federation, con, "x < 1", "many")
+        assert caught.value.code == "FILE_EXISTS"
+    left = pq.read_table(federation.folder / "many.parquet")
+    assert (left.num_rows, left.column_names) == (0, ["patient", "x", "prediction"])
     assert federation.events("local")[-1].entry.reason == (
-        "local table many; too many rows: not written"
+        "local table many; too many rows: none is written"
     )
     with federation.orders() as orders:
         orders.revoke(CAROL, grant)

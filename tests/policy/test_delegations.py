@@ -6,8 +6,16 @@ import pytest
 from podsql.errors import Error
 from podsql.job_messages import LONGEST_MS, Delegation, statement_hash
 from podsql.messages import RequestHead, encode
-from podsql.planner.fragment import Aggregate, Feature, Literal, ModelStep
-from podsql.planner.training.marks import marks_asked
+from podsql.planner.fragment import (
+    Aggregate,
+    Feature,
+    Literal,
+    LocalTable,
+    ModelStep,
+    NoisyStep,
+    Split,
+)
+from podsql.planner.training.marks import mark_asked
 from podsql.policy.delegations import read_delegation, require_request, require_round
 from podsql.policy.service.decide import read_delegated, read_request
 from podsql.relay.keys import PeerKeys
@@ -26,13 +34,17 @@ STEP = ModelStep(
     state=(0.0, 0.0),
     literals=(Literal("number", "20"),),
 )
+LEVELS = msgspec.structs.replace(
+    STEP, family="moments", features=(Feature("c2", "sex = 'm'", True),), targets=(), state=()
+)
+"""The round that asks for every level of a category alone."""
 ORDER = Delegation(
     job=JOB,
     analyst=ANA.identity_public,
     modeller=MO.identity_public,
     statement=statement_hash(SQL),
     families=("moments", "binomial"),
-    columns=tuple(marks_asked(STEP, JOB)),
+    designs=(mark_asked(STEP, JOB), mark_asked(LEVELS, JOB)),
     tables=("main.visits",),
     purpose="audit",
     project="p",
@@ -115,16 +127,29 @@ def test_a_request_is_the_one_that_was_ordered(change):
         changed(STEP, features=(AGE, DOSE)),
         changed(STEP, features=(changed(AGE, indicator=True),)),
         changed(STEP, targets=(DOSE,)),
+        # The same columns: fewer of them (of which other rows are complete), the other way round, twice.
+        changed(STEP, targets=()),
+        changed(STEP, features=(), targets=(ILL,)),
+        changed(STEP, features=(ILL,), targets=(AGE,)),
+        changed(STEP, features=(AGE, AGE)),
+        changed(STEP, features=(AGE, *LEVELS.features)),
+        changed(STEP, features=(AGE, ILL), targets=()),
+        # In the clear, what was ordered under masks, or the other way round.
+        changed(STEP, masked=True),
+        changed(STEP, split=Split(2, True)),
         changed(STEP, literals=(Literal("number", "21"),)),
         Aggregate(source=STEP.source, keys=(), aggregates=()),
+        LocalTable(source=STEP.source, columns=(), table="t", model="0" * 64),
+        NoisyStep(family="binomial", source=STEP.source, features=(AGE,), targets=(ILL,)),
     ],
 )
-def test_a_round_is_of_the_columns_that_were_ordered(step):
+def test_a_round_is_of_the_design_that_was_ordered(step):
     for fine in (
         STEP,
         changed(STEP, family="moments", state=()),
-        changed(STEP, state=(3.0, 1.0), centre=(1.0,), scale=(2.0,), masked=True),
-        changed(STEP, features=(changed(AGE, name="c7"),), targets=()),
+        changed(STEP, state=(3.0, 1.0), centre=(1.0,), scale=(2.0,)),
+        changed(STEP, features=(changed(AGE, name="c7"),)),
+        LEVELS,
     ):
         require_round(ORDER, SQL, fine)
     assert code_of(lambda: require_round(ORDER, SQL, step)) == "DELEGATION"

@@ -124,8 +124,22 @@ def test_presets_of_this_version_are_enforced_in_full(name):
         ),
         (b"orgs = ['uni-x']", "orgs"),
         (b"allow = ['select', 'template']", "allow 'template'"),
-        (b"release = 'sdc_merged'", "release 'sdc_merged'"),
-        (b"[tables.t]\nrelease = 'sdc_merged'", "tables.t.release 'sdc_merged'"),
+        (
+            b"release = 'sdc_merged'\n[tables.t]\nrelease = 'sdc_local'",
+            "tables.t.release 'sdc_local' beside release 'sdc_merged'",
+        ),
+        (
+            b"[tables.t]\nrelease = 'sdc_merged'\n[tables.u]",
+            "tables.u.release 'sdc_local' beside release 'sdc_merged'",
+        ),
+        (
+            b"release = 'sdc_merged'\n[output]\nround_base = 5",
+            "output.round_base beside release 'sdc_merged'",
+        ),
+        (
+            b"release = 'sdc_merged'\n[output]\nmin_units = 2",
+            "output.min_units 2 beside release 'sdc_merged'",
+        ),
         (b"[tables.t.columns]\na = {bin = 'day'}", "tables.t.columns.a.bin in words"),
     ],
 )

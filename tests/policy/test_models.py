@@ -512,6 +512,22 @@ def test_planted_numbers_single_nobody_out(ana, name):
     assert answers[0] is None or answers[1] is None
 
 
+def test_a_step_between_classes_counts_nobody(ana, pod):
+    """Two classes are as likely everywhere below the step, so that the round is about many; beyond it is the
+    third: its probabilities would count rows by a column that no condition may be about."""
+    three = ["?code = 'a'", "?code = 'b'", "?code = 'c'"]
+    for slope in (20.0, 1e3, 1e5):
+        answers = [
+            pod.ask(
+                ana,
+                step("score_classes", ["x"], three, state=(0.0,) * 6 + (-slope * at, slope, 0.0)),
+            )
+            for at in (4.95, 5.05)
+        ]
+        assert (slope == 20.0) == all(isinstance(one, dict) for one in answers)
+        assert slope == 20.0 or answers == [None, None]
+
+
 def test_weights_leave_a_pair_of_numbers_to_many(ana):
     """Twenty have both numbers, most of whom weigh next to nothing; many have one of them."""
     pod = Pod().change(

@@ -17,7 +17,8 @@ roles = ["analyst"]
 purposes = ["cancer"]
 projects = ["p1"]
 services = ["ps1aaaaaaaaaaaaaaaaaaaa"]
-allow = ["select", "intersect"]
+allow = ["select", "intersect", "networks"]
+networks = {min_units = 50, rounds = 60, weights = 70}
 intersect = {answer = "rows", max_candidates = 8, candidates_per_day = 9}
 release = "sdc_local"
 valid = {from = 2026-01-01, until = 2026-12-31}
@@ -172,3 +173,15 @@ def test_presets_are_told_in_words_and_reviewed(preset):
 def test_what_a_checker_would_ask_is_found(text, check):
     policy = parse_policy(f'version = 1\nname = "x"\n{text}\n'.encode())
     assert check in {finding.check for finding in review(policy)}
+
+
+def test_a_document_on_totals_says_what_leaves_to_whom():
+    head = "version = 1\nname = 'totals'\nrelease = 'sdc_merged'\n"
+    policy = parse_policy(f"{head}[output]\nmin_units = 10\noverlap_guard = 12\n".encode())
+    said = " ".join(plain_words(policy))
+    assert "only counts leave" in said
+    assert "at least 12 people stand behind it at all pods together" in said
+    assert "up to 6 of each pod" in said
+    assert "Medians" not in said
+    assert any(found.check == "release" for found in review(policy))
+    assert not any(found.check == "output.overlap_guard" for found in review(policy))

@@ -67,6 +67,32 @@ from podsql.policy.ledger.store import DAY_MS
 ROOT = Path(__file__).resolve().parents[2]
 COVERED: Final[dict[int, tuple[str, ...]]] = {
     18: ("tests/policy/test_noised.py::test_the_audit_of_the_pods_path",),
+    21: (
+        "tests/analyst/test_masked_sums.py"
+        "::test_a_table_is_not_summed_with_other_pods_whatever_it_is_joined_to",
+        "tests/analyst/test_totals.py::test_a_table_leaves_on_the_total_of_the_same_pods_for_ever",
+    ),
+    22: (
+        "tests/engine/sums/test_cheating_coordinator.py"
+        "::test_two_lists_open_nothing_if_the_pods_in_league_are_reckoned_with",
+        "tests/engine/sums/test_cheating_coordinator.py::test_a_key_of_the_coordinators_own_is_refused",
+        "tests/engine/sums/test_cheating_coordinator.py::test_one_key_for_two_pods_is_refused",
+        "tests/engine/sums/test_cheating_coordinator.py"
+        "::test_shares_and_keys_and_messages_of_another_job_are_refused",
+        "tests/analyst/test_totals.py"
+        "::test_a_coordinator_that_brings_back_other_totals_opens_nothing",
+    ),
+    23: (
+        "tests/analyst/test_masked_sums.py"
+        "::test_a_pod_that_is_lost_on_the_way_is_an_error_and_no_smaller_sum",
+        "tests/analyst/test_totals.py"
+        "::test_a_statement_that_was_given_up_on_the_way_is_forgotten_and_one_that_left_never",
+    ),
+    24: (
+        "tests/engine/sums/test_sums.py::test_a_pod_with_a_bad_figure_refuses_and_the_others_go_on",
+        "tests/engine/sums/test_groups.py::test_counts_that_no_rows_give_are_refused",
+        "tests/analyst/test_totals.py::test_a_pod_that_brings_garbage_spoils_a_sum_and_reads_nothing",
+    ),
     25: (
         "tests/policy/noise/test_noise.py"
         "::test_draws_do_not_follow_one_another_nor_repeat_after_a_fork",
@@ -89,10 +115,6 @@ COVERED: Final[dict[int, tuple[str, ...]]] = {
 }
 """By another file's test alone, or by one beside the test here."""
 LATER: Final[dict[int, str]] = {
-    21: "a cohort is fixed by a round of secure sums; here each pod's figure is its own release",
-    22: "secure sums: rounds, shares and their keys do not exist yet",
-    23: "secure sums: masks and their drop-outs do not exist yet",
-    24: "secure sums: pods do not add masked vectors yet",
     32: "training with noise does not exist yet",
     33: "training does not exist yet",
 }

@@ -1,7 +1,8 @@
 """Jobs that modellers work on, as their analyst follows them.
 
 A finished model comes to the analyst's shelf whenever its job is looked at. Rule to keep: the record here
-says ``finished`` only once the model is on the shelf, and a job that has ended here is never changed.
+says ``finished`` only once the model is on the shelf, a job that has ended here is never changed, and what is
+no order of this analyst's is not taken down.
 """
 
 import time
@@ -18,7 +19,10 @@ from podsql.analyst.training.modellers import ask, ask_all, modellers
 from podsql.analyst.training.recorded import Job, Line
 from podsql.analyst.training.shelf import Kept
 from podsql.errors import Error, error
-from podsql.job_messages import JobAsk, JobReply
+from podsql.job_messages import Delegation, JobAsk, JobReply
+from podsql.message import Signed
+from podsql.messages import decode_as
+from podsql.relay.signing import verify
 
 T = TypeVar("T")
 ORDERING_MS: Final = 60_000
@@ -93,25 +97,40 @@ def _take_all(modeller: str, reply: JobReply, statement: Statement, bench: Bench
     """Write down what a modeller says of its jobs, and fetch what is finished; their ids."""
     known = {job.id: job for job in bench.jobs.all()}
     heard = [replace(_decoded(one, Job), modeller=modeller) for one in reply.records]
-    for job in heard:
+    for place, job in enumerate(heard):
         mine = known.get(job.id)
-        if mine is None and _adopted(job, bench):
-            mine = job
+        order = reply.orders[place] if place < len(reply.orders) else None
+        if mine is None and _is_own(job, order, statement):
+            mine = _adopted(job, bench)
         if mine is not None and not mine.over and mine.modeller == modeller:
-            _take(job, statement, bench)
+            _take(job, mine, statement, bench)
     return frozenset(job.id for job in heard)
 
 
-def _adopted(job: Job, bench: Bench) -> bool:
+def _is_own(job: Job, order: Signed | None, statement: Statement) -> bool:
+    """Whether this analyst signed the order of a job that is not in the records here."""
+    card = modellers(statement).get(job.modeller)
+    if order is None or card is None:
+        return False
+    own = statement.federation.membership.keys.identity_public
+    try:
+        told = decode_as(Delegation, verify(order, "delegation", own))
+    except Error:
+        return False
+    return (told.job.hex(), told.modeller) == (job.id, card.identity)
+
+
+def _adopted(job: Job, bench: Bench) -> Job | None:
     """An own job that was ordered elsewhere is kept here too, unless its model would hide another."""
     if job.over and not (job.state == "finished" and job.model not in bench.shelf.names()):
-        return False
-    bench.jobs.add(replace(job, state="waiting", ended=None), lambda: None).release()
-    return True
+        return None
+    kept = replace(job, state="waiting", ended=None)
+    bench.jobs.add(kept, lambda: None).release()
+    return kept
 
 
-def _take(heard: Job, statement: Statement, bench: Bench) -> None:
-    kept = _fetched(heard, statement) if heard.state == "finished" else None
+def _take(heard: Job, mine: Job, statement: Statement, bench: Bench) -> None:
+    kept = _fetched(mine, statement) if heard.state == "finished" else None
 
     def changed(mine: Job) -> Job:
         if kept is not None:
@@ -136,8 +155,9 @@ def _take(heard: Job, statement: Statement, bench: Bench) -> None:
 def _fetched(job: Job, statement: Statement) -> Kept:
     reply = ask(job.modeller, JobAsk(act="model", job=job.id), statement)
     kept = _decoded(reply.model, Kept)
-    mine = statement.federation.membership.federation
-    if (kept.name, kept.federation) != (job.model, mine):
+    names = tuple(one.name for one in (*kept.features, *kept.targets, *kept.references))
+    told = (kept.name.lower(), kept.federation, names if job.columns else ())
+    if told != (job.model.lower(), statement.federation.membership.federation, job.columns):
         raise error("BAD_RESULT", f"modeller {job.modeller!r} sent another model than was ordered")
     return kept
 

@@ -76,7 +76,7 @@ def _delegation(job: Job, prepared: Prepared, statement: Statement, modeller: Ca
         modeller=modeller.identity,
         statement=statement_hash(job.statement),
         families=("moments", model(job.family).family),
-        columns=marks_of(design, statement.statement_id),
+        designs=marks_of(design, statement.statement_id, masked=prepared.masking is not None),
         tables=design.tables,
         purpose=job.purpose,
         project=job.project,

@@ -48,6 +48,8 @@ _BASES: Final = {
     "linear_regression": "gaussian",
     "ridge_regression": "gaussian",
     "logistic_regression": "binomial",
+    "linear_network": "gaussian",
+    "logistic_network": "binomial",
     "poisson_regression": "poisson",
     "gamma_regression": "gamma",
 }
@@ -60,7 +62,7 @@ def evaluate(order: Evaluate, statement: Statement, merger: Merger, shelf: Shelf
         if kept.fitted.method not in (*_BASES, *KINDS):
             raise error(
                 "NOT_SUPPORTED",
-                f"model {kept.name!r} is {kept.fitted.method}, which foretells nothing of a row",
+                f"model {kept.name!r} is {kept.fitted.method}, whose figures no pod sums",
                 hint=f"EVALUATE MODEL takes {', '.join((*_BASES, *KINDS))}",
             )
     masking = masking_of(order.settings)

@@ -13,6 +13,7 @@ from podsql.analyst.dry_run import ask_policies, ask_stage
 from podsql.analyst.statement import Statement
 from podsql.analyst.training.curves import Planned
 from podsql.analyst.training.fitting import Prepared, numbers_of
+from podsql.analyst.training.networks import explained_network, is_network
 from podsql.analyst.training.noisy import Noisy, priced
 from podsql.analyst.training.rounds import stages_of
 from podsql.engine.training.fitting import Round
@@ -42,6 +43,8 @@ def explained(prepared: Prepared, statement: Statement) -> list[str]:
     order, design = prepared.order, prepared.design
     if prepared.noisy is not None:
         return _noisy(prepared, prepared.noisy, statement)
+    if is_network(order):
+        return explained_network(order, design, _columns(design), prepared.bound, statement)
     kind = model(order.family)
     options = numbers_of(order)
     most = kind.most_rounds(options)

@@ -13,6 +13,12 @@ import pyarrow as pa
 
 from podsql.analyst.federation import Bound
 from podsql.analyst.statement import Statement, missing_pods
+from podsql.analyst.training.networks import (
+    begin_network,
+    is_network,
+    require_granted,
+    require_network,
+)
 from podsql.analyst.training.noisy import NOISE_SETTINGS, Noisy, agree, require_plain
 from podsql.analyst.training.rounds import Asked
 from podsql.analyst.training.shelf import Column, Kept, Privacy, Shelf, checked_name
@@ -46,6 +52,9 @@ SETTINGS: Final = frozenset(
 """What the closing WITH of TRAIN MODEL takes beside what every statement does."""
 WITHOUT_CONSTANT: Final = ("naive_bayes", "kmeans", "pca")
 """Kinds of model in which no constant stands for the first level of a category."""
+
+MOST_CLASSES: Final = 1000
+"""That one network tells apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +97,10 @@ def prepare(
     if known is None:
         statement.purpose = options.purpose or statement.purpose
         known = Known(bound=offers_of(statement, options.pods), pods=options.pods)
-    few, many = model(order.family).targets
+    network = is_network(order)
+    if network:
+        require_network(order)
+    few, many = (1, MOST_CLASSES) if network else model(order.family).targets
     noise, masking = noise_of(order.settings), masking_of(order.settings)
     if noise is not None:
         noisy_kind(order.family)
@@ -103,14 +115,16 @@ def prepare(
         split=training_part(order.settings),
     )
     if masking is not None:
-        require_one_request(len(design.parts))
+        require_one_request([part.pods for part in design.parts])
     if not few <= len(design.targets) <= many:
         wanted = f"{few}" if few == many else f"at least {few}"
         raise error("STATEMENT", f"{order.family} takes PREDICT of {wanted} columns")
+    if network:
+        require_granted(design, known.bound)
     start = _start(order, design, shelf) if known.start is None else known.start
     noisy, token = None, known.token or statement.statement_id
     if noise is None:
-        fit = begin(order.family, columns_of(design), numbers_of(order), start=start)
+        fit = _begun(order, design, start)
     else:
         noisy = agree(order.family, numbers_of(order), noise, design, known.bound, statement, token)
         fit = begin_noisy(order.family, columns_of(design), noisy.scale, numbers_of(order))
@@ -128,6 +142,13 @@ def prepare(
         noisy=noisy,
         token=token,
     )
+
+
+def _begun(order: Train, design: Design, start: tuple[float, ...]) -> Fitting[Any]:
+    """The fit before its first round."""
+    if is_network(order):
+        return begin_network(order, columns_of(design))
+    return begin(order.family, columns_of(design), numbers_of(order), start=start)
 
 
 def _require_series(snapshot: State, noisy: Noisy | None) -> None:

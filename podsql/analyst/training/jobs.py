@@ -22,6 +22,8 @@ from podsql.errors import Error, error
 from podsql.relay.keys import replace_file
 
 _ID: Final = re.compile(r"[0-9a-f]{4,32}")
+_WHOLE_ID: Final = re.compile(r"[0-9a-f]{32}")
+"""It becomes the name of files, and may come from a modeller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,9 @@ class Jobs:
         return tuple(line for one in written.split(b"\n") if (line := _line(one)) is not None)
 
     def add(self, job: Job, cancel: Callable[[], None]) -> Hold:
-        """Keep a new job and work on it; CONFLICT if its id is taken."""
+        """Keep a new job and work on it; CONFLICT if its id is taken, UNKNOWN_JOB if it is none."""
+        if _WHOLE_ID.fullmatch(job.id) is None:
+            raise error("UNKNOWN_JOB", "the id of a job is 32 hexadecimal digits")
         with self._changing():
             if job.id in self._names():
                 raise error("CONFLICT", "there is a job of this id", hint=f"RESUME JOB '{job.id}'")

@@ -16,6 +16,7 @@ from podsql.analyst.federation import Bound
 from podsql.analyst.statement import Statement, missing_pods
 from podsql.analyst.training.fitting import SETTINGS
 from podsql.analyst.training.masked_rounds import MaskedRounds
+from podsql.analyst.training.network_rounds import NetworkRounds
 from podsql.analyst.training.rounds import Rounds
 from podsql.engine.training.fitting import Round
 from podsql.errors import Error, error
@@ -92,7 +93,7 @@ class LastingRounds:
 
     def __init__(
         self,
-        rounds: Rounds | MaskedRounds,
+        rounds: Rounds | MaskedRounds | NetworkRounds,
         statement: Statement,
         limits: Limits,
         hears: Hears,

@@ -2,7 +2,7 @@
 
 All rounds of one shape are one job of secure sums. Its cells are exact (``engine/sums/doubles.py``), so
 the sums are those that ``Rounds`` adds in the clear, bit for bit. All pods are asked for the same, to the
-byte: its hash is in the seeds of their masks.
+byte: its hash is in their masks.
 Rule to keep: rows, rows left out and sums come out of the opened sum, and from nowhere else.
 """
 
@@ -53,7 +53,7 @@ class MaskedRounds:
         self._leaders: dict[tuple[str, ...], Leader] = {}
         self._listed = False
         self._apart: frozenset[str] = frozenset()
-        require_one_request(len(design.parts))
+        require_one_request([part.pods for part in design.parts])
         self.versions: dict[str, str] = {}
         """Data version of each pod, of the first round."""
         self.asked = 0
@@ -82,7 +82,7 @@ class MaskedRounds:
         names = tuple(field.name for field in stage.fields)
         leader = self._leaders.get(names) or self._lead(stage, names)
         payload = self._payload(stage)
-        exchanges = [self._exchange(stage, payload, pod, leader) for pod in stage.pods]
+        exchanges = [self._exchange(stage, pod, leader) for pod in stage.pods]
         statement.take_on(exchanges)
         statement.on_cancel = leader.stop
         if statement.cancelled:
@@ -108,7 +108,7 @@ class MaskedRounds:
         """A new job, for rounds of these sums."""
         statement, bound = self._statement, self.bound
         pods = self._design.pods
-        head = self._exchange(stage, self._payload(stage), pods[0], None).head
+        head = self._exchange(stage, pods[0], None).head
         leader = self._leaders[names] = lead(
             statement,
             bound,
@@ -128,11 +128,10 @@ class MaskedRounds:
         step = replace(stage.fragment, masked=True)
         return QueryPayload(fragment=encode_fragment(step), statement=self._statement.sql)
 
-    def _exchange(
-        self, stage: Stage, payload: QueryPayload, pod: str, leader: Leader | None
-    ) -> Exchange:
+    def _exchange(self, stage: Stage, pod: str, leader: Leader | None) -> Exchange:
         """The signed request for what ``pod`` brings to the leader's next round."""
         statement, bound = self._statement, self.bound
+        payload = encode(self._payload(stage))
         request = bytes(16)
         if leader is not None:
             identity = bound.cards[pod].identity
@@ -141,7 +140,7 @@ class MaskedRounds:
             statement.federation,
             bound,
             pod,
-            encode(payload),
+            payload,
             request_id=request,
             statement_id=statement.statement_id,
             tables=self._design.tables,

@@ -169,11 +169,7 @@ def stages_of(design: Design, asked: Round, name: str, *, references: bool = Fal
 
 
 def _stage(name: str, design: Design, part: Part, asked: Round, *, references: bool) -> Stage:
-    features, targets, firsts = design.given(part)
-    if references:
-        listed = zip((*features, *targets, *firsts), design.listed, strict=True)
-        features = tuple(given for given, column in listed if column.level is not None)
-        targets = ()
+    features, targets = design.asked(part, references=references)
     step = ModelStep(
         family=asked.family,
         source=part.source,

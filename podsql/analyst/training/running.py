@@ -15,6 +15,8 @@ from podsql.analyst.statement import Statement, missing_pods
 from podsql.analyst.training.fitting import SETTINGS, Known, Prepared, prepare, train
 from podsql.analyst.training.lasting import PASSING, LastingRounds, Limits, Waits, bind
 from podsql.analyst.training.masked_rounds import MaskedRounds, opened_with
+from podsql.analyst.training.network_rounds import NetworkRounds
+from podsql.analyst.training.networks import is_network
 from podsql.analyst.training.recorded import Job, given_parameters, kept_parameters
 from podsql.analyst.training.reporting import Reporter
 from podsql.analyst.training.rounds import Rounds
@@ -153,8 +155,10 @@ def _rounds(
 
 def _asking(
     prepared: Prepared, statement: Statement, merger: Merger, limits: Limits
-) -> Rounds | MaskedRounds:
+) -> Rounds | MaskedRounds | NetworkRounds:
     bound, design, seconds = prepared.bound, prepared.design, limits.round_seconds
+    if is_network(prepared.order):
+        return NetworkRounds(statement, merger, bound, design, seconds=seconds)
     if prepared.masking is None:
         write = None if prepared.noisy is None else prepared.noisy.stages
         return Rounds(statement, merger, bound, design, seconds=seconds, write=write)

@@ -87,7 +87,7 @@ def scopes():
 def federate(tmp_path_factory):
     """A connection to a federation of two pods under one of ``POLICIES``, and what is changed in it."""
 
-    def federate(policy, tables, *changes):
+    def federate(policy, tables, *changes, isolation="thread"):
         path = tmp_path_factory.mktemp("policy") / "policy.toml"
         text = POLICIES[policy]
         for old, new in changes:
@@ -102,7 +102,7 @@ def federate(tmp_path_factory):
             pods,
             privacy_unit=dict.fromkeys(tables, "id"),
             policy=path,
-            isolation="thread",
+            isolation=isolation,
         )
         opened.append(federation)
         return federation.connect()

@@ -27,9 +27,6 @@ from podsql.sum_messages import (
     SumUnmask,
 )
 
-CONTENT = bytes(range(32))
-"""What all pods are asked for, where a test says nothing else."""
-
 
 class World:
     """``n`` pods and what crosses the relay between them and the coordinator (``seen``)."""
@@ -99,14 +96,14 @@ class World:
         self.coordinator = Coordinator(self.told)
         return self._drive(self.coordinator.handle(Begin()), {}, silent or {})
 
-    def round(self, figures, silent=None):
-        """One round. ``figures``: pod to (rows, parts[, spoiled]). ``silent``: pod to the class of message from
+    def round(self, figures, silent=None, asked=b""):
+        """One round. ``figures``: pod to (rows, parts[, spoiled[, asked]]). ``silent``: pod to the class of message from
         which on it does not answer. A pod that refuses counts as lost; its error is in ``dropped``."""
         if self.coordinator is None:
             begun = self.begin()
             assert isinstance(begun, Ready), (begun, self.dropped)
         self.vectors = {}
-        return self._drive(self.coordinator.handle(NextRound(CONTENT)), figures, silent or {})
+        return self._drive(self.coordinator.handle(NextRound(asked)), figures, silent or {})
 
     def _drive(self, effects, figures, silent):
         gone = set()
@@ -131,9 +128,10 @@ class World:
             return self.coordinator.handle(Lost(pod))
         brought = None
         if isinstance(message, SumShares):
-            rows, parts, *spoiled = figures[pod]
+            rows, parts, *more = figures[pod]
+            spoiled, answered = (*more, *((), b"")[len(more) :])
             brought = Input(
-                round=message.round, rows=rows, parts=parts, spoiled=spoiled[0] if spoiled else ()
+                round=message.round, rows=rows, parts=parts, spoiled=spoiled, asked=answered
             )
         try:
             reply = self.ask(pod, message, brought)
@@ -154,11 +152,8 @@ class World:
             self.ask(pod, SumKeys(self.job.digest, tuple(keys)))
         return tuple(keys)
 
-    def deal(self, number=1, pods=None, content=CONTENT):
-        return {
-            pod: self.ask(pod, SumRound(self.job.digest, number, content))
-            for pod in pods or self.names
-        }
+    def deal(self, number=1, pods=None):
+        return {pod: self.ask(pod, SumRound(self.job.digest, number)) for pod in pods or self.names}
 
     def shares(self, pod, deals, number=1):
         """What ``pod`` is to get of ``deals``."""
@@ -169,14 +164,14 @@ class World:
                 boxes.append(deal.shares[others.index(pod)])
         return SumShares(self.job.digest, number, tuple(deals), tuple(boxes))
 
-    def mask(self, deals, figures=None, number=1, pods=None):
+    def mask(self, deals, figures=None, number=1, pods=None, asked=b""):
         """Masked vectors of ``pods``, all against the dealers of ``deals``."""
         figures = figures or self.some_figures()
         return {
             pod: self.ask(
                 pod,
                 self.shares(pod, deals, number),
-                Input(round=number, rows=figures[pod][0], parts=figures[pod][1]),
+                Input(round=number, rows=figures[pod][0], parts=figures[pod][1], asked=asked),
             )
             for pod in pods or sorted(deals)
         }

@@ -6,7 +6,7 @@ from hashlib import blake2b
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from sum_world import CONTENT, World
+from sum_world import World
 from test_words import mask_of
 
 from podsql.messages import encode
@@ -32,7 +32,7 @@ def test_a_masked_vector_is_what_the_page_says(word):
     world = World(4, word=word, parts=((3, 0), (2, 8)), draws=draws)
     world.meet()
     figures = {pod: (11, ([-1, 0, 2**50], [0.5, -2.25])) for pod in world.names}
-    masked = world.mask(world.deal(), figures)
+    masked = world.mask(world.deal(), figures, asked=b"this")
     secrets = [X25519PrivateKey.from_private_bytes(drawn[at][0]) for at in range(4)]
     job = digest(b"ps-sum-job", encode(world.told))
     for at, pod in enumerate(world.names):
@@ -44,8 +44,8 @@ def test_a_masked_vector_is_what_the_page_says(word):
             keys = sorted([public(secrets[at]), public(secrets[other])])
             peer = X25519PublicKey.from_public_bytes(public(secrets[other]))
             root = digest(b"ps-sum-root", job + b"".join(keys), secrets[at].exchange(peer))
-            seed = digest(b"ps-sum-pair", (1).to_bytes(8) + CONTENT, root)
-            masks.append((1 if at < other else -1, seed))
+            seed = digest(b"ps-sum-pair", (1).to_bytes(8), root)
+            masks.append((1 if at < other else -1, digest(b"ps-sum-asked", b"this", seed)))
         for sign, seed in masks:
             mask = mask_of(seed, word, len(wanted))
             wanted = [cell + sign * number for cell, number in zip(wanted, mask, strict=True)]

@@ -8,18 +8,16 @@ import os
 import pytest
 from msgspec.structs import replace
 from nacl.bindings import crypto_scalarmult_base
-from sum_world import CONTENT, World, plain_sum, refused
+from sum_world import World, refused
 
-from podsql.engine.sums import pod_round
 from podsql.engine.sums.documents import read_keys
 from podsql.engine.sums.job import Terms
 from podsql.engine.sums.masks import add_masks
-from podsql.engine.sums.opening import unmask
 from podsql.engine.sums.pod import SumPod
 from podsql.engine.sums.pod_round import Input
-from podsql.engine.sums.seeds import pair_root, pair_seed, unseal
+from podsql.engine.sums.seeds import pair_mask, pair_root, pair_seed, unseal
 from podsql.engine.sums.shamir import Interpolation
-from podsql.engine.sums.words import add_words, words_of_bytes, zero_words
+from podsql.engine.sums.words import words_of_bytes
 from podsql.errors import Error
 from podsql.messages import encode
 from podsql.relay.keys import signing_public
@@ -178,10 +176,10 @@ def told_two_groups(colluders):
     seeds = [interpolation.secret({place: told.alive[0] for place, told in shown.items()})]
     for at, pod in enumerate(gone):
         key = interpolation.secret({place: told.missing[at] for place, told in shown.items()})
-        seeds.append(unseal(key, deals[pod].bundle)[:32])
+        seeds.append(pair_mask(unseal(key, deals[pod].bundle)[:32], b""))
     public = read_keys(world.job, keys)
     root = pair_root(world.job.digest, secret_of_08, public["pod08"].key, public["pod00"].key)
-    seeds.append(pair_seed(root, 1, CONTENT))
+    seeds.append(pair_mask(pair_seed(root, 1), b""))
     bare = words_of_bytes(masked["pod00"].vector, 128).copy()
     # pod00 is the first by name: it added all its masks.
     add_masks(bare, plus=[], minus=seeds)
@@ -274,54 +272,6 @@ def test_a_job_that_does_not_hold_together_is_refused(world):
         refused("BAD_MESSAGE", world.new_pod("pod00").handle, SumStart(encode(one)))
     huge = replace(told, parts=(SumPart(2**40, 0),))
     refused("RESULT_TOO_BIG", world.new_pod("pod00").handle, SumStart(encode(huge)))
-
-
-# -- something else asked of one pod ---------------------------------------------------------------
-
-
-def test_pods_that_are_asked_for_different_things_take_no_shares_of_each_other():
-    """Nobody masks a figure, so there is nothing to take masks off."""
-    world = World(4)
-    world.meet()
-    deals = world.deal(pods=world.names[1:]) | world.deal(pods=["pod00"], content=bytes(32))
-    deals = {pod: deals[pod] for pod in world.names}
-    for pod in world.names:
-        fault = refused("BAD_MESSAGE", world.ask, pod, world.shares(pod, deals))
-        assert "asked for the same" in str(fault)
-    world = World(3)
-    world.meet()
-    refused("BAD_MESSAGE", world.deal, 1, None, b"")
-
-
-def test_masks_of_different_contents_do_not_vanish(monkeypatch):
-    """Not even where a pod, against the protocol, took the shares: no cell is the sum's, or near it."""
-    honest = pod_round.share_key
-    monkeypatch.setattr(
-        pod_round,
-        "share_key",
-        lambda root, number, _, dealer: honest(root, number, CONTENT, dealer),
-    )
-    sums = []
-    for other in (CONTENT, bytes(32)):
-        world = World(4)
-        world.meet()
-        deals = world.deal(pods=["pod00"], content=other) | world.deal(pods=world.names[1:])
-        deals = {pod: deals[pod] for pod in world.names}
-        figures = world.some_figures()
-        masked = world.mask(deals, figures)
-        lists = world.agree(world.survivors(world.names), world.names)
-        openings = {pod: world.ask(pod, world.unmask(lists)) for pod in world.names}
-        total = zero_words(128, world.job.cells)
-        for told in masked.values():
-            add_words(total, words_of_bytes(told.vector, 128))
-        names_of = {"job": world.job.digest, "round": 1, "dealers": bytes(32)}
-        listed = SumList(**names_of, alive=world.names, missing=())
-        unmask(total, world.job, listed, deals=deals, openings=openings)
-        rows, [cells] = plain_sum(figures, world.names, ((5, 0),))
-        sums.append((total.T.tolist(), [[one % 2**64, one >> 64] for one in (rows, *cells)]))
-    (same, wanted), (different, whole) = sums
-    assert same == wanted
-    assert all(one[1] != two[1] for one, two in zip(different, whole, strict=True))
 
 
 # -- keys and signatures ---------------------------------------------------------------------------
@@ -424,23 +374,23 @@ def test_lists_of_strangers_twice_or_altered_are_refused(world):
 
 @pytest.mark.parametrize("number", [1, 0, -1])
 def test_a_round_is_not_begun_twice(world, number):
-    refused("REPLAY", world.ask, "pod00", SumRound(world.job.digest, number, CONTENT))
+    refused("REPLAY", world.ask, "pod00", SumRound(world.job.digest, number))
     finish(world)
 
 
 def test_an_earlier_round_is_not_begun_after_a_later_one(world):
-    world.ask("pod00", SumRound(world.job.digest, 5, CONTENT))
+    world.ask("pod00", SumRound(world.job.digest, 5))
     for number in (2, 4, 5):
-        refused("REPLAY", world.ask, "pod00", SumRound(world.job.digest, number, CONTENT))
+        refused("REPLAY", world.ask, "pod00", SumRound(world.job.digest, number))
 
 
 def test_a_round_beyond_the_jobs_is_refused(world):
-    refused("BAD_MESSAGE", world.ask, "pod00", SumRound(world.job.digest, 10, CONTENT))
+    refused("BAD_MESSAGE", world.ask, "pod00", SumRound(world.job.digest, 10))
 
 
 def test_what_a_round_left_unfinished_is_gone_with_the_next(world):
     lists = world.agree(world.survivors(THERE, ["pod03"]), THERE)
-    world.ask("pod00", SumRound(world.job.digest, 2, CONTENT))
+    world.ask("pod00", SumRound(world.job.digest, 2))
     refused("REPLAY", world.ask, "pod00", world.unmask(lists))
 
 
@@ -474,7 +424,7 @@ def test_shares_and_keys_and_messages_of_another_job_are_refused():
     mixed = {**deals, "pod01": foreign["pod01"]}
     refused("BAD_MESSAGE", world.ask, "pod00", world.shares("pod00", mixed))
     refused("REPLAY", world.ask, "pod00", other.shares("pod00", foreign))
-    refused("REPLAY", world.ask, "pod00", SumRound(other.job.digest, 2, CONTENT))
+    refused("REPLAY", world.ask, "pod00", SumRound(other.job.digest, 2))
     third = World(3, seeds=world.seeds)
     keys = [third.ask(pod, SumStart(encode(third.told))).key for pod in third.names]
     swapped = SumKeys(third.job.digest, (keys[0], foreign_keys[1], keys[2]))
@@ -503,9 +453,9 @@ def test_shares_meant_for_another_pod_or_cut_are_refused(world):
 
 def test_steps_before_their_time_are_refused():
     world = World(3)
-    refused("BAD_MESSAGE", world.ask, "pod00", SumRound(world.job.digest, 1, CONTENT))
+    refused("BAD_MESSAGE", world.ask, "pod00", SumRound(world.job.digest, 1))
     world.ask("pod00", SumStart(encode(world.told)))
-    refused("BAD_MESSAGE", world.ask, "pod00", SumRound(world.job.digest, 1, CONTENT))
+    refused("BAD_MESSAGE", world.ask, "pod00", SumRound(world.job.digest, 1))
     refused("REPLAY", world.ask, "pod00", SumStart(encode(world.told)))
     world = World(3)
     world.meet()

@@ -14,7 +14,7 @@ from sum_world import World, looks_uniform
 
 from podsql.engine.sums import pod_round
 from podsql.engine.sums.masks import add_masks
-from podsql.engine.sums.seeds import unseal
+from podsql.engine.sums.seeds import pair_mask, unseal
 from podsql.engine.sums.shamir import Interpolation
 from podsql.engine.sums.words import add_words, words_of_bytes, zero_words
 from podsql.sum_messages import SumShares
@@ -63,10 +63,10 @@ class Opened:
         plus, minus = [], []
         if pod == "pod03":
             for other, seed in self.pair_seeds.items():
-                (minus if pod < other else plus).append(seed)
+                (minus if pod < other else plus).append(pair_mask(seed, b""))
         else:
             minus.append(self.self_seeds[pod])
-            (minus if pod < "pod03" else plus).append(self.pair_seeds[pod])
+            (minus if pod < "pod03" else plus).append(pair_mask(self.pair_seeds[pod], b""))
         add_masks(bare, plus=plus, minus=minus)
         return bare
 
@@ -147,9 +147,7 @@ def tags(seen):
 def test_a_seed_that_does_not_depend_on_the_round_would_be_seen(monkeypatch):
     """A planted fault: pair masks of two rounds are the same."""
     honest = pod_round.pair_seed
-    monkeypatch.setattr(
-        pod_round, "pair_seed", lambda root, number, content: honest(root, 0, content)
-    )
+    monkeypatch.setattr(pod_round, "pair_seed", lambda root, number: honest(root, 0))
     first = Opened()
     second = Opened(number=2, world=first.world)
     assert set(tags(first)) & set(tags(second))

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from sum_world import CONTENT, World, plain_sum, refused
+from sum_world import World, plain_sum, refused
 
 from podsql.engine.sums.coordinator import Close, Coordinator, NextRound, Replied
 from podsql.engine.sums.effects import Dropped, Opened, Ready, Restart
@@ -142,7 +142,7 @@ def test_a_pod_without_a_key_ends_the_job_before_it_begins():
     end = world.begin({"pod01": SumStart})
     assert isinstance(end, Restart)
     assert end.fault.code == "SUM_RESTART"
-    refused("ARGUMENT", world.coordinator.handle, NextRound(CONTENT))
+    refused("ARGUMENT", world.coordinator.handle, NextRound())
 
 
 def test_a_pod_lost_at_the_keys_is_missing_and_the_others_go_on():
@@ -309,7 +309,7 @@ def test_a_pod_that_answers_badly_is_named_and_the_others_go_on(step):
 def test_a_pod_that_answers_something_else_is_named():
     world = World(4, parts=PARTS)
     world.begin()
-    world.coordinator.handle(NextRound(CONTENT))
+    world.coordinator.handle(NextRound())
     [dropped] = world.coordinator.handle(Replied("pod01", Failed("DENIED", "no")))
     assert (dropped.pod, dropped.fault.code) == ("pod01", "BAD_MESSAGE")
 
@@ -318,7 +318,7 @@ def test_the_sum_is_opened_as_soon_as_a_quorum_has_shown_its_shares():
     world = World(4, parts=PARTS)
     figures = figures_of(world)
     world.begin()
-    pending = world.coordinator.handle(NextRound(CONTENT))
+    pending = world.coordinator.handle(NextRound())
     while not isinstance(pending[0].message, SumUnmask):
         asks, pending = pending, []
         for asked in asks:
@@ -359,7 +359,7 @@ def test_a_step_that_is_closed_goes_on_with_who_has_answered():
     world = World(4, parts=PARTS)
     figures = figures_of(world)
     world.begin()
-    pending = world.coordinator.handle(NextRound(CONTENT))
+    pending = world.coordinator.handle(NextRound())
     while not isinstance(pending[0], Opened):
         effects = []
         for asked in pending:
@@ -393,7 +393,7 @@ def test_answers_that_come_late_or_twice_change_nothing():
 def test_a_round_that_nobody_closes_waits_and_a_next_one_begins_afresh():
     world = World(4, parts=PARTS)
     world.begin()
-    begun = world.coordinator.handle(NextRound(CONTENT))
+    begun = world.coordinator.handle(NextRound())
     assert len(begun) == 4
     figures = figures_of(world)
     end = world.round(figures)
@@ -404,7 +404,7 @@ def test_a_round_that_nobody_closes_waits_and_a_next_one_begins_afresh():
 def test_no_round_begins_beyond_the_last():
     world = World(3, rounds=1)
     world.round(world.some_figures())
-    refused("ARGUMENT", world.coordinator.handle, NextRound(CONTENT))
+    refused("ARGUMENT", world.coordinator.handle, NextRound())
 
 
 @pytest.mark.parametrize("n", [1, 2])
