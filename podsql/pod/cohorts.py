@@ -53,35 +53,37 @@ class Cohorts:
         self._answers = answers
         self._lock = threading.Lock()
 
-    def bring(self, scopes: Sequence[bytes], cohort: Cohort) -> None:
-        """Figures of ``scopes`` (project, data and table) may go under the masks of ``cohort``; or DENIED."""
+    def bring(self, scopes: Sequence[bytes], cohort: Cohort, *, at_once: bool = False) -> None:
+        """Figures of ``scopes`` (project, data and table) may go under the masks of ``cohort``; or DENIED.
+
+        ``at_once``: it holds as if it were signed by now."""
         with self._lock:
             # What is denied leaves no mark, or it would decide for the statements that follow.
-            new = {scope: self._new(scope, cohort) for scope in scopes}
-            for scope, place in new.items():
-                if place is not None:
-                    self._answers.keep_answer(_mark(scope, place), msgspec.msgpack.encode(cohort))
+            places = {scope: self._place(scope, cohort) for scope in scopes}
+            for scope, place in places.items():
+                self._keep(_mark(scope, place), msgspec.msgpack.encode(cohort))
+                if at_once:
+                    self._keep(_mark(scope, place, _SIGNED), _SIGNED)
 
     def sign(self, scopes: Sequence[bytes], cohort: Cohort) -> None:
         """The sum over ``cohort`` may be opened; DENIED once figures were brought to its successor."""
         with self._lock:
             places = {scope: self._unfollowed(scope, cohort) for scope in scopes}
             for scope, place in places.items():
-                self._answers.keep_answer(_mark(scope, place, _SIGNED), _SIGNED)
+                self._keep(_mark(scope, place, _SIGNED), _SIGNED)
 
-    def _new(self, scope: bytes, cohort: Cohort) -> int | None:
-        """After how many others ``cohort`` is the next one, None if it is known; DENIED."""
+    def _place(self, scope: bytes, cohort: Cohort) -> int:
+        """Where ``cohort`` stands among the sets, or is to stand; DENIED."""
         known = self._known(scope)
-        for place, earlier in enumerate(known):
-            if earlier.pods == cohort.pods or _free(earlier, cohort):
+        for place, other in enumerate(known):
+            if other.pods == cohort.pods or _free(other, cohort):
                 continue
-            if self._signed(scope, place) or not _succeeds(cohort, earlier):
+            if self._signed(scope, place) or not _succeeds(cohort, other):
                 raise _other_pods()
-        if any(earlier.pods == cohort.pods for earlier in known):
-            return None
-        if len(known) == MOST:
+        found = next((at for at, one in enumerate(known) if one.pods == cohort.pods), len(known))
+        if found == MOST:
             raise _other_pods()
-        return len(known)
+        return found
 
     def _unfollowed(self, scope: bytes, cohort: Cohort) -> int:
         """Where ``cohort`` stands; DENIED where others that it is not free of came after it."""
@@ -90,6 +92,10 @@ class Cohorts:
         if not all(_free(known[place], later) for later in known[place + 1 :]):
             raise _other_pods()
         return place
+
+    def _keep(self, mark: bytes, body: bytes) -> None:
+        if self._answers.answer(mark) is None:  # reading is cheap, a round is not to wait for the disk
+            self._answers.keep_answer(mark, body)
 
     def _known(self, scope: bytes) -> list[Cohort]:
         """The sets that figures were brought to, in that order."""
@@ -114,9 +120,7 @@ class Claim:
 
     def bring(self) -> None:
         """Before they are masked."""
-        self.cohorts.bring(self.scopes, self.cohort)
-        if self.at_once:
-            self.sign()
+        self.cohorts.bring(self.scopes, self.cohort, at_once=self.at_once)
 
     def sign(self) -> None:
         """Before their sum is opened."""

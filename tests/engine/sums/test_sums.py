@@ -137,6 +137,15 @@ def test_a_pod_that_was_lost_is_back_in_a_later_round():
     require_equal(world.round(figures), world, figures, world.names)
 
 
+def test_what_custodians_let_counts_for_pods_that_let_it_themselves():
+    willing = ("pod00", "pod02")
+    world = World(4, apart=willing)
+    assert isinstance(world.begin(), Ready)
+    assert world.coordinator.apart == {*willing}
+    told = {pod: world.pods[pod].apart for pod in world.names}
+    assert told == {"pod00": willing, "pod01": (), "pod02": willing, "pod03": ()}
+
+
 def test_a_pod_without_a_key_ends_the_job_before_it_begins():
     world = World(4)
     end = world.begin({"pod01": SumStart})
