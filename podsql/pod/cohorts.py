@@ -94,9 +94,8 @@ class Cohorts:
         return place
 
     def _keep(self, mark: bytes, body: bytes) -> None:
-        if (
-            self._answers.answer(mark) is None
-        ):  # reading is cheap, a round is not to wait for the disk
+        # A round of a set that is known does not wait for the disk.
+        if self._answers.answer(mark) is None:
             self._answers.keep_answer(mark, body)
 
     def _known(self, scope: bytes) -> list[Cohort]:

@@ -513,6 +513,21 @@ def test_a_pod_lost_after_its_figures_came_is_in_the_sum_and_no_sum_is_without_i
     assert sums(con, "people") == known
 
 
+def test_a_pod_signs_no_list_of_figures_that_did_not_leave(con, federation, monkeypatch, seen):
+    """Its audit is full: the figures were masked, and stay."""
+
+    def full(_):
+        raise error("POD_FAILED", "the disk is full")
+
+    with monkeypatch.context() as patched, pytest.raises(podsql.Error):
+        patched.setattr(federation.pods["p0"].desk._audit, "append", full)
+        sums(con, "people")
+    last = [one for pod, one, _ in seen if pod == "p0" and isinstance(one, SumShares)][-1]
+    reply = ask(con, "p0", SumSurvivors(last.job, last.round, PODS, ()))
+    assert isinstance(reply, Failed)
+    assert (reply.code, "did not leave" in reply.message) == ("BAD_MESSAGE", True)
+
+
 def test_a_round_that_is_held_back_is_not_opened_beside_its_successor(con):
     """The coordinator has all masked figures of four pods, then opens the sum of three of them."""
     endpoint = con.federation.endpoint
