@@ -119,7 +119,8 @@ class Reviewing:
             )
             if len(reviews) == len(ticket.reviewers):
                 names = zip(require_release(reviews), reviews, strict=True)
-                then(", ".join(f"{by} at {known[one].name}" for by, one in names))
+                # by name: they answered in any order
+                then(", ".join(sorted(f"{by} at {known[one].name}" for by, one in names)))
 
         for service in ticket.reviewers:
             asked = ReviewRequest(

@@ -256,6 +256,15 @@ def test_a_deadline_ends_a_statement_wherever_it_is(con, federation):
         assert code_of(con.execute, SQL, timeout=never) == "ARGUMENT"
 
 
+@pytest.fixture
+def interrupts():
+    """SIGINT raises, also in a test run that was started in the background, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_ends_the_statement_and_leaves_the_connection(con, asked, cancelled):
     cursor = con.cursor()
 

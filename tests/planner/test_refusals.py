@@ -14,7 +14,7 @@ from podsql.planner.planning import plan
 REFUSALS = [
     ("SELECT count(* FROM visits", "SYNTAX", "line 1", "cannot be read"),
     ("SELECT 1; SELECT 2", "MULTI_STATEMENT", "2 statements", "one by one"),
-    ("DELETE FROM visits", "STATEMENT", "only SELECT", "custodian"),
+    ("DELETE FROM visits", "STATEMENT", "only a SELECT", "by itself"),
     ("SELECT sum(x) FROM visit", "UNKNOWN_TABLE", "no table 'visit'", "'visits'"),
     ("SELECT nope FROM visits", "UNKNOWN_COLUMN", "nope", ""),
     ("SELECT median(w) FROM visits", "NOT_EXACT", "median cannot be merged", "avg"),

