@@ -332,19 +332,13 @@ class Gate:
             else:
                 select, cells = self._guarded(fragment, scope, outputs, pairs)
                 sql = text_of(select)
-        return Verdict(
+        found = self._about(scope, released_as(order, merged, guarded=guarded), guarded=guarded)
+        return replace(
+            found,
             sql=sql,
-            guard=guarded,
             fields=tuple(output.field for output in outputs),
-            release=released_as(order, merged, guarded=guarded),
             rounded=guarded and self.policy.output.round_base > 1,
-            min_units=self.policy.output.min_units if guarded else 0,
-            tables=tuple(sorted(scope.tables)),
-            protected=self._protected(scope),
-            limits=self.policy.limits,
-            max_rows=self.policy.output.max_rows,
             keys=0 if isinstance(fragment, Rows) else len(fragment.keys),
-            policy_hash=self.policy_hash,
             cells=cells,
             sets=isinstance(fragment, Aggregate) and fragment.grouping_sets is not None,
             needs_ledger=cells > 0
@@ -365,8 +359,7 @@ class Gate:
             design_rows(step), self._training, release, noisy=False
         )
         model = judge_model(step, scope, pairs, self.policy, self._salt, guarded=not open_rows)
-        least = 0 if open_rows else self.policy.output.min_units
-        found = self._of_model(model, scope, family=step.family, least=least, guarded=not open_rows)
+        found = self._of_model(model, scope, step.family, guarded=not open_rows)
         return replace(found, masked=step.masked)
 
     def _judge_network(self, step: TorchStep, release: Release | None) -> Verdict:
@@ -377,26 +370,17 @@ class Gate:
         model, network = judge_network(
             step, scope, pairs, self.policy, self._salt, guarded=not open_rows
         )
-        least = network.least
-        found = self._of_model(model, scope, family="network", least=least, guarded=not open_rows)
-        return replace(found, fields=LOCAL_FIELDS, network=network, figures=network.weights)
+        return replace(
+            self._of_model(model, scope, "network", guarded=not open_rows),
+            min_units=network.least,
+            fields=LOCAL_FIELDS,
+            network=network,
+            figures=network.weights,
+        )
 
-    def _of_model(
-        self, model: ModelOrder, scope: Scope, *, family: str, least: int, guarded: bool
-    ) -> Verdict:
-        return Verdict(
-            sql="",
-            guard=guarded,
-            fields=(),
-            release="sdc_local" if guarded else "rows",
-            rounded=False,
-            min_units=least,
-            tables=tuple(sorted(scope.tables)),
-            protected=self._protected(scope),
-            limits=self.policy.limits,
-            max_rows=self.policy.output.max_rows,
-            keys=0,
-            policy_hash=self.policy_hash,
+    def _of_model(self, model: ModelOrder, scope: Scope, family: str, *, guarded: bool) -> Verdict:
+        return replace(
+            self._about(scope, "sdc_local" if guarded else "rows", guarded=guarded),
             cells=model.cells,
             needs_ledger=model.cells > 0 or (guarded and self.policy.output.caps is not None),
             model=model,
@@ -409,22 +393,30 @@ class Gate:
             design_rows(plain_step(step)), self._training, release, noisy=True
         )
         sql, fields, noise, series = judge_noisy_model(step, scope, pairs, self.policy, self._salt)
-        return Verdict(
+        return replace(
+            self._about(scope, "dp", guarded=False),
             sql=sql,
-            guard=False,
             fields=fields,
-            release="dp",
+            noise=noise,
+            family=f"noisy_{step.family}",
+            series=series,
+        )
+
+    def _about(self, scope: Scope, release: Release, *, guarded: bool) -> Verdict:
+        """What is said of everything that is read by ``scope``."""
+        return Verdict(
+            sql="",
+            guard=guarded,
+            fields=(),
+            release=release,
             rounded=False,
-            min_units=0,
+            min_units=self.policy.output.min_units if guarded else 0,
             tables=tuple(sorted(scope.tables)),
             protected=self._protected(scope),
             limits=self.policy.limits,
             max_rows=self.policy.output.max_rows,
             keys=0,
             policy_hash=self.policy_hash,
-            noise=noise,
-            family=f"noisy_{step.family}",
-            series=series,
         )
 
     def _judge_local(self, fragment: LocalTable, release: Release | None) -> Verdict:
