@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from podsql.analyst.bench import Bench
 from podsql.analyst.statement import Statement
-from podsql.analyst.training.fitting import kept_model, offers_of
+from podsql.analyst.training.fitting import kept_model
 from podsql.analyst.training.shelf import Kept, checked_name
+from podsql.analyst.training.terms import offers_of
 from podsql.engine.training.fitted import Curves, Fitted
 from podsql.engine.training.survival import KAPLAN_MEIER, Row, curves, log_rank
 from podsql.errors import Error, error
@@ -69,7 +70,7 @@ def plan_curves(order: Train, statement: Statement) -> Planned:
     design = plan_design(
         order.sql,
         order.targets,
-        offers_of(statement, options.pods).catalog,
+        offers_of(statement, options.pods, statement.timeout).catalog,
         pods=options.pods,
         parameters=statement.parameters,
         every_level=True,

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from podsql.analyst.federation import Bound
-from podsql.analyst.statement import Statement, missing_pods
+from podsql.analyst.statement import Statement
 from podsql.analyst.training.networks import (
     begin_network,
     is_network,
@@ -23,7 +23,7 @@ from podsql.analyst.training.noisy import NOISE_SETTINGS, Noisy, agree, require_
 from podsql.analyst.training.rounds import Asked
 from podsql.analyst.training.shelf import Column, Kept, Privacy, Shelf, checked_name
 from podsql.analyst.training.splits import training_part
-from podsql.analyst.training.terms import drops_of, require_domain, require_values
+from podsql.analyst.training.terms import drops_of, offers_of, require_domain, require_values
 from podsql.engine.training import fitting as rounds
 from podsql.engine.training.fitted import Coefficients, Fitted
 from podsql.engine.training.fitting import Fitting
@@ -96,7 +96,9 @@ def prepare(
     drops = drops_of(order.settings)
     if known is None:
         statement.purpose = options.purpose or statement.purpose
-        known = Known(bound=offers_of(statement, options.pods), pods=options.pods)
+        known = Known(
+            bound=offers_of(statement, options.pods, statement.timeout), pods=options.pods
+        )
     network = is_network(order)
     if network:
         require_network(order)
@@ -159,17 +161,6 @@ def _require_series(snapshot: State, noisy: Noisy | None) -> None:
             "the pods' data or policies are others than when the job began",
             hint="train it again",
         )
-
-
-def offers_of(statement: Statement, pods: tuple[str, ...] | None) -> Bound:
-    """Bind; PODS_MISSING where one that may be meant is not there."""
-    statement.deadline = time.monotonic() + statement.timeout
-    bound = statement.federation.bind(
-        statement.purpose, statement.project, deadline=statement.deadline
-    )
-    if bound.missing and pods is None:
-        raise missing_pods(bound.missing)
-    return bound
 
 
 def train(

@@ -43,13 +43,19 @@ def terms_of(
     drops = drops_of(settings)
     statement.purpose = options.purpose or statement.purpose
     seconds = options.timeout or max(statement.timeout, ROUND_SECONDS)
+    bound = offers_of(statement, options.pods, seconds)
+    return Terms(bound=bound, pods=options.pods, drops=drops, seconds=seconds)
+
+
+def offers_of(statement: Statement, pods: tuple[str, ...] | None, seconds: float) -> Bound:
+    """Bind the statement, which ends in ``seconds``; PODS_MISSING where one that may be meant is not there."""
     statement.deadline = time.monotonic() + seconds
     bound = statement.federation.bind(
         statement.purpose, statement.project, deadline=statement.deadline
     )
-    if bound.missing and options.pods is None:
+    if bound.missing and pods is None:
         raise missing_pods(bound.missing)
-    return Terms(bound=bound, pods=options.pods, drops=drops, seconds=seconds)
+    return bound
 
 
 def drops_of(settings: Mapping[str, Value]) -> bool:
