@@ -112,11 +112,14 @@ COVERED: Final[dict[int, tuple[str, ...]]] = {
         "tests/policy/test_gate.py"
         "::test_attack_49_the_file_is_the_ceiling_and_every_service_must_grant",
     ),
+    33: (
+        "tests/policy/test_models.py::test_figures_about_few_are_withheld",
+        "tests/policy/test_networks.py::test_a_round_is_checked_by_the_sums_of_its_columns_and_by_who_is_behind_it",
+    ),
 }
 """By another file's test alone, or by one beside the test here."""
 LATER: Final[dict[int, str]] = {
-    32: "training with noise does not exist yet",
-    33: "training does not exist yet",
+    32: "networks are not trained with noise yet",
 }
 
 NOT_REFUSED = ("", "INTERNAL", "POD_FAILED", "POD_LOST", "TIMEOUT", "WITHHELD", "QUOTA", "BUDGET")
