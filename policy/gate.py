@@ -56,7 +56,7 @@ from podsql.policy.per_unit import with_unit_rules
 from podsql.policy.person import Person, require_person
 from podsql.policy.populations import populations
 from podsql.policy.psi import PsiAsk
-from podsql.policy.reading import Derived, read
+from podsql.policy.reading import Derived, Reading, read
 from podsql.policy.regenerate import (
     Output,
     aggregate_select,
@@ -274,23 +274,19 @@ class Gate:
         if fragment.inputs:
             raise Denial("JOIN_INPUT")
         masked = isinstance(fragment, Aggregate) and fragment.masked
-        pod = None if masked else self.pod
         outputs = read_outputs(fragment)
-        derive = self._derive(release)
-        reading = read(fragment, self.policy.limits)
         if asked is not None and asked.candidates:
             tables = self._meeting
-        explicit = self._explicit if tables is None else _with_roles(tables)
-        tables = self._rights if tables is None else tables
-        scope = bind(reading, tables, pod, derive)
-        self._require_size(scope)
-        open_rows, pairs = self._check_source(scope, release)
         noisy = isinstance(fragment, Noised) or (isinstance(fragment, Binned) and fragment.noisy)
-        guarded = not (open_rows or noisy or isinstance(fragment, Rows))
-        if (guarded or noisy) and explicit != tables:
-            # Rows do not leave: judged again, with a role for every column.
-            scope = bind(reading, explicit, pod, derive)
-            pairs = self._check_source(scope, release)[1]
+        by_row = isinstance(fragment, Rows)
+        scope, pairs, open_rows = self._bound(
+            read(fragment, self.policy.limits),
+            self._rights if tables is None else tables,
+            release,
+            pod=None if masked else self.pod,
+            hidden=noisy or (False if by_row else None),
+        )
+        guarded = not (open_rows or noisy or by_row)
         by_total = guarded and masked and is_merged(scope, release)
         if guarded and not by_total:
             _require_enforced(scope, release)
@@ -433,18 +429,33 @@ class Gate:
         self, rows: Rows, tables: Mapping[str, TableRights], release: Release | None, *, noisy: bool
     ) -> tuple[Scope, tuple[Pair, ...], bool]:
         """``rows`` over the tables they may be read from, their joins, and whether they may leave."""
-        reading = read(rows, self.policy.limits)
-        derive = self._derive(release)
-        scope = bind(reading, tables, self.pod, derive)
-        self._require_size(scope)
-        open_rows, pairs = self._check_source(scope, release)
-        if noisy or not open_rows:
-            # Rows do not leave: judged again, with a role for every column.
-            scope = bind(reading, _with_roles(tables), self.pod, derive)
-            pairs = self._check_source(scope, release)[1]
+        reading, hidden = read(rows, self.policy.limits), noisy or None
+        scope, pairs, open_rows = self._bound(reading, tables, release, pod=self.pod, hidden=hidden)
         if not (noisy or open_rows):
             _require_enforced(scope, release)
         require_no_aggregates(scope.outputs)
+        return scope, pairs, open_rows
+
+    def _bound(
+        self,
+        reading: Reading,
+        tables: Mapping[str, TableRights],
+        release: Release | None,
+        *,
+        pod: str | None,
+        hidden: bool | None,
+    ) -> tuple[Scope, tuple[Pair, ...], bool]:
+        """What is read, its joins, and whether its rows may leave. ``hidden``: whether it is judged as
+        what does not leave by row, with a role for every column; None: where the rows may not."""
+        derive = self._derive(release)
+        scope = bind(reading, tables, pod, derive)
+        self._require_size(scope)
+        open_rows, pairs = self._check_source(scope, release)
+        if hidden or (hidden is None and not open_rows):
+            explicit = self._explicit if tables is self._rights else _with_roles(tables)
+            if explicit != tables:
+                scope = bind(reading, explicit, pod, derive)
+                pairs = self._check_source(scope, release)[1]
         return scope, pairs, open_rows
 
     def _derive(self, release: Release | None) -> Derive:
